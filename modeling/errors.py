@@ -1,0 +1,54 @@
+"""Every error that `modeling` raises; it knows nothing of files, stores or HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class ModelingError(Exception):
+    """Base of all errors of this package."""
+
+
+class BackboneError(ModelingError):
+    """A backbone cannot be found, loaded or used as asked."""
+
+
+class UnknownNameError(ModelingError, KeyError):
+    """A method, family or head kind that is not registered; the message lists the known ones."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        self.what, self.name, self.known = what, name, tuple(sorted(known))
+        super().__init__(f"unknown {what} {name!r}; known: {', '.join(self.known)}")
+
+    def __str__(self) -> str:  # KeyError would print the repr of the message
+        return str(self.args[0])
+
+
+class MethodError(ModelingError):
+    """A method's configuration is not valid."""
+
+
+class TextError(ModelingError):
+    """A text cannot be encoded within the asked number of tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One thing that is wrong with an adapter: where, what was found, what is allowed, what to do."""
+
+    field: str
+    got: str
+    allowed: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: got {self.got}; allowed: {self.allowed}. {self.remedy}"
+
+
+class AdapterError(ModelingError):
+    """An adapter does not fit its backbone or method; `failures` holds every reason, not the first."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        self.failures = tuple(failures)
+        super().__init__("; ".join(str(failure) for failure in self.failures))

@@ -1,0 +1,24 @@
+"""RoBERTa and XLM-R: BERT's layout; positions start after the padding id, so two places are lost."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedConfig
+
+from .base import FAMILIES, Family
+from .bert import encoder_taps
+
+
+def _first_position(config: PreTrainedConfig) -> int:
+    return int(config.pad_token_id) + 1
+
+
+FAMILIES.register("roberta", "xlm-roberta")(
+    Family(
+        name="roberta",
+        norm="post",
+        taps=encoder_taps,
+        first_position=_first_position,
+        max_tokens=lambda config: int(config.max_position_embeddings) - _first_position(config),
+        poolings=("mean", "first", "pooler"),
+    )
+)

@@ -1,0 +1,61 @@
+"""BitFit: only the bias terms are trained.
+
+Ben Zaken et al., "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked
+Language-models", ACL 2022, arXiv 2106.10199. The trained biases of a layer are those of the query, key,
+value and output projections, of both feed-forward projections and of both norms: 11 H a layer with F = 4H,
+101,376 on BERT-base. What is stored is the change of each bias, which starts at zero.
+The key bias cannot change an attention weight (it adds the same number to every score of a query) and
+is kept because the paper counts it. Biases outside the layers (embedding norm, pooler) stay frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from ..ops import PackedTap
+from ..ops.affine import Affine, pack_affine
+from ..sites import Site, Tap
+from .base import Layers, check_layers, in_layers, register
+
+_SITES = frozenset(
+    {
+        Site.ATTN_Q,
+        Site.ATTN_K,
+        Site.ATTN_V,
+        Site.ATTN_OUT,
+        Site.ATTN_NORM,
+        Site.FFN_UP,
+        Site.FFN_OUT,
+        Site.FFN_NORM,
+    }
+)
+
+
+@register
+@dataclass(frozen=True)
+class BitFit:
+    """Options: in which layers."""
+
+    name: ClassVar[str] = "bitfit"
+    paper: ClassVar[str] = "Ben Zaken et al. 2022, arXiv 2106.10199"
+
+    layers: Layers = "all"
+
+    def __post_init__(self) -> None:
+        check_layers(self.name, self.layers)
+
+    def select(self, taps: Sequence[Tap]) -> list[Tap]:
+        """Every output that has a bias."""
+        return in_layers([tap for tap in taps if tap.site in _SITES], self.layers)
+
+    def build(self, tap: Tap, frozen: nn.Module) -> nn.Module:
+        """A shift, at zero."""
+        return Affine(tap.width, scale=False, shift=True)
+
+    def pack(self, tap: Tap, module: nn.Module) -> PackedTap:
+        """To `affine` without a scale."""
+        return pack_affine(module)

@@ -1,0 +1,49 @@
+"""affine: y * scale + shift, element by element (Hadamard, IA3, BitFit); training and serving form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..sites import Tap
+from .base import OPS, PackedTap, RowOp
+
+
+class Affine(nn.Module):
+    """Training form: `y * scale + shift` with scale [D] at ones and shift [D] at zeros, either may be absent."""
+
+    replaces: ClassVar[bool] = False
+
+    def __init__(self, width: int, *, scale: bool, shift: bool) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(width)) if scale else None
+        self.shift = nn.Parameter(torch.zeros(width)) if shift else None
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """y [1, T, D] -> [1, T, D]; x is not read."""
+        return _affine(self.scale, self.shift, y)
+
+
+def pack_affine(module: nn.Module) -> PackedTap:
+    """Serving form of an `Affine`: exactly the parts it has."""
+    return PackedTap("affine", {name: p.detach() for name, p in module.named_parameters()})
+
+
+def _affine(scale: Tensor | None, shift: Tensor | None, y: Tensor) -> Tensor:
+    if scale is None:
+        return y if shift is None else y + shift
+    return y * scale if shift is None else torch.addcmul(shift, y, scale)
+
+
+def _identity(tap: Tap, frozen: nn.Module) -> dict[str, Tensor]:
+    return {"scale": torch.ones(tap.width), "shift": torch.zeros(tap.width)}
+
+
+def _apply(frozen: nn.Module, parts: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+    return _affine(parts.get("scale"), parts.get("shift"), y)
+
+
+OPS.register("affine")(RowOp("affine", order=1, replaces=False, identity=_identity, apply=_apply))

@@ -1,0 +1,62 @@
+"""A registry filled by discovery: modules register themselves, nobody keeps a list."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from .errors import UnknownNameError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names to things, each registered once by a decorator in the thing's own file."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._items: dict[str, T] = {}
+
+    def register(self, *names: str) -> Callable[[T], T]:
+        """Register the decorated thing under `names`. Raises ValueError for a name taken already."""
+
+        def add(item: T) -> T:
+            for name in names:
+                if name in self._items:
+                    raise ValueError(f"{self.what} {name!r} is registered twice")
+                self._items[name] = item
+            return item
+
+        return add
+
+    def unregister(self, name: str) -> None:
+        """Forget `name`; for tests that register a thing for a while."""
+        del self._items[name]
+
+    def __getitem__(self, name: str) -> T:
+        """The thing called `name`. Raises UnknownNameError, which lists the known names."""
+        try:
+            return self._items[name]
+        except KeyError:
+            raise UnknownNameError(self.what, name, self._items) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._items
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._items))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Pairs of name and thing, by name."""
+        return iter(sorted(self._items.items()))
+
+
+def discover(package: str, path: Sequence[str]) -> None:
+    """Import every module of `package` found on `path`, so that each registers itself."""
+    for module in pkgutil.iter_modules(list(path)):
+        importlib.import_module(f"{package}.{module.name}")

@@ -1,0 +1,133 @@
+"""Texts to token ids: once per text, thread-safe, with our own truncation; it knows nothing of batches.
+
+The library's tokenizer keeps truncation and padding as mutable state on one shared object, which is why
+both are switched off here and done on the ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokenizers import Tokenizer
+
+from .errors import TextError
+
+TextItem = str | tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The ids of one text or of a pair, without special tokens and without a limit."""
+
+    first: list[int]
+    second: list[int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What the backbone reads: ids and token types, special tokens included.
+
+    `num_tokens` is the length before truncation, `truncated` whether something was cut.
+    """
+
+    ids: list[int]
+    type_ids: list[int]
+    num_tokens: int
+    truncated: bool
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """Special tokens around one text or a pair: (ids, types) in front, between and behind."""
+
+    front: tuple[list[int], list[int]]
+    between: tuple[list[int], list[int]]
+    behind: tuple[list[int], list[int]]
+    types: tuple[int, int]
+
+    @property
+    def num_special(self) -> int:
+        return len(self.front[0]) + len(self.between[0]) + len(self.behind[0])
+
+
+class TextEncoder:
+    """A tokenizer without mutable state; one object may serve any number of threads.
+
+    `max_tokens` is the backbone's limit, special tokens included.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.max_tokens = max_tokens
+        self._single = _template(self._tokenizer, pair=False)
+        self._pair = _template(self._tokenizer, pair=True)
+
+    def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]:
+        """Split texts into ids. The slow part: call it once per text, off the event loop; it releases the GIL."""
+        flat = [text for item in items for text in ((item,) if isinstance(item, str) else item)]
+        ids = iter([e.ids for e in self._tokenizer.encode_batch_fast(flat, add_special_tokens=False)])
+        return [Tokens(next(ids), None if isinstance(item, str) else next(ids)) for item in items]
+
+    def assemble(self, tokens: Tokens, max_tokens: int | None = None) -> Encoded:
+        """Add special tokens; cut to `max_tokens` (the backbone's limit by default), the longer text first.
+
+        Raises TextError if `max_tokens` leaves no room for text or is above the backbone's limit.
+        """
+        template = self._single if tokens.second is None else self._pair
+        limit = self._limit(max_tokens, template)
+        first, second = tokens.first, tokens.second or []
+        num_tokens = len(first) + len(second) + template.num_special
+        keep_first, keep_second = _longest_first(len(first), len(second), limit - template.num_special)
+        first, second = first[:keep_first], second[:keep_second]
+        (front, front_types), (between, between_types) = template.front, template.between
+        behind, behind_types = template.behind
+        a, b = template.types
+        types = [*front_types, *[a] * len(first), *between_types, *[b] * len(second), *behind_types]
+        ids = [*front, *first, *between, *second, *behind]
+        return Encoded(ids, types, num_tokens, truncated=len(ids) < num_tokens)
+
+    def encode(self, items: Sequence[TextItem], max_tokens: int | None = None) -> list[Encoded]:
+        """`tokenize` and `assemble` in one call."""
+        return [self.assemble(tokens, max_tokens) for tokens in self.tokenize(items)]
+
+    def _limit(self, max_tokens: int | None, template: _Template) -> int:
+        limit = self.max_tokens if max_tokens is None else max_tokens
+        if not template.num_special < limit <= self.max_tokens:
+            raise TextError(
+                f"max_tokens is {limit}; allowed: {template.num_special + 1} (one token beside the "
+                f"special ones) to {self.max_tokens} (this backbone's positions)"
+            )
+        return limit
+
+
+def _longest_first(num_first: int, num_second: int, room: int) -> tuple[int, int]:
+    """How many ids of each text stay: the longer one is cut until both are equal, as in the library."""
+    if num_first + num_second <= room:
+        return num_first, num_second
+    short, long = sorted((num_first, num_second))
+    long = short if short > room else max(short, room - short)
+    if short + long > room:
+        short, long = room // 2, room // 2 + room % 2
+    return (long, short) if num_first > num_second else (short, long)
+
+
+def _template(tokenizer: Tokenizer, *, pair: bool) -> _Template:
+    """Read the special tokens off an encoding made by the tokenizer's own post-processor."""
+    encoding = tokenizer.encode("a", "a" if pair else None, add_special_tokens=True)
+    places, ids, types = encoding.sequence_ids, encoding.ids, encoding.type_ids
+    first = [i for i, place in enumerate(places) if place == 0]
+    second = [i for i, place in enumerate(places) if place == 1] or [len(ids)] * 2
+    if not first:
+        raise TextError("this tokenizer has no token for the text 'a': it cannot be used")
+    end = second[-1] + 1 if pair else len(ids)
+    spans = [(0, first[0]), (first[-1] + 1, second[0] if pair else len(ids)), (end, len(ids))]
+    if not pair:  # everything after the only text stands behind it
+        spans = [spans[0], (first[-1] + 1, first[-1] + 1), spans[1]]
+    front, between, behind = ((ids[i:j], types[i:j]) for i, j in spans)
+    return _Template(front, between, behind, (types[first[0]], types[second[0]] if pair else 0))
