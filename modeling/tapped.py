@@ -24,9 +24,11 @@ class Act(Protocol):
     """
 
     @property
-    def replaces(self) -> bool: ...
+    def replaces(self) -> bool:
+        """Whether the frozen module is left out."""
 
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """The new y."""
 
 
 class Tapped(nn.Module):

@@ -69,7 +69,7 @@ class TextEncoder:
         self._pair = _template(self._tokenizer, pair=True)
 
     def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]:
-        """Split texts into ids. The slow part: call it once per text, off the event loop; it releases the GIL."""
+        """Texts to ids. The slow part: once per text, off the event loop; it releases the GIL."""
         flat = [text for item in items for text in ((item,) if isinstance(item, str) else item)]
         ids = iter([e.ids for e in self._tokenizer.encode_batch_fast(flat, add_special_tokens=False)])
         return [Tokens(next(ids), None if isinstance(item, str) else next(ids)) for item in items]

@@ -1,4 +1,4 @@
-"""BERT and every model of its class, MiniLM among them: post-norm, absolute positions from 0, a tanh pooler."""
+"""BERT and every model of its class, MiniLM among them: post-norm, positions from 0, a tanh pooler."""
 
 from __future__ import annotations
 

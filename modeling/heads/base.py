@@ -34,7 +34,7 @@ class HeadSpec:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a caller gets for one text: the label or labels, its score, all scores best first, logits if asked."""
+    """What a caller gets for one text: the label or labels, its score, all scores best first, logits."""
 
     label: str | list[str] | None
     score: float
@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class HeadKind:
-    """`decide(spec, logits, top_k)` turns logits [L] into an answer; `loss(logits, targets, weights)` trains them.
+    """`decide(spec, logits, top_k)` turns logits [L] into an answer; `loss(logits, targets, weights)` trains.
 
     `loss` takes logits [B, L], targets as the kind defines them and class weights [L] or None.
     `check(spec)` lists what is wrong with a spec of this kind.

@@ -27,7 +27,9 @@ def _check(spec: HeadSpec) -> list[Failure]:
     failures = []
     if len(spec.labels) != 1:
         failures.append(
-            Failure("head.labels", str(len(spec.labels)), "exactly one name", "name the number that is predicted.")
+            Failure(
+                "head.labels", str(len(spec.labels)), "exactly one name", "name the number that is predicted."
+            )
         )
     if spec.low is not None and spec.high is not None and spec.low >= spec.high:
         failures.append(Failure("head.low", str(spec.low), f"below head.high ({spec.high})", "swap the two."))

@@ -32,11 +32,20 @@ class Method(Protocol):
     paper: ClassVar[str]
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Method: ...
-    def config(self) -> dict[str, Any]: ...
-    def select(self, taps: Sequence[Tap]) -> list[Tap]: ...
-    def build(self, tap: Tap, frozen: nn.Module) -> nn.Module: ...
-    def pack(self, tap: Tap, module: nn.Module) -> PackedTap: ...
+    def from_config(cls, config: Mapping[str, Any]) -> Method:
+        """The method with these options. Raises MethodError."""
+
+    def config(self) -> dict[str, Any]:
+        """The options as plain JSON data."""
+
+    def select(self, taps: Sequence[Tap]) -> list[Tap]:
+        """The taps that it acts on."""
+
+    def build(self, tap: Tap, frozen: nn.Module) -> nn.Module:
+        """The training form at `tap`, beside the frozen module there."""
+
+    def pack(self, tap: Tap, module: nn.Module) -> PackedTap:
+        """The serving form of what `build` made."""
 
 
 METHODS: Registry[type[Method]] = Registry("method")
@@ -127,7 +136,9 @@ def _parse_range(part: str, layers: str) -> range:
 
 def _layers_error(layers: object) -> MethodError:
     presets = ", ".join(LAYER_PRESETS)
-    return MethodError(f"layers {layers!r}: give a list [0, 1], a range '4-11', '0,2,4-7' or one of {presets}")
+    return MethodError(
+        f"layers {layers!r}: give a list [0, 1], a range '4-11', '0,2,4-7' or one of {presets}"
+    )
 
 
 def in_layers(taps: Sequence[Tap], layers: Layers) -> list[Tap]:

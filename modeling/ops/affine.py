@@ -13,7 +13,7 @@ from .base import OPS, PackedTap, RowOp
 
 
 class Affine(nn.Module):
-    """Training form: `y * scale + shift` with scale [D] at ones and shift [D] at zeros, either may be absent."""
+    """Training form: `y * scale + shift`, scale [D] at ones and shift [D] at zeros; either may be absent."""
 
     replaces: ClassVar[bool] = False
 

@@ -1,0 +1,58 @@
+"""TextEncoder: equal to the library's tokenizer, with and without truncation, from many threads."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from modeling import TextError
+from modeling.backbone import _minilm_directory
+from tests.tiny import minilm, tiny_backbone
+
+TEXTS = ["", "Hello, world!", "naïve café 🙂", "a " * 700, "tab\tnew\nline", "[SEP] [MASK]", "無料 text"]
+PAIRS = [(a, b) for a in TEXTS[:4] for b in TEXTS]
+
+
+@pytest.mark.parametrize("limit", [8, 33, 128, 512])
+def test_equals_the_library(limit: int) -> None:
+    library = AutoTokenizer.from_pretrained(str(_minilm_directory()))
+    items: list[str | tuple[str, str]] = [*TEXTS, *PAIRS]
+    for item in items:
+        # a list of one, because the library drops an empty second text outside of a list
+        want = {k: v[0] for k, v in library([item], truncation="longest_first", max_length=limit).items()}
+        full = {k: v[0] for k, v in library([item], truncation=False, verbose=False).items()}
+        got = minilm().text.encode([item], limit)[0]
+        assert got.ids == want["input_ids"], item
+        assert got.type_ids == want["token_type_ids"], item
+        assert got.num_tokens == len(full["input_ids"])
+        assert got.truncated == (len(got.ids) < got.num_tokens)
+
+
+def test_roberta_template_has_two_separators_between() -> None:
+    encoded = tiny_backbone("roberta").text.encode([("w1 w2", "w3"), "w1"])
+    assert encoded[0].ids == [1, 5, 6, 2, 2, 7, 2]
+    assert encoded[1].ids == [1, 5, 2]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(max_size=30) | st.tuples(st.text(max_size=30), st.text(max_size=30)), max_size=8))
+def test_a_batch_is_each_text_alone(items: list[str | tuple[str, str]]) -> None:
+    text = minilm().text
+    assert text.encode(items, 16) == [text.encode([item], 16)[0] for item in items]
+
+
+def test_many_threads_get_the_same() -> None:
+    text = minilm().text
+    want = text.encode(TEXTS, 64)
+    with ThreadPoolExecutor(16) as pool:
+        assert all(got == want for got in pool.map(lambda _: text.encode(TEXTS, 64), range(200)))
+
+
+@pytest.mark.parametrize("limit", [0, 2, 513])
+def test_a_limit_that_cannot_be_kept_is_refused(limit: int) -> None:
+    with pytest.raises(TextError, match=rf"max_tokens is {limit}; allowed: 3 .* to 512"):
+        minilm().text.encode(["a"], limit)
