@@ -1,0 +1,74 @@
+"""Every error that `adapters_store` raises, and how a refused value is shown; knows nothing of HTTP."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MAX_FAILURES = 1_000
+"""Most failures that one error lists: a hostile file must not get an answer larger than itself."""
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxlevel, _SHOWN.maxstring, _SHOWN.maxother, _SHOWN.maxlong = 3, 80, 80, 40
+
+
+def show(value: object) -> str:
+    """A short, bounded picture of an untrusted value, fit for a message or a log line."""
+    return _SHOWN.repr(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One thing that is wrong: where, what was found, what is allowed, what to do about it."""
+
+    field: str
+    got: str
+    allowed: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: got {self.got}; allowed: {self.allowed}. {self.remedy}"
+
+
+class StoreError(Exception):
+    """Base of all errors of this package."""
+
+
+class NotFound(StoreError):  # noqa: N818
+    """The store has no such task, version or alias."""
+
+
+class Conflict(StoreError):  # noqa: N818
+    """The request contradicts the state of the store."""
+
+
+class PreconditionFailed(Conflict):
+    """The task has changed since the caller looked at it (HTTP's If-Match)."""
+
+
+class Corrupt(StoreError):  # noqa: N818
+    """Bytes in the store are not what was written."""
+
+
+class InvalidName(StoreError, ValueError):  # noqa: N818
+    """A task, alias or reference is not of the fixed form, so it never reaches the file system."""
+
+
+class AdapterFileError(StoreError):
+    """An adapter file is refused; `failures` holds every reason, not the first."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        self.failures = _capped(failures)
+        count = len(failures)
+        noun = "problem" if count == 1 else "problems"
+        listed = "; ".join(str(failure) for failure in self.failures)
+        super().__init__(f"the adapter file is refused ({count} {noun}): {listed}")
+
+
+def _capped(failures: Sequence[Failure]) -> tuple[Failure, ...]:
+    if len(failures) <= MAX_FAILURES:
+        return tuple(failures)
+    rest = len(failures) - MAX_FAILURES
+    note = Failure("file", f"{rest} more problems", "none", "Correct the ones listed and check again.")
+    return (*failures[:MAX_FAILURES], note)

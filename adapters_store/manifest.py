@@ -1,0 +1,269 @@
+"""The manifest of an adapter file: what the tensors are for. Pure data; no tensors, no files, no networks.
+
+A manifest is read strictly (types as written, unknown keys refused) and every violation is listed, also
+those between parts, such as a probe with fewer logits than there are labels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from adapters_store.errors import Failure, show
+from adapters_store.names import NAME_PATTERN
+from adapters_store.strict_json import parse_json
+
+SCHEMA_VERSION = 1
+MIN_PROBES, MAX_PROBES = 8, 32
+MAX_LABELS = 10_000
+
+_CORRECT = "Correct it and write the file again."
+_REMEDIES = {"missing": "Add it.", "extra_forbidden": "Remove it."}
+_Violation = tuple[tuple[str | int, ...], str, object]  # where, what is allowed, what was found
+
+
+def _utc_time(text: str) -> str:
+    try:
+        offset = datetime.fromisoformat(text).utcoffset()
+    except ValueError:
+        offset = None
+    if offset != timedelta(0):
+        raise PydanticCustomError("utc_time", "An ISO 8601 time in UTC, such as 2026-01-31T12:00:00Z")
+    return text
+
+
+_NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f]*$"  # names are printed on terminals
+TaskName = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+UtcTime = Annotated[str, Field(max_length=40), AfterValidator(_utc_time)]
+ShortText = Annotated[str, Field(min_length=1, max_length=200, pattern=_NO_CONTROL_CHARACTERS)]
+
+
+class BackboneRef(BaseModel, frozen=True, extra="forbid"):
+    """The backbone the adapter was trained on; both digests must be those of the backbone that serves it."""
+
+    family: TaskName
+    name: ShortText
+    config_digest: Digest
+    weights_digest: Digest
+
+
+class MethodRef(BaseModel, frozen=True, extra="forbid"):
+    """A method by name, and its configuration as plain JSON data; only the method knows what it means."""
+
+    name: TaskName
+    config: dict[str, Any]
+
+
+class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """What the logits mean: `labels` in the order of the rows of head/weight; regression has one name.
+
+    `threshold` belongs to multi_label alone, `low` and `high` (both or none) to regression alone.
+    """
+
+    kind: Literal["single_label", "multi_label", "regression"]
+    labels: Annotated[list[ShortText], Field(min_length=1, max_length=MAX_LABELS)]
+    pooling: Literal["mean", "first", "pooler"] = "mean"
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> HeadRef:
+        _raise("HeadRef", list(_head_violations(self)))
+        return self
+
+
+class InputRef(BaseModel, frozen=True, extra="forbid"):
+    """Names of the one or two text fields, and the token limit (special tokens included)."""
+
+    fields: Annotated[list[ShortText], Field(min_length=1, max_length=2)]
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)]
+    truncation: Literal["longest_first"] = "longest_first"
+
+
+class MetricsRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """What was measured, on how many rows of which split of which data."""
+
+    split: ShortText
+    rows: Annotated[int, Field(ge=0)]
+    values: dict[str, float]
+    data_digest: Digest
+
+
+class Provenance(BaseModel, frozen=True, extra="forbid"):
+    """How to train it again."""
+
+    code_version: ShortText
+    config: dict[str, Any]
+    seed: int
+
+
+class Probe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """One input with the logits [L] the trainer saw; replayed before a version becomes visible."""
+
+    text: str
+    text_pair: str | None = None
+    logits: Annotated[list[float], Field(min_length=1, max_length=MAX_LABELS)]
+
+
+Probes = Annotated[list[Probe], Field(min_length=MIN_PROBES, max_length=MAX_PROBES)]
+
+
+class Manifest(BaseModel, frozen=True, extra="forbid"):
+    """Everything an adapter file says about itself."""
+
+    schema_version: Literal[1] = 1
+    task: TaskName
+    description: Annotated[str, Field(max_length=2_000)] = ""
+    created: UtcTime
+    backbone: BackboneRef
+    method: MethodRef
+    head: HeadRef
+    input: InputRef
+    metrics: MetricsRef | None = None
+    provenance: Provenance
+    probes: Probes
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Manifest:
+        _raise("Manifest", list(_probe_violations(self.head, self.input, self.probes)))
+        return self
+
+    def to_json(self) -> str:
+        """Canonical JSON: equal manifests give equal bytes. Raises ValueError for what JSON cannot hold."""
+        value = self.model_dump(mode="python")
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _head_violations(head: HeadRef) -> Iterator[_Violation]:
+    first_seen: dict[str, int] = {}
+    for index, label in enumerate(head.labels):
+        first = first_seen.setdefault(label, index)
+        if first != index:
+            yield ("labels", index), f"A label that is not also label {first}", label
+    regression = head.kind == "regression"
+    if regression and len(head.labels) != 1:
+        yield ("labels",), "Exactly one name for a regression", head.labels
+    if head.threshold is not None and head.kind != "multi_label":
+        yield ("threshold",), f"null for {head.kind}", head.threshold
+    for name in ("low", "high"):
+        if getattr(head, name) is not None and not regression:
+            yield (name,), f"null for {head.kind}", getattr(head, name)
+    if (head.low is None) != (head.high is None):
+        yield ("low",), "Both low and high, or neither", head.low
+    if head.low is not None and head.high is not None and head.low >= head.high:
+        yield ("low",), f"Less than high ({head.high})", head.low
+
+
+def _probe_violations(head: HeadRef, fields: InputRef, probes: list[Probe]) -> Iterator[_Violation]:
+    num_labels, pairs = len(head.labels), len(fields.fields) == 2
+    for index, probe in enumerate(probes):
+        if len(probe.logits) != num_labels:
+            allowed = f"{num_labels} logits, one per label"
+            yield ("probes", index, "logits"), allowed, f"{len(probe.logits)} logits"
+        if (probe.text_pair is not None) != pairs:
+            allowed = "A second text, as input.fields has two" if pairs else "null, as input.fields has one"
+            yield ("probes", index, "text_pair"), allowed, probe.text_pair
+
+
+def _raise(title: str, violations: list[_Violation]) -> None:
+    """Raises all violations as one pydantic error, so that each keeps its own place."""
+    if violations:
+        details = [_detail(*violation) for violation in violations]
+        raise ValidationError.from_exception_data(title, details)
+
+
+def _detail(loc: tuple[str | int, ...], allowed: str, got: object) -> InitErrorDetails:
+    kind = PydanticCustomError("inconsistent", "{allowed}", {"allowed": allowed})
+    return InitErrorDetails(type=kind, loc=loc, input=got)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedManifest:
+    """The manifest if it is valid; `num_labels` as far as it can be told, for checks against the head."""
+
+    manifest: Manifest | None
+    num_labels: int | None
+    failures: list[Failure]
+
+
+def parse_manifest(text: str, *, max_values: int = 500_000) -> ParsedManifest:
+    """Reads a manifest and lists everything that is wrong with it. Raises nothing."""
+    raw = text.encode("utf-8", "surrogatepass")  # a lone surrogate then fails as invalid UTF-8
+    value, failures = parse_json(raw, "manifest", max_values=max_values)
+    if not isinstance(value, dict):
+        failures = failures or [Failure("manifest", show(value), "one JSON object", _CORRECT)]
+        return ParsedManifest(None, None, failures)
+    unknown = _schema_failure(value)
+    if unknown is not None:  # another schema has other keys: reporting each would only confuse
+        return ParsedManifest(None, None, [*failures, unknown])
+    num_labels = _num_labels(value)
+    if failures:
+        return ParsedManifest(None, num_labels, failures + _violations_of(value, raw)[1])
+    manifest, failures = _violations_of(value, raw)
+    return ParsedManifest(manifest, num_labels, failures)
+
+
+def _schema_failure(value: dict[str, object]) -> Failure | None:
+    found = value.get("schema_version")
+    if type(found) is int and found == SCHEMA_VERSION:
+        return None
+    remedy = "Use the version of Trunkline that wrote it, or train the adapter again."
+    return Failure("manifest.schema_version", show(found), str(SCHEMA_VERSION), remedy)
+
+
+def _num_labels(value: dict[str, object]) -> int | None:
+    head = value.get("head")
+    labels = head.get("labels") if isinstance(head, dict) else None
+    return len(labels) if isinstance(labels, list) else None
+
+
+def _violations_of(value: dict[str, object], raw: bytes) -> tuple[Manifest | None, list[Failure]]:
+    try:
+        return Manifest.model_validate_json(raw, strict=True), []
+    except ValidationError as error:
+        failures = [_failure(details) for details in error.errors(include_url=False)]
+        known = {failure.field for failure in failures}
+        return None, failures + [failure for failure in _cross_failures(value) if failure.field not in known]
+
+
+def _cross_failures(value: dict[str, object]) -> list[Failure]:
+    """Violations between parts that are sound themselves; pydantic stops before them when any part is not."""
+    head, fields = _part(HeadRef, value.get("head")), _part(InputRef, value.get("input"))
+    items = value.get("probes")
+    probes = [_part(Probe, item) for item in items] if isinstance(items, list) else []
+    if head is None or fields is None or None in probes:
+        return []
+    sound = [probe for probe in probes if probe is not None]
+    return [
+        Failure(_place(loc), show(got), allowed, _CORRECT)
+        for loc, allowed, got in _probe_violations(head, fields, sound)
+    ]
+
+
+_Part = TypeVar("_Part", bound=BaseModel)
+
+
+def _part(kind: type[_Part], value: object) -> _Part | None:
+    try:
+        return kind.model_validate_json(json.dumps(value), strict=True)
+    except (ValidationError, RecursionError):
+        return None
+
+
+def _failure(details: ErrorDetails) -> Failure:
+    kind = details["type"]
+    got = "nothing" if kind == "missing" else show(details["input"])
+    return Failure(_place(details["loc"]), got, details["msg"], _REMEDIES.get(kind, _CORRECT))
+
+
+def _place(loc: tuple[str | int, ...]) -> str:
+    plain = (str(part) if isinstance(part, int) or part.isidentifier() else show(part) for part in loc)
+    return ".".join(["manifest", *plain])

@@ -1,0 +1,249 @@
+"""Manifests: every violation is one failure in its own place, also between parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from adapters_store.manifest import Manifest, parse_manifest
+
+Path = tuple[str | int, ...]
+
+
+def changed(manifest: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
+    """`manifest` with `value` at `path`; ... removes what is there."""
+    target: Any = manifest
+    for step in path[:-1]:
+        target = target[step]
+    if value is ...:
+        del target[path[-1]]
+    else:
+        target[path[-1]] = value
+    return manifest
+
+
+def places(manifest: dict[str, Any]) -> set[str]:
+    parsed = parse_manifest(json.dumps(manifest))
+    assert (parsed.manifest is None) == bool(parsed.failures)
+    assert all(f.got and f.allowed and f.remedy for f in parsed.failures)
+    return {failure.field for failure in parsed.failures}
+
+
+def test_a_sound_manifest_round_trips(manifest_dict: dict[str, Any]) -> None:
+    parsed = parse_manifest(json.dumps(manifest_dict))
+    assert parsed.manifest is not None
+    assert json.loads(parsed.manifest.to_json()) == manifest_dict
+    assert parse_manifest(parsed.manifest.to_json()).manifest == parsed.manifest
+
+
+def test_json_is_canonical(manifest_dict: dict[str, Any]) -> None:
+    backwards = dict(reversed(manifest_dict.items()))
+    assert Manifest.model_validate(manifest_dict).to_json() == Manifest.model_validate(backwards).to_json()
+
+
+def test_texts_of_any_script_round_trip(manifest_dict: dict[str, Any]) -> None:
+    manifest_dict["head"]["labels"] = ["أخرى", "その他", "🙂"]
+    manifest_dict["probes"][0]["text"] = ""
+    manifest_dict["probes"][1]["text"] = "a\u2028b\x00c\n"
+    assert places(manifest_dict) == set()
+
+
+def test_a_manifest_cannot_be_changed(manifest: Manifest) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        manifest.task = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("task",), "Upper"),
+        (("task",), "../../etc/passwd"),
+        (("task",), "a/b"),
+        (("task",), ""),
+        (("task",), "x" * 65),
+        (("task",), "name\n"),
+        (("task",), 3),
+        (("task",), ...),
+        (("created",), "yesterday"),
+        (("created",), "2026-01-31T12:00:00"),
+        (("created",), "2026-01-31T12:00:00+02:00"),
+        (("description",), "x" * 2001),
+        (("surprise",), 1),
+        (("backbone", "weights_digest"), "sha256:abc"),
+        (("backbone", "config_digest"), "md5:" + "0" * 64),
+        (("backbone", "weights_digest"), "sha256:" + "A" * 64),
+        (("backbone", "name"), ""),
+        (("backbone", "name"), "\x1b[2J"),
+        (("method", "name"), "Hadamard"),
+        (("method", "config"), [1]),
+        (("method", "extra"), 1),
+        (("head", "kind"), "ranking"),
+        (("head", "pooling"), "max"),
+        (("head", "labels"), []),
+        (("head", "labels", 1), ""),
+        (("head", "labels", 1), "x" * 201),
+        (("head", "labels", 1), 7),
+        (("head", "labels", 1), "a\nb"),
+        (("input", "fields"), []),
+        (("input", "fields"), ["a", "b", "c"]),
+        (("input", "max_tokens"), 0),
+        (("input", "max_tokens"), 128.0),
+        (("input", "max_tokens"), "128"),
+        (("input", "max_tokens"), True),
+        (("input", "truncation"), "only_first"),
+        (("metrics", "rows"), -1),
+        (("metrics", "values", "accuracy"), "high"),
+        (("provenance", "seed"), 1.5),
+        (("probes", 3, "text"), None),
+        (("probes", 3, "logits", 1), "0.5"),
+        (("probes", 3, "extra"), 1),
+        (("probes", 3), 1),
+        (("probes",), []),
+    ],
+)
+def test_each_violation_is_reported_in_its_place(
+    manifest_dict: dict[str, Any], path: Path, value: Any
+) -> None:
+    assert places(changed(manifest_dict, path, value)) == {".".join(map(str, ("manifest", *path)))}
+
+
+@pytest.mark.parametrize("count", [0, 7, 33])
+def test_there_are_8_to_32_probes(manifest_dict: dict[str, Any], count: int) -> None:
+    manifest_dict["probes"] = manifest_dict["probes"][:1] * count
+    assert places(manifest_dict) == {"manifest.probes"}
+
+
+def test_metrics_may_be_absent(manifest_dict: dict[str, Any]) -> None:
+    assert places(changed(manifest_dict, ("metrics",), None)) == set()
+
+
+def test_ten_thousand_labels_are_the_limit(manifest_dict: dict[str, Any]) -> None:
+    for count, expected in ((10_000, set[str]()), (10_001, {"manifest.head.labels"})):
+        manifest_dict["head"]["labels"] = [str(index) for index in range(count)]
+        for probe in manifest_dict["probes"]:
+            probe["logits"] = [0.0] * 10_000
+        assert places(manifest_dict) == expected
+
+
+Head = dict[str, Any]
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ({"labels": ["a", "b", "a"]}, {"manifest.head.labels.2"}),
+        ({"labels": ["a", "a", "a"]}, {"manifest.head.labels.1", "manifest.head.labels.2"}),
+        ({"threshold": 0.5}, {"manifest.head.threshold"}),
+        ({"low": 0.0, "high": 1.0}, {"manifest.head.low", "manifest.head.high"}),
+        ({"kind": "multi_label", "threshold": 0.5}, set()),
+        ({"kind": "multi_label", "threshold": 1.0}, {"manifest.head.threshold"}),
+        ({"kind": "regression"}, {"manifest.head.labels"}),
+    ],
+)
+def test_heads_are_consistent(manifest_dict: dict[str, Any], head: Head, expected: set[str]) -> None:
+    manifest_dict["head"] |= head
+    assert places(manifest_dict) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (None, None, set()),
+        (0.0, 5.0, set()),
+        (0, 5, set()),
+        (5.0, 0.0, {"manifest.head.low"}),
+        (1.0, 1.0, {"manifest.head.low"}),
+        (0.0, None, {"manifest.head.low"}),
+    ],
+)
+def test_the_range_of_a_regression(
+    manifest_dict: dict[str, Any], low: float | None, high: float | None, expected: set[str]
+) -> None:
+    manifest_dict["head"] |= {"kind": "regression", "labels": ["urgency"], "low": low, "high": high}
+    for probe in manifest_dict["probes"]:
+        probe["logits"] = [0.5]
+    assert places(manifest_dict) == expected
+
+
+def pair_without_second_text(manifest: dict[str, Any]) -> None:
+    manifest["input"]["fields"] = ["text", "other"]
+    for probe in manifest["probes"][1:]:
+        probe["text_pair"] = "second"
+
+
+def single_with_second_text(manifest: dict[str, Any]) -> None:
+    manifest["probes"][0]["text_pair"] = "second"
+
+
+def logit_too_many(manifest: dict[str, Any]) -> None:
+    manifest["probes"][0]["logits"].append(0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (pair_without_second_text, "manifest.probes.0.text_pair"),
+        (single_with_second_text, "manifest.probes.0.text_pair"),
+        (logit_too_many, "manifest.probes.0.logits"),
+    ],
+)
+def test_probes_fit_the_labels_and_the_fields(
+    manifest_dict: dict[str, Any], change: Callable[[dict[str, Any]], None], place: str
+) -> None:
+    change(manifest_dict)
+    assert places(manifest_dict) == {place}
+    manifest_dict["task"] = "Bad Name"  # an unrelated failure does not hide it
+    assert places(manifest_dict) == {place, "manifest.task"}
+
+
+@pytest.mark.parametrize("version", [2, 0, "1", True, 1.0, None, ...])
+def test_another_schema_version_is_the_only_failure(manifest_dict: dict[str, Any], version: Any) -> None:
+    manifest_dict["task"] = "Bad Name"
+    assert places(changed(manifest_dict, ("schema_version",), version)) == {"manifest.schema_version"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "got"),
+    [
+        ('"seed": 1', '"seed": 1, "seed": 2', "the key 'seed' twice"),
+        ('"accuracy": 0.9', '"accuracy": 0.9, "accuracy": 0.1', "the key 'accuracy' twice"),
+        ('"lr": 0.005', '"lr": NaN', "the number 'NaN'"),
+        ('"lr": 0.005', '"lr": -Infinity', "the number '-Infinity'"),
+        ('"lr": 0.005', '"lr": 1e999', "the number '1e999'"),
+        ('"accuracy": 0.9', '"accuracy": NaN', "the number 'NaN'"),
+        ('"text 3"', '"\\ud800"', "invalid JSON|surrogate|unicode|escape"),
+        ('"lr": 0.005', '"lr": ' + "[" * 500 + "]" * 500, "recursion|nested|Invalid|\\[\\["),
+    ],
+)
+def test_json_that_two_readers_could_read_differently(
+    manifest_dict: dict[str, Any], old: str, new: str, got: str
+) -> None:
+    text = json.dumps(manifest_dict)
+    assert old in text
+    parsed = parse_manifest(text.replace(old, new, 1))
+    assert parsed.manifest is None
+    pattern = got.split("|")
+    assert any(part.replace("\\", "") in str(f) for f in parsed.failures for part in pattern), parsed.failures
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\ud800", '"x"', "{} {}"])
+def test_text_that_is_no_object(text: str) -> None:
+    parsed = parse_manifest(text)
+    assert parsed.manifest is None
+    assert {failure.field for failure in parsed.failures} == {"manifest"}
+
+
+def test_num_labels_is_told_even_when_the_manifest_is_not_valid(manifest_dict: dict[str, Any]) -> None:
+    parsed = parse_manifest(json.dumps(changed(manifest_dict, ("task",), "Bad Name")))
+    assert parsed.num_labels == 3
+
+
+@pytest.mark.parametrize("head", [None, 1, {}, {"labels": 3}])
+def test_num_labels_is_unknown_without_a_list(manifest_dict: dict[str, Any], head: Any) -> None:
+    parsed = parse_manifest(json.dumps(changed(manifest_dict, ("head",), head)))
+    assert parsed.num_labels is None
+    assert parsed.failures
