@@ -1,0 +1,183 @@
+"""Writes the generated sections of README.md and docs/ anew from the code and from results of benchmarks.
+
+A place for a section is a pair of comments; what stands between them is replaced:
+
+    <!-- generated: commands -->      every command of the program with its example
+    <!-- generated: errors -->        every error of the HTTP interface with its code and status
+    <!-- generated: item-errors -->   every reason for which one input of a request has no answer
+    <!-- generated: metrics -->       every metric of the service
+    <!-- generated: methods -->       every method: what it does, its paper, its options
+    <!-- generated: benchmarks -->    what the scripts in benchmarks/ measured last
+    <!-- end generated -->
+
+`--check` writes nothing and ends with status 1 where a file is stale. The tables of counts and settings are written by
+`generate_tables.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # as a script, Python looks for modules beside this file only
+
+from scripts.generate_tables import table  # noqa: E402  (after the path is set)
+
+PLACE = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
+RESULTS = ROOT / "benchmarks" / "results"
+LITERAL_CODE = re.compile(r'ItemError\(\s*"([a-z_]+)"')
+ITEM_ERRORS = {
+    "invalid_item": "not a text, and not an object with `text` and perhaps `text_pair`",
+    "too_long": "more tokens than the task takes, without `truncate`; or more characters than the service takes",
+    "text_pair_required": "the task is about pairs, and there is no `text_pair`",
+    "text_pair_not_allowed": "the task is about single texts, and there is a `text_pair`",
+    "non_finite": "the model's output is not a number; it is withheld",
+    "out_of_memory": "the device had no room for this input, even alone",
+    "internal": "the pass failed for a reason of the service's; its log says why",
+    "unknown_task": "one of several `tasks` is not there (stands for the whole task)",
+    "adapter_unavailable": "one of several `tasks` could not be loaded (stands for the whole task)",
+}
+
+
+def commands() -> str:
+    """The commands in the order of the help page, each with its first sentence and its example."""
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from trunkline.cli import app
+
+    rows = []
+    for name in getattr(get_command(app), "commands", {}):
+        page = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "1000", "NO_COLOR": "1"}).stdout
+        lines = [line.strip() for line in page.splitlines() if line.strip()]
+        example = next(line for line in lines if line.startswith("Example: ")).removeprefix("Example: ")
+        rows.append((f"`{name}`", lines[1], f"`{example}`"))
+    return table(("command", "what it does", "example"), rows)
+
+
+def errors() -> str:
+    """Statuses, codes and meanings, from the one table of the service."""
+    from service.api.errors import _TABLE
+
+    rows = {}
+    for kind, status, code, title in _TABLE:
+        word = code or str(getattr(kind, "code", "internal"))
+        meaning = (inspect.getdoc(kind) or title).split("\n\n", 1)[0].replace("\n", " ")
+        rows.setdefault((status, word), (str(status), f"`{word}`", title, meaning))
+    return table(("status", "code", "title", "meaning"), [rows[key] for key in sorted(rows)])
+
+
+def item_errors() -> str:
+    """The reasons of single inputs; raises KeyError when the service has one that is not explained here."""
+    sources = [path.read_text() for path in (ROOT / "service").rglob("*.py")]
+    used = {code for source in sources for code in LITERAL_CODE.findall(source)}
+    if used - ITEM_ERRORS.keys():
+        raise KeyError(f"item errors without an explanation: {sorted(used - ITEM_ERRORS.keys())}")
+    return table(("code", "meaning"), [(f"`{code}`", meaning) for code, meaning in ITEM_ERRORS.items()])
+
+
+def metrics() -> str:
+    """Names, kinds and meanings as `/metrics` tells them."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    from service.metrics import Metrics
+
+    found = text_string_to_metric_families(Metrics().render().decode())
+    rows = [
+        (f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation)
+        for family in found
+        if not family.name.endswith("_created")
+    ]
+    return table(("metric", "kind", "meaning"), rows)
+
+
+def methods() -> str:
+    """A section for each method, from its own file: the module's docstring and its options."""
+    from modeling import METHODS
+
+    return "\n".join(_method_section(name, method) for name, method in METHODS.items())
+
+
+def _method_section(name: str, method: type[Any]) -> str:
+    module = importlib.import_module(method.__module__)
+    about = inspect.getdoc(module) or ""
+    options = [
+        (f"`{f.name}`", _choices(get_type_hints(method)[f.name]), f"`{f.default}`")
+        for f in dataclasses.fields(method)
+    ]
+    listed = table(("option", "values", "default"), options) if options else "It has no options.\n"
+    return f"## {name}\n\n{about}\n\n{listed}"
+
+
+def _choices(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(hint))
+    if hint is bool:
+        return "`true`, `false`"
+    if str in get_args(hint):
+        return "`all`, `last-two-thirds`, a range `4-11`, a list `[0, 2]`"
+    return f"`{getattr(hint, '__name__', hint)}`"
+
+
+def benchmarks() -> str:
+    """Each result that offers a table, with the script that made it; a sentence when there is none yet."""
+    parts = [_result(path) for path in sorted(RESULTS.glob("*.json"))] if RESULTS.is_dir() else []
+    told = [part for part in parts if part]
+    return "\n".join(told) or "Nothing was measured in this checkout yet: the scripts in `benchmarks/` write it.\n"
+
+
+def _result(path: Path) -> str:
+    """A result file offers `summary`: {"title", "columns", "rows", "note"}."""
+    content = json.loads(path.read_text())
+    summary = content.get("summary") if isinstance(content, dict) else None
+    if not isinstance(summary, dict) or not {"title", "columns", "rows"} <= summary.keys():
+        return ""
+    rows = [[str(cell) for cell in row] for row in summary["rows"]]
+    note = f"\n{summary['note']}\n" if summary.get("note") else ""
+    title = f"**{summary['title']}** ([{path.name}]({path.relative_to(ROOT).as_posix()}))"
+    return f"{title}\n\n{table(summary['columns'], rows)}{note}"
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "errors": errors,
+    "item-errors": item_errors,
+    "metrics": metrics,
+    "methods": methods,
+    "benchmarks": benchmarks,
+}
+
+
+def renewed(text: str) -> str:
+    """The document with every section made anew. Raises KeyError for a section nobody knows."""
+    return PLACE.sub(lambda match: match[1] + SECTIONS[match[2]]() + match[3], text)
+
+
+def main() -> int:
+    """Exit status: 0 all up to date (or now written), 1 stale with --check."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, fail where a section is stale")
+    check = parser.parse_args().check
+    stale = 0
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = path.read_text()
+        new = renewed(text)
+        if new != text:
+            stale += 1
+            print(f"{path.relative_to(ROOT)}: {'stale, run scripts/generate_docs.py' if check else 'written'}")
+            if not check:
+                path.write_text(new)
+    return int(check and stale > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""What every test runs under: no network, one thread a process, fixed seeds; and where the public data is.
+
+Set before torch and the tokenizers are first imported, which read these variables once. torch itself is not
+imported here: a test of a pure file starts without it.
+"""
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """The same random numbers for a test whatever ran before it, in the libraries already imported."""
+    random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's TRUNKLINE_ variables (a token, a store) would otherwise reach the code under test."""
+    for name in [name for name in os.environ if name.startswith("TRUNKLINE_")]:
+        monkeypatch.delenv(name)
+
+
+SHARED_DATA = Path(os.environ.get("TRUNKLINE_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public data sets beside a checkout; they may not be passed on, so they are not in it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no public data sets at {SHARED_DATA}; TRUNKLINE_SHARED_DATA names another folder")
+    return SHARED_DATA
