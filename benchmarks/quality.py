@@ -1,0 +1,142 @@
+"""Does a small adapter keep what full fine-tuning reaches? Validation metrics on five public data sets.
+
+For each task: the linear probe, every method with a body, and full fine-tuning (the baseline) on the same
+backbone, data, loop and metric. Prints one table with two figures per method: its share of full
+fine-tuning's score, and the part of the way from the probe to full fine-tuning that it covers.
+
+    python -m benchmarks.quality --data ../shared/data            # resumes: finished cells are kept
+    python -m benchmarks.quality --data DIR --task trec --method hadamard --again
+    python -m benchmarks.quality --table                          # only print what there is
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+
+NAME = "quality"
+# rows of the train file (None: all), and the metric that decides where the card names several
+TASKS: dict[str, dict[str, Any]] = {
+    "trec": {},
+    "banking77": {},
+    "mrpc": {"metric": "accuracy"},
+    "stsb": {},
+    "sst2": {"max_train_rows": 10_000},
+}
+METHODS = ("linear_probe", "full", "hadamard", "bitfit", "ln_tuning")
+PROBE, FULL = "linear_probe", "full"
+
+
+def run_cell(task: str, method: str, data: Path, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """Train one cell of the table and return its record."""
+    from training.config import TrainConfig
+    from training.full import full_finetune
+    from training.recipe import train
+
+    started = time.monotonic()
+    config = TrainConfig(
+        data=str(data / task),
+        task=task,
+        method="hadamard" if method == FULL else method,
+        seed=seed,
+        **(TASKS[task] | settings),
+    )
+    result: Any = (
+        full_finetune(config, dropout=False) if method == FULL else train(config, write_file=False)
+    )
+    return {
+        "task": task,
+        "method": method,
+        "seed": seed,
+        "metric": result.metric,
+        "value": result.metrics[result.metric],
+        "values": dict(result.metrics),
+        "head_only": result.head_metrics[result.metric] if result.head_metrics else None,
+        "parameters": result.num_parameters if method == FULL else result.num_body_parameters,
+        "best_epoch": result.best_epoch,
+        "curve": [
+            [r.stage, r.epoch, round(r.values[result.metric], 5)] for r in result.history if r.stage != "head"
+        ],
+        "settings": {key: value for key, value in settings.items()} | _hyper(config, method),
+        "seconds": round(time.monotonic() - started),
+        "origin": record.origin(),
+    }
+
+
+def _hyper(config: Any, method: str) -> dict[str, Any]:
+    from training.config import resolve
+
+    hyper = vars(resolve(config, FULL) if method == FULL else resolve(config))
+    return {key: dict(value) if key == "method_config" else value for key, value in hyper.items()}
+
+
+def table(cells: dict[str, Any]) -> str:
+    """Rows are methods, columns tasks; then the two figures of the issue, averaged over complete tasks."""
+    lines = ["| method | " + " | ".join(TASKS) + " | average | of full | of the way from probe to full |"]
+    lines.append("| --- |" + " --: |" * (len(TASKS) + 3))
+    for method in METHODS:
+        found = {task: cells.get(f"{task}/{method}") for task in TASKS}
+        values = {task: 100 * cell["value"] for task, cell in found.items() if cell}
+        row = [f"{values[task]:.2f}" if task in values else "" for task in TASKS]
+        average = f"{sum(values.values()) / len(values):.2f}" if len(values) == len(TASKS) else ""
+        lines.append(f"| {method} | " + " | ".join([*row, average, *_shares(cells, method)]) + " |")
+    return "\n".join(lines)
+
+
+def _shares(cells: dict[str, Any], method: str) -> list[str]:
+    """Share of full fine-tuning's score, and of the distance from probe to full: both means over tasks."""
+    kept, covered = [], []
+    for task in TASKS:
+        three = [cells.get(f"{task}/{name}") for name in (method, PROBE, FULL)]
+        if not all(three):
+            return ["", ""]
+        value, probe, full = (cell["value"] for cell in three if cell)
+        kept.append(value / full)
+        covered.append((value - probe) / (full - probe))
+    return [f"{100 * sum(kept) / len(kept):.1f} %", f"{100 * sum(covered) / len(covered):.1f} %"]
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    import json
+
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        try:
+            settings[key] = json.loads(value)
+        except ValueError:
+            settings[key] = value
+    return settings
+
+
+def main() -> int:
+    """Run what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of data sets")
+    parser.add_argument("--task", action="append", choices=TASKS, help="only these tasks")
+    parser.add_argument("--method", action="append", choices=METHODS, help="only these methods")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a training setting")
+    parser.add_argument("--name", default=NAME, help="result file (use another one for trials)")
+    parser.add_argument("--again", action="store_true", help="run cells that are there already")
+    parser.add_argument("--table", action="store_true", help="train nothing, print the table")
+    args = parser.parse_args()
+    for task in args.task or TASKS:
+        for method in args.method or METHODS:
+            key = f"{task}/{method}"
+            if args.table or (key in record.read(args.name) and not args.again):
+                continue
+            cell = run_cell(task, method, args.data, args.seed, _settings(args.set))
+            record.write(args.name, record.read(args.name) | {key: cell})
+            print(key, cell["metric"], f"{100 * cell['value']:.2f}", f"{cell['seconds']} s", flush=True)
+    print(table(record.read(args.name)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

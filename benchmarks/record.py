@@ -1,0 +1,63 @@
+"""What every result file says of its origin: commit, machine, library versions; and how it is written."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def origin() -> dict[str, Any]:
+    """Commit, time, processor and versions, without anything that names a host."""
+    import torch
+    import transformers
+
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    ).stdout.strip()
+    return {
+        "commit": commit or "unknown",
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def write(name: str, payload: dict[str, Any]) -> Path:
+    """Write `results/<name>.json`, whole or not at all."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(payload, indent=1, sort_keys=True) + "\n")
+    partial.replace(path)
+    return path
+
+
+def read(name: str) -> dict[str, Any]:
+    """The payload of `results/<name>.json`, empty when there is none."""
+    path = RESULTS / f"{name}.json"
+    payload: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return payload
