@@ -86,7 +86,8 @@ def parse_header(data: bytes, limits: FileLimits) -> tuple[Header | None, list[F
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     start = _LENGTH_BYTES + length
     raw = data[_LENGTH_BYTES:start]
-    value, failures = parse_json(raw, "header", max_values=limits.max_json_values)
+    max_keys = limits.max_tensors + 1  # the metadata
+    value, failures = parse_json(raw, "header", max_values=limits.max_json_values, max_keys=max_keys)
     if not isinstance(value, dict) or not raw.startswith(b"{"):
         failures = failures or [Failure("header", show(value), "one JSON object", _WRITE_AGAIN)]
         return None, failures
@@ -167,10 +168,6 @@ def _manifest_text(metadata: object, failures: list[Failure]) -> str | None:
 def _entries(
     tensors: dict[str, object], data_bytes: int, limits: FileLimits, failures: list[Failure]
 ) -> tuple[TensorEntry, ...]:
-    if len(tensors) > limits.max_tensors:
-        allowed = f"at most {limits.max_tensors} tensors"
-        failures.append(Failure("header", f"{len(tensors)} tensors", allowed, "Adapt fewer layers."))
-        return ()
     failures += [failure for name in tensors if (failure := _name_failure(name, limits)) is not None]
     found = [_entry(name, value, limits, failures) for name, value in tensors.items()]
     entries = tuple(sorted((entry for entry in found if entry is not None), key=lambda entry: entry.begin))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, FailFast, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from adapters_store.errors import Failure, show
@@ -22,6 +22,8 @@ from adapters_store.strict_json import parse_json
 SCHEMA_VERSION = 1
 MIN_PROBES, MAX_PROBES = 8, 32
 MAX_LABELS = 10_000
+MAX_KEYS = 1_000
+"""Most keys of one object; each unknown one is a failure, and probes are objects too."""
 
 _CORRECT = "Correct it and write the file again."
 _REMEDIES = {"missing": "Add it.", "extra_forbidden": "Remove it."}
@@ -110,7 +112,7 @@ class Probe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
     text: str
     text_pair: str | None = None
-    logits: Annotated[list[float], Field(min_length=1, max_length=MAX_LABELS)]
+    logits: Annotated[list[float], Field(min_length=1, max_length=MAX_LABELS), FailFast()]
 
 
 Probes = Annotated[list[Probe], Field(min_length=MIN_PROBES, max_length=MAX_PROBES)]
@@ -197,7 +199,7 @@ class ParsedManifest:
 def parse_manifest(text: str, *, max_values: int = 500_000) -> ParsedManifest:
     """Reads a manifest and lists everything that is wrong with it. Raises nothing."""
     raw = text.encode("utf-8", "surrogatepass")  # a lone surrogate then fails as invalid UTF-8
-    value, failures = parse_json(raw, "manifest", max_values=max_values)
+    value, failures = parse_json(raw, "manifest", max_values=max_values, max_keys=MAX_KEYS)
     if not isinstance(value, dict):
         failures = failures or [Failure("manifest", show(value), "one JSON object", _CORRECT)]
         return ParsedManifest(None, None, failures)

@@ -10,9 +10,13 @@ import json
 import math
 from dataclasses import dataclass, field
 
-from adapters_store.errors import Failure, show
+from adapters_store.errors import MAX_FAILURES, Failure, show
 
 _REWRITE = "Write the file again with Trunkline's own writer."
+
+
+class _TooManyKeysError(Exception):
+    """One object with more keys than any sound file has; the number of keys is its argument."""
 
 
 @dataclass(slots=True)
@@ -20,9 +24,12 @@ class _Watch:
     """Collects what the standard reader would pass over in silence."""
 
     where: str
+    max_keys: int
     failures: list[Failure] = field(default_factory=list)
 
     def pairs(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len(pairs) > self.max_keys:
+            raise _TooManyKeysError(len(pairs))
         value = dict(pairs)
         if len(value) != len(pairs):
             self._note_duplicates(pairs)
@@ -42,19 +49,21 @@ class _Watch:
         return value
 
     def _fail(self, got: str, allowed: str) -> None:
-        self.failures.append(Failure(self.where, got, allowed, _REWRITE))
+        if len(self.failures) <= MAX_FAILURES:
+            self.failures.append(Failure(self.where, got, allowed, _REWRITE))
 
 
-def parse_json(raw: bytes, where: str, *, max_values: int) -> tuple[object, list[Failure]]:
+def parse_json(raw: bytes, where: str, *, max_values: int, max_keys: int) -> tuple[object, list[Failure]]:
     """Parses `raw`; `where` is the field named in failures. The value is None when it cannot be parsed.
 
-    `max_values` bounds commas and opening brackets together, hence the memory the parsed form can take.
+    `max_values` bounds commas and opening brackets together, hence the memory the parsed form can take;
+    `max_keys` bounds the keys of one object, hence the failures that one object can cause.
     """
     num_values = raw.count(b",") + raw.count(b"[") + raw.count(b"{")
     if num_values > max_values:
         got, allowed = f"{num_values} JSON values", f"at most {max_values}"
         return None, [Failure(where, got, allowed, "Shorten the manifest.")]
-    watch = _Watch(where)
+    watch = _Watch(where, max_keys)
     try:
         value = json.loads(
             raw.decode("utf-8"),
@@ -62,6 +71,9 @@ def parse_json(raw: bytes, where: str, *, max_values: int) -> tuple[object, list
             parse_float=watch.number,
             parse_constant=watch.number,
         )
+    except _TooManyKeysError as error:
+        got, allowed = f"an object with {error.args[0]} keys", f"at most {max_keys} keys in one object"
+        return None, [*watch.failures, Failure(where, got, allowed, "Leave out what is not needed.")]
     except (ValueError, RecursionError) as error:  # bad UTF-8 and endless integers are ValueErrors too
         return None, [*watch.failures, Failure(where, _reason(error), "valid UTF-8 JSON", _REWRITE)]
     return value, watch.failures

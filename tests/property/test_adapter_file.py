@@ -17,7 +17,7 @@ from adapters_store.manifest import parse_manifest
 from adapters_store.names import NAME_PATTERN
 
 DIGEST = "sha256:" + "0" * 64
-FAST = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FAST = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -132,7 +132,7 @@ def test_round_trip(data: st.DataObject, dtype: Any) -> None:
     assert write_adapter(read.manifest, read.tensors, dtype=dtype) == raw
 
 
-@settings(FAST, max_examples=400)
+@settings(FAST, max_examples=250)
 @given(data=st.data())
 def test_damaged_bytes_are_refused_or_are_another_sound_file(small_file: bytes, data: st.DataObject) -> None:
     raw = bytearray(small_file)
@@ -144,7 +144,7 @@ def test_damaged_bytes_are_refused_or_are_another_sound_file(small_file: bytes, 
         assert all(bool(torch.isfinite(tensor).all()) for tensor in read.tensors.values())
 
 
-@settings(FAST, max_examples=300)
+@settings(FAST, max_examples=150)
 @given(data=st.data())
 def test_removed_repeated_and_inserted_stretches(small_file: bytes, data: st.DataObject) -> None:
     begin, end = sorted(data.draw(st.tuples(*[st.integers(0, len(small_file))] * 2)))
@@ -154,7 +154,7 @@ def test_removed_repeated_and_inserted_stretches(small_file: bytes, data: st.Dat
         outcome(changed)
 
 
-@settings(FAST, max_examples=300)
+@settings(FAST, max_examples=150)
 @given(raw=st.binary(max_size=200))
 def test_arbitrary_bytes_are_refused(raw: bytes) -> None:
     assert outcome(raw) is None
@@ -182,7 +182,7 @@ def layouts(draw: st.DrawFn) -> tuple[list[tuple[int, int]], int]:
     return draw(st.permutations(ranges)), ends[-1] + draw(st.sampled_from([0, 0, 0, 4, -4]))
 
 
-@settings(FAST, max_examples=300)
+@settings(FAST, max_examples=150)
 @given(layout=layouts())
 def test_only_ranges_that_tile_the_data_are_accepted(small_file: bytes, layout: Any) -> None:
     ranges, num_bytes = layout

@@ -230,6 +230,17 @@ def test_json_that_two_readers_could_read_differently(
     assert any(part.replace("\\", "") in str(f) for f in parsed.failures for part in pattern), parsed.failures
 
 
+def test_the_number_of_keys_is_bounded(manifest_dict: dict[str, Any]) -> None:
+    manifest_dict |= {f"key {index}": 1 for index in range(1_000)}
+    assert places(manifest_dict) == {"manifest"}
+
+
+def test_of_many_bad_logits_one_for_each_probe_is_enough(manifest_dict: dict[str, Any]) -> None:
+    for probe in manifest_dict["probes"]:
+        probe["logits"] = ["x"] * 3
+    assert places(manifest_dict) == {f"manifest.probes.{index}.logits.0" for index in range(8)}
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\ud800", '"x"', "{} {}"])
 def test_text_that_is_no_object(text: str) -> None:
     parsed = parse_manifest(text)
