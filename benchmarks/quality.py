@@ -132,7 +132,7 @@ def main() -> int:
             if args.table or (key in record.read(args.name) and not args.again):
                 continue
             cell = run_cell(task, method, args.data, args.seed, _settings(args.set))
-            record.write(args.name, record.read(args.name) | {key: cell})
+            record.add(args.name, key, cell)
             print(key, cell["metric"], f"{100 * cell['value']:.2f}", f"{cell['seconds']} s", flush=True)
     print(table(record.read(args.name)))
     return 0

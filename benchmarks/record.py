@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import json
 import os
 import platform
@@ -54,6 +55,14 @@ def write(name: str, payload: dict[str, Any]) -> Path:
     partial.write_text(json.dumps(payload, indent=1, sort_keys=True) + "\n")
     partial.replace(path)
     return path
+
+
+def add(name: str, key: str, value: dict[str, Any]) -> None:
+    """Add one record to a result file; several processes may do so at once."""
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write(name, read(name) | {key: value})
 
 
 def read(name: str) -> dict[str, Any]:
