@@ -79,7 +79,7 @@ def padded(model: Any, batch: list[Encoded], device: torch.device) -> None:
 
 
 def mixed(served: ServedModel, batch: list[Encoded], tasks: int, rng: random.Random) -> None:
-    """One served batch whose rows are drawn from the first `tasks` slots; without repeats when there are enough."""
+    """One served batch whose rows are drawn from the first `tasks` slots, without repeats if that can be."""
     slots = list(range(1, tasks + 1))
     chosen = rng.sample(slots, len(batch)) if tasks >= len(batch) else rng.choices(slots, k=len(batch))
     served.run(batch, [served.body_slot(s) for s in chosen], list(enumerate(chosen)))

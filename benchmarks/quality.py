@@ -46,9 +46,7 @@ def run_cell(task: str, method: str, data: Path, seed: int, settings: dict[str, 
         seed=seed,
         **(TASKS[task] | settings),
     )
-    result: Any = (
-        full_finetune(config, dropout=False) if method == FULL else train(config, write_file=False)
-    )
+    result: Any = full_finetune(config, dropout=False) if method == FULL else train(config, write_file=False)
     return {
         "task": task,
         "method": method,
@@ -62,7 +60,7 @@ def run_cell(task: str, method: str, data: Path, seed: int, settings: dict[str, 
         "curve": [
             [r.stage, r.epoch, round(r.values[result.metric], 5)] for r in result.history if r.stage != "head"
         ],
-        "settings": {key: value for key, value in settings.items()} | _hyper(config, method),
+        "settings": settings | _hyper(config, method),
         "seconds": round(time.monotonic() - started),
         "origin": record.origin(),
     }
