@@ -10,8 +10,8 @@ A place for a section is a pair of comments; what stands between them is replace
     <!-- generated: benchmarks -->    what the scripts in benchmarks/ measured last
     <!-- end generated -->
 
-`--check` writes nothing and ends with status 1 where a file is stale. The tables of counts and settings are written by
-`generate_tables.py`.
+`--check` writes nothing and ends with status 1 where a file is stale. The tables of counts and settings are
+written by `generate_tables.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import argparse
 import dataclasses
 import importlib
 import inspect
-import json
 import re
 import sys
 from collections.abc import Callable
@@ -33,11 +32,11 @@ sys.path.insert(0, str(ROOT))  # as a script, Python looks for modules beside th
 from scripts.generate_tables import table  # noqa: E402  (after the path is set)
 
 PLACE = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
-RESULTS = ROOT / "benchmarks" / "results"
+NO_RESULTS = "No results are stored yet: the scripts in `benchmarks/` write them.\n"
 LITERAL_CODE = re.compile(r'ItemError\(\s*"([a-z_]+)"')
 ITEM_ERRORS = {
     "invalid_item": "not a text, and not an object with `text` and perhaps `text_pair`",
-    "too_long": "more tokens than the task takes, without `truncate`; or more characters than the service takes",
+    "too_long": "more tokens than the task takes, without `truncate`; or more characters than allowed",
     "text_pair_required": "the task is about pairs, and there is no `text_pair`",
     "text_pair_not_allowed": "the task is about single texts, and there is a `text_pair`",
     "non_finite": "the model's output is not a number; it is withheld",
@@ -68,10 +67,13 @@ def errors() -> str:
     """Statuses, codes and meanings, from the one table of the service."""
     from service.api.errors import _TABLE
 
-    rows = {}
+    rows: dict[tuple[int, str], tuple[str, ...]] = {}
     for kind, status, code, title in _TABLE:
         word = code or str(getattr(kind, "code", "internal"))
         meaning = (inspect.getdoc(kind) or title).split("\n\n", 1)[0].replace("\n", " ")
+        meaning = (
+            "A fault of the service; its log has the reason." if meaning.startswith("Base of") else meaning
+        )
         rows.setdefault((status, word), (str(status), f"`{word}`", title, meaning))
     return table(("status", "code", "title", "meaning"), [rows[key] for key in sorted(rows)])
 
@@ -129,22 +131,49 @@ def _choices(hint: Any) -> str:
 
 
 def benchmarks() -> str:
-    """Each result that offers a table, with the script that made it; a sentence when there is none yet."""
-    parts = [_result(path) for path in sorted(RESULTS.glob("*.json"))] if RESULTS.is_dir() else []
-    told = [part for part in parts if part]
-    return "\n".join(told) or "Nothing was measured in this checkout yet: the scripts in `benchmarks/` write it.\n"
+    """The figures of every benchmark whose results are complete; a sentence when there is none."""
+    found = [quality_results(), mixed_batch_results()]
+    return "\n".join(part for part in found if part) or NO_RESULTS
 
 
-def _result(path: Path) -> str:
-    """A result file offers `summary`: {"title", "columns", "rows", "note"}."""
-    content = json.loads(path.read_text())
-    summary = content.get("summary") if isinstance(content, dict) else None
-    if not isinstance(summary, dict) or not {"title", "columns", "rows"} <= summary.keys():
+def quality_results() -> str:
+    """Adapters beside full fine-tuning; nothing while cells are missing."""
+    from benchmarks import quality, record
+
+    cells = record.read(quality.NAME)
+    wanted = {f"{task}/{method}" for task in quality.TASKS for method in quality.METHODS}
+    if wanted - cells.keys():
         return ""
-    rows = [[str(cell) for cell in row] for row in summary["rows"]]
-    note = f"\n{summary['note']}\n" if summary.get("note") else ""
-    title = f"**{summary['title']}** ([{path.name}]({path.relative_to(ROOT).as_posix()}))"
-    return f"{title}\n\n{table(summary['columns'], rows)}{note}"
+    return (
+        "Validation metric (x 100) on MiniLM, one run each; `full` is full fine-tuning of every parameter,\n"
+        "with the same data, loop and head ([quality.json](benchmarks/results/quality.json)):\n\n"
+        f"{quality.table(cells)}\n"
+    )
+
+
+def mixed_batch_results() -> str:
+    """Throughput ratios and memory per task."""
+    from benchmarks import mixed_batch, record
+
+    result = record.read(mixed_batch.NAME)
+    if not result:
+        return ""
+    rows = [
+        (name, f"{ratio['median']:.2f}", f"{ratio['q1']:.2f} to {ratio['q3']:.2f}")
+        for name, ratio in result["throughput_ratios"].items()
+    ]
+    told, where = _machine(result["origin"]), "benchmarks/results/mixed_batch.json"
+    size = result["resident_bytes_per_hadamard_task"]
+    return (
+        f"Throughput of A over B on the same texts ({result['mean_tokens_per_row']} tokens on average, "
+        f"{result['rows_per_batch']} rows a batch; {told}; [mixed_batch.json]({where})):\n\n"
+        f"{table(('A / B', 'median', 'quartiles'), rows)}\n"
+        f"A resident Hadamard task takes {size:,} bytes of memory.\n"
+    )
+
+
+def _machine(origin: dict[str, Any]) -> str:
+    return str(origin.get("gpu") or f"{origin['threads']} threads of {origin['processor']}")
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
@@ -173,7 +202,8 @@ def main() -> int:
         new = renewed(text)
         if new != text:
             stale += 1
-            print(f"{path.relative_to(ROOT)}: {'stale, run scripts/generate_docs.py' if check else 'written'}")
+            state = "stale, run scripts/generate_docs.py" if check else "written"
+            print(f"{path.relative_to(ROOT)}: {state}")
             if not check:
                 path.write_text(new)
     return int(check and stale > 0)

@@ -1,4 +1,4 @@
-"""Mixed batches in 16 bit and, where there is one, on a GPU: the same answers within what the format allows."""
+"""Mixed batches in 16 bit and, where there is one, on a GPU: the same answers within the format's limits."""
 
 from __future__ import annotations
 
