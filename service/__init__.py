@@ -1,0 +1,1 @@
+"""Online serving: HTTP, batching and the adapters that are resident on one frozen backbone."""

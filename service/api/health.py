@@ -1,0 +1,103 @@
+"""Health, metrics, and what a caller can find out: /live, /ready, /metrics, /v1/info, /v1/limits."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..errors import Draining, NotReady
+from . import schemas
+from .routes import PROBLEMS, service_of
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/live", summary="The process answers")
+async def live() -> schemas.State:
+    """200 from the first second, whatever else is going on."""
+    return schemas.State(status="live")
+
+
+@router.get("/ready", summary="Predictions are answered", responses=PROBLEMS)
+async def ready(request: Request) -> schemas.State:
+    """200 once the stored adapters are loaded and the first passes have run; 503 otherwise."""
+    service = service_of(request)
+    if service.phase == "draining":
+        raise Draining("the service is stopping")
+    if service.phase != "ready":
+        raise NotReady(f"{service.phase}: {service.reason}")
+    return schemas.State(status="ready")
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", response_model=None)
+async def metrics(request: Request) -> Response:
+    """Text format."""
+    return Response(service_of(request).metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/v1/info", summary="What is served, on what", responses=PROBLEMS)
+async def info(request: Request) -> schemas.Info:
+    """Backbone with its digests, device, methods, and how many adapters are resident."""
+    from modeling import METHODS
+
+    parts = service_of(request).parts
+    backbone = parts.backbone
+    return schemas.Info(
+        name="trunkline",
+        version=version(),
+        backbone={
+            "family": backbone.family.name,
+            "name": backbone.name,
+            "config_digest": backbone.config_digest,
+            "weights_digest": backbone.weights_digest,
+            "parameters": backbone.num_parameters,
+            "hidden": backbone.hidden_size,
+            "max_tokens": backbone.max_tokens,
+        },
+        device=parts.device,
+        dtype=str(backbone.dtype).removeprefix("torch."),
+        methods=sorted(METHODS),
+        adapters={"resident": parts.model.num_resident, "bytes": parts.model.nbytes},
+    )
+
+
+@router.get("/v1/limits", summary="Every limit", responses=PROBLEMS)
+async def limits(request: Request) -> schemas.Limits:
+    """What a caller may send, and how exactly answers are reproduced."""
+    from ..residency.loader import TOLERANCES
+
+    service = service_of(request)
+    settings, parts = service.settings, service.parts
+    tolerance = TOLERANCES[parts.backbone.dtype]
+    return schemas.Limits(
+        max_items=settings.max_items,
+        max_tasks=settings.max_tasks,
+        max_scores=settings.max_scores,
+        max_text_chars=settings.max_text_chars,
+        max_tokens=parts.backbone.max_tokens,
+        max_body_bytes=settings.max_body_bytes,
+        max_adapter_bytes=settings.max_adapter_bytes,
+        max_adapters=settings.max_adapters,
+        max_batch_tokens=parts.max_batch_tokens,
+        max_batch_rows=settings.max_batch_rows,
+        max_waiting_tokens=settings.max_waiting_tokens,
+        tolerance={
+            "probes": {"atol": tolerance.atol, "rtol": tolerance.rtol},
+            "mixed_batch_float32": {"atol": 1e-5, "rtol": 1e-5},
+        },
+    )
+
+
+@cache
+def version() -> str:
+    """The installed version of the product."""
+    try:
+        return installed_version("trunkline")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "0+unknown"

@@ -1,0 +1,256 @@
+"""`POST /v1/predict`: from the body to a job, and from the finished job to the answer.
+
+Knows limits, leases and the shape of the answer; it waits for the engine and gives up when the client leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import ValidationError
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..engine.request import Column, Job, ServingCard
+from ..engine.tokenizer import num_chars_of
+from ..errors import (
+    AdapterUnavailable,
+    InvalidInput,
+    ItemFailed,
+    MalformedRequest,
+    Problem,
+    ServiceError,
+    UnknownTask,
+)
+from ..residency.cache import FailedReference, Lease, UnknownReference
+from ..state import Parts, Service
+from . import schemas
+from .answers import Prediction, count_outcome, predictions_of
+from .body import JSON_TYPES, read_body
+from .errors import STATUS_CLIENT_LEFT, validation_problem
+from .routes import PROBLEMS, service_of
+
+router = APIRouter(tags=["predict"])
+
+# An answer smaller than this (items x labels) is built on the event loop: a thread would cost more.
+_SMALL_ANSWER_SCORES = 512
+# Clients that leave are looked for only when a request takes longer than this.
+_PATIENCE_S = 0.05
+_CHARS_PER_TOKEN = 4  # only the admission's estimate rests on it
+
+_FAULTS_OF_INPUT = frozenset(
+    {"invalid_item", "too_long", "text_pair_required", "text_pair_not_allowed", "non_finite"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A requested task: its lease, or why there is none."""
+
+    reference: str
+    lease: Lease[ServingCard] | None
+    error: ServiceError | None
+
+
+@router.post(
+    "/v1/predict",
+    summary="Answer texts with one task or several",
+    response_model=None,
+    responses={200: {"model": schemas.TaskAnswer | schemas.SeveralAnswers}, **PROBLEMS},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schemas.PredictRequest.model_json_schema()}},
+        }
+    },
+)
+async def predict(request: Request) -> Response:
+    """Every item is answered in its place or carries its own error; one single input fails as a whole."""
+    service = service_of(request)
+    parts = service.parts
+    settings = service.settings
+    body = await read_body(
+        request, max_bytes=settings.max_body_bytes, types=JSON_TYPES, setting="max_body_bytes"
+    )
+    ask = parse(body)
+    items = ask.inputs if isinstance(ask.inputs, list) else [ask.inputs]
+    check_size(ask, items, max_items=settings.max_items, max_tasks=settings.max_tasks)
+    named = acquire_all(parts, [ask.task] if ask.task is not None else ask.tasks or [])
+    try:
+        residents = [one.lease.resident for one in named if one.lease is not None]
+        num_labels = sum(len(resident.card.spec.labels) for resident in residents)
+        check_scores(num_labels, len(items), settings.max_scores)
+        columns = [Column.empty(resident.slot, resident.card, len(items)) for resident in residents]
+        if not await run(request, service, parts, Job(items, columns, ask.truncate, _ignore)):
+            return Response(status_code=STATUS_CLIENT_LEFT)
+        return await answer(service, ask, named, columns)
+    finally:
+        for one in named:
+            if one.lease is not None:
+                parts.catalog.cache.release(one.lease)
+
+
+def parse(body: bytes) -> schemas.PredictRequest:
+    """The request in the body. Raises MalformedRequest (not JSON), InvalidInput (with every violation)."""
+    try:
+        return schemas.PredictRequest.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+        if found[0]["type"] == "json_invalid":
+            raise MalformedRequest(f"the body is not valid JSON: {found[0]['msg']}") from None
+        problems = [Problem(**validation_problem(details)) for details in found]
+        message = "; ".join(f"{p.field}: {p.allowed}" for p in problems)
+        raise InvalidInput(message, problems) from None
+
+
+def check_size(
+    ask: schemas.PredictRequest, items: Sequence[object], *, max_items: int, max_tasks: int
+) -> None:
+    """Raise InvalidInput if the request has no item, or more items or tasks than allowed."""
+    num_tasks = 1 if ask.tasks is None else len(ask.tasks)
+    for field, got, least, most in (("inputs", len(items), 1, max_items), ("tasks", num_tasks, 1, max_tasks)):
+        if not least <= got <= most:
+            remedy = f"send several requests of at most {most}" if got > most else "send at least one"
+            found = Problem(field, str(got), f"{least} to {most}", remedy)
+            raise InvalidInput(f"{field}: got {got}, allowed: {least} to {most}; {remedy}", [found])
+
+
+def check_scores(num_labels: int, num_items: int, max_scores: int) -> None:
+    """Raise InvalidInput if the answer would hold more scores (items x labels of all tasks) than allowed."""
+    if num_labels * num_items > max_scores:
+        remedy = f"send at most {max(1, max_scores // num_labels)} inputs per request to these tasks"
+        found = Problem("inputs", f"{num_items} inputs x {num_labels} labels", f"{max_scores} scores", remedy)
+        raise InvalidInput(f"{found.got} are more than {max_scores} scores; {remedy}", [found])
+
+
+def acquire_all(parts: Parts, references: Sequence[str]) -> list[_Named]:
+    """A lease, or an error, per reference. Raises the error if not one task of the request is there."""
+    named: list[_Named] = []
+    for reference in references:
+        try:
+            named.append(_Named(reference, parts.catalog.cache.acquire(reference), None))
+        except UnknownReference as error:
+            named.append(_Named(reference, None, UnknownTask(str(error))))
+        except FailedReference as error:
+            named.append(_Named(reference, None, AdapterUnavailable(str(error))))
+    if all(one.lease is None for one in named) and named[0].error is not None:
+        raise named[0].error
+    return named
+
+
+async def run(request: Request, service: Service, parts: Parts, job: Job) -> bool:
+    """Have a job answered; False if the client left before. Raises Overloaded, or what broke the job."""
+    loop = asyncio.get_running_loop()
+    finished = loop.create_future()
+
+    def settle() -> None:
+        if not finished.done():
+            finished.set_result(None)
+
+    def announce(_: Job) -> None:
+        try:
+            loop.call_soon_threadsafe(settle)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+    job.announce = announce
+    num_chars = sum(map(num_chars_of, job.items))
+    num_rows = len(job.items) * len({column.card.body_slot for column in job.columns})
+    estimate_tokens = num_rows + num_rows * num_chars // (len(job.items) * _CHARS_PER_TOKEN)
+    parts.engine.open(job, estimate_tokens)
+    try:
+        parts.tokenizer.start(job)
+        present = await _wait(request, finished)
+    finally:
+        parts.engine.cancel(job)  # changes nothing if it is finished
+    if not present:
+        service.metrics.cancelled.inc()
+    elif job.failure is not None:
+        raise job.failure
+    return present
+
+
+async def _wait(request: Request, finished: asyncio.Future[None]) -> bool:
+    """True when finished, False when the client has left."""
+    done, _ = await asyncio.wait([finished], timeout=_PATIENCE_S)
+    if done:
+        return True
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait([finished, leaving], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+    return finished.done()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def answer(
+    service: Service, ask: schemas.PredictRequest, named: Sequence[_Named], columns: Sequence[Column]
+) -> Response:
+    """The response to a finished job."""
+    num_scores = sum(column.logits.size for column in columns)
+    if num_scores <= _SMALL_ANSWER_SCORES:
+        results = _results(ask, named, columns)
+    else:
+        loop = asyncio.get_running_loop()
+        results = await loop.run_in_executor(service.answering, _results, ask, named, columns)
+    leases = [one.lease for one in named if one.lease is not None]
+    for lease, column in zip(leases, columns, strict=True):
+        count_outcome(service.metrics, lease.resident.task, column)
+    if isinstance(results, bytes):
+        headers = {}
+        if ask.tasks is None:
+            resident = leases[0].resident
+            headers = {"X-Adapter": resident.task, "X-Adapter-Version": str(resident.version)}
+        return Response(results, headers=headers, media_type="application/json")
+    raise results
+
+
+def _results(
+    ask: schemas.PredictRequest, named: Sequence[_Named], columns: Sequence[Column]
+) -> bytes | ServiceError:
+    """The answer as JSON; or, for one single input that failed, its error."""
+    left = iter(columns)
+    results: list[dict[str, Any]] = []
+    for one in named:
+        if one.lease is None:
+            error = one.error or UnknownTask(one.reference)
+            results.append({"task": one.reference, "error": {"code": error.code, "message": str(error)}})
+            continue
+        resident = one.lease.resident
+        predictions = predictions_of(next(left), top_k=ask.top_k, raw=ask.raw)
+        results.append(
+            {
+                "task": resident.task,
+                "version": resident.version,
+                "digest": resident.digest,
+                "predictions": predictions,
+            }
+        )
+    if ask.tasks is not None:
+        return to_json({"results": results})
+    predictions = results[0]["predictions"]
+    if len(predictions) == 1 and "error" in predictions[0]:
+        return _single_failure(predictions[0])
+    return to_json(results[0])
+
+
+def _single_failure(prediction: Prediction) -> ServiceError:
+    error = prediction["error"]
+    if error["code"] not in _FAULTS_OF_INPUT:
+        return ItemFailed(error["message"], error["code"])
+    found = Problem(f"inputs.{error['index']}", error["code"], error["message"], "see the message")
+    return InvalidInput(error["message"], [found], code=error["code"])
+
+
+def _ignore(_: Job) -> None:
+    """Until `run` says whom to tell."""

@@ -1,0 +1,195 @@
+"""The shapes of requests and answers as the documentation shows them; every limit is applied elsewhere.
+
+The predict route builds its answer as plain data (thousands of items), so `TaskAnswer` and what it holds
+describe that answer and are not constructed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PredictRequest(BaseModel):
+    """Texts, and the task or tasks that answer them. Items are validated one by one: none harms another."""
+
+    model_config = _STRICT | {
+        "json_schema_extra": {
+            "examples": [
+                {"task": "intent", "inputs": ["where is my parcel?"], "top_k": 3},
+                {"tasks": ["intent", "urgency"], "inputs": ["where is my parcel?"]},
+                {"task": "duplicate", "inputs": [{"text": "no light", "text_pair": "the lamp stays dark"}]},
+            ]
+        }
+    }
+
+    task: str | None = Field(None, description="name, name@version or name@alias")
+    tasks: list[str] | None = Field(None, min_length=1, description="several of them, instead of task")
+    inputs: Any = Field(description='a text, {"text", "text_pair"}, or a list of these')
+    top_k: int | None = Field(None, ge=1, description="return only the best scores")
+    raw: bool = Field(False, description="also return the logits")
+    truncate: bool = Field(False, description="cut texts that are too long instead of refusing them")
+
+    @model_validator(mode="after")
+    def _names_tasks_once(self) -> PredictRequest:
+        if (self.task is None) == (self.tasks is None):
+            raise ValueError("give either task (one name) or tasks (a list of names)")
+        return self
+
+
+class ItemProblem(BaseModel):
+    """Why one item has no answer."""
+
+    code: str
+    message: str
+    index: int
+
+
+class Prediction(BaseModel):
+    """The answer for one item; an item that failed has `error` alone."""
+
+    label: str | list[str] | None = Field(None, description="multi_label: a list; regression: null")
+    score: float
+    scores: dict[str, float] = Field(description="best first, cut to top_k")
+    tokens: int = Field(description="length of the input, before truncation, special tokens included")
+    truncated: bool
+    logits: list[float] | None = None
+
+
+class FailedPrediction(BaseModel):
+    """What stands in the place of an item that failed."""
+
+    error: ItemProblem
+
+
+class TaskAnswer(BaseModel):
+    """All items answered by one version of one task."""
+
+    task: str
+    version: int
+    digest: str
+    predictions: list[Prediction | FailedPrediction]
+
+
+class TaskProblem(BaseModel):
+    """A task of several that could not answer."""
+
+    task: str
+    error: dict[str, str]
+
+
+class SeveralAnswers(BaseModel):
+    """One result per requested task, in order."""
+
+    results: list[TaskAnswer | TaskProblem]
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[dict[str, str]] | None = None
+
+
+class VersionInfo(BaseModel):
+    """One version of a task, and what the service made of it."""
+
+    version: int
+    digest: str
+    size_bytes: int
+    created: str
+    state: Literal["resident", "failed"]
+    reason: str | None = Field(None, description="why it could not be loaded")
+    method: str | None = None
+    kind: str | None = None
+    labels: list[str] | None = None
+    fields: list[str] | None = None
+    max_tokens: int | None = None
+
+
+class TaskInfo(BaseModel):
+    """One task. `revision` is its ETag."""
+
+    task: str
+    revision: int
+    production: int | None
+    aliases: dict[str, int]
+    versions: list[VersionInfo]
+
+
+class TaskList(BaseModel):
+    """Every task."""
+
+    tasks: list[TaskInfo]
+
+
+class AliasTarget(BaseModel):
+    """Where an alias is to point."""
+
+    model_config = _STRICT
+    version: int = Field(ge=1)
+
+
+class ProbeInfo(BaseModel):
+    """How the replay of the recorded probes went."""
+
+    count: int
+    max_difference: float
+
+
+class UploadAnswer(BaseModel):
+    """A version that is live now."""
+
+    task: str
+    version: int
+    digest: str
+    size_bytes: int
+    method: str
+    kind: str
+    labels: list[str]
+    aliases: dict[str, int]
+    probes: ProbeInfo
+
+
+class State(BaseModel):
+    """Health of the process."""
+
+    status: str
+    reason: str | None = None
+
+
+class Info(BaseModel):
+    """What is served, on what."""
+
+    name: str
+    version: str
+    backbone: dict[str, JsonValue]
+    device: str
+    dtype: str
+    methods: list[str]
+    adapters: dict[str, int]
+
+
+class Limits(BaseModel):
+    """Every limit that applies to callers."""
+
+    max_items: int
+    max_tasks: int
+    max_scores: int
+    max_text_chars: int
+    max_tokens: int
+    max_body_bytes: int
+    max_adapter_bytes: int
+    max_adapters: int
+    max_batch_tokens: int
+    max_batch_rows: int
+    max_waiting_tokens: int
+    tolerance: dict[str, JsonValue]

@@ -1,0 +1,1 @@
+"""From texts to logits: tokenisation, scheduling and the one thread that owns the device."""

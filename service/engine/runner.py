@@ -1,0 +1,119 @@
+"""One batch on the device, and what to do when it fails: halve it, so that one poisoned row fails alone.
+
+Knows the order of rows and reads; it knows nothing of queues, jobs or threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from .request import Row
+
+if TYPE_CHECKING:
+    from modeling import Encoded, PackedAdapter
+
+Logits = np.ndarray[Any, np.dtype[np.float32]]
+
+# A batch that fails for every row (a lost device) is not halved for ever: passes allowed per batch.
+MAX_PASSES = 64
+
+
+class Model(Protocol):
+    """What the device thread needs of `modeling.ServedModel`; called by that thread alone."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the adapters on the device."""
+
+    @property
+    def num_resident(self) -> int:
+        """How many adapters are installed."""
+
+    def install(self, packed: PackedAdapter) -> int:
+        """Put an adapter into a free slot and return it."""
+
+    def remove(self, slot: int) -> None:
+        """Free a slot."""
+
+    def body_slot(self, slot: int) -> int:
+        """The slot of the adapter's body; 0 if it has none."""
+
+    def run(
+        self, encoded: Sequence[Encoded], body_slots: Sequence[int], reads: Sequence[tuple[int, int]]
+    ) -> list[Logits]:
+        """One forward pass; logits [L] for each read (row, slot)."""
+
+
+class RowFailure(Exception):  # noqa: N818 - an outcome, not raised through layers
+    """One row that cannot be answered, after everything around it was taken away."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+Outcome = list[Logits] | RowFailure
+"""Per row: one array per head that reads it, or why there is none."""
+
+OnFailure = Callable[[str, Exception, Sequence[Row]], None]
+
+
+def run_rows(model: Model, rows: Sequence[Row], on_failure: OnFailure) -> list[Outcome]:
+    """Run a batch; a failing one is halved until the rows that cause it stand alone.
+
+    `on_failure` is told of every pass that failed: code (`out_of_memory`, `internal`), error, rows.
+    """
+    return _run(model, rows, on_failure, _Passes(MAX_PASSES))
+
+
+class _Passes:
+    """How many more passes a failing batch may cost."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+
+def _run(model: Model, rows: Sequence[Row], on_failure: OnFailure, passes: _Passes) -> list[Outcome]:
+    try:
+        return _run_once(model, rows)
+    except Exception as error:
+        code = "out_of_memory" if is_out_of_memory(error) else "internal"
+        on_failure(code, error, rows)
+        failure = RowFailure(code, _MESSAGES[code].format(error=type(error).__name__))
+    passes.left -= 1
+    if len(rows) == 1 or passes.left <= 0:
+        return [failure] * len(rows)
+    middle = len(rows) // 2
+    return [
+        *_run(model, rows[:middle], on_failure, passes),
+        *_run(model, rows[middle:], on_failure, passes),
+    ]
+
+
+def _run_once(model: Model, rows: Sequence[Row]) -> list[Outcome]:
+    reads = [(i, slot) for i, row in enumerate(rows) for slot in row.slots]
+    logits = model.run([row.encoded for row in rows], [row.body_slot for row in rows], reads)
+    assert len(logits) == len(reads), "the model answered other reads than it was asked; this is a bug"
+    outcomes: list[Outcome] = []
+    start = 0
+    for row in rows:
+        outcomes.append(logits[start : start + len(row.slots)])
+        start += len(row.slots)
+    return outcomes
+
+
+_MESSAGES = {
+    "out_of_memory": "the device has not enough memory for this input, even alone; send a shorter one",
+    "internal": "this input could not be computed ({error}); the request id identifies the server's log line",
+}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of any device says that memory ran out; no device library is imported to ask."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "not enough memory" in text or "can't allocate memory" in text

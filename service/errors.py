@@ -1,0 +1,127 @@
+"""Every error that the service raises for a caller; HTTP statuses are in `api/errors.py` alone."""
+
+# ruff: noqa: N818 - they are the words of the interface, and each ends up as a code in an answer
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: where, what was found, what is allowed, what to do."""
+
+    field: str
+    got: str
+    allowed: str
+    remedy: str
+
+
+class ServiceError(Exception):
+    """Base of all errors of this package. `code` is the stable word a program may rely on."""
+
+    code = "internal"
+
+
+class MalformedRequest(ServiceError):
+    """The bytes are not what they claim to be: not JSON, not a valid header."""
+
+    code = "malformed"
+
+
+class Unauthorized(ServiceError):
+    """No token, or a wrong one."""
+
+    code = "unauthorized"
+
+
+class CrossSite(ServiceError):
+    """A web page of another origin calls a service that has no token."""
+
+    code = "cross_site"
+
+
+class InvalidInput(ServiceError):
+    """Readable, but impossible: wrong fields, too many items, an input that the task cannot take."""
+
+    code = "invalid_input"
+
+    def __init__(self, message: str, problems: Sequence[Problem] = (), *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+        self.code = code or self.code
+
+
+class RefusedAdapter(InvalidInput):
+    """An uploaded adapter that must not be served; `problems` holds every reason."""
+
+    code = "adapter_refused"
+
+
+class TooLarge(ServiceError):
+    """A body above its limit."""
+
+    code = "too_large"
+
+
+class UnsupportedMedia(ServiceError):
+    """A body of another content type."""
+
+    code = "unsupported_media_type"
+
+
+class UnknownTask(ServiceError):
+    """No such task, version or alias: never answered by anything else."""
+
+    code = "unknown_task"
+
+
+class AdapterUnavailable(ServiceError):
+    """The version exists, but could not be loaded when the service started."""
+
+    code = "adapter_unavailable"
+
+
+class RegistryFull(ServiceError):
+    """As many adapters are resident as the settings allow."""
+
+    code = "registry_full"
+
+
+class Overloaded(ServiceError):
+    """The queue is full; come back after `retry_after_s` seconds."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NotReady(ServiceError):
+    """The backbone or the stored adapters are still loading, or loading them failed."""
+
+    code = "not_ready"
+
+
+class Draining(ServiceError):
+    """The service is about to stop: what it has accepted it finishes, nothing more is accepted."""
+
+    code = "draining"
+
+
+class ItemFailed(ServiceError):
+    """The only input of a request could not be answered for a reason of ours (memory, a bug)."""
+
+    code = "internal"
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ConfigurationError(ServiceError):
+    """The settings contradict each other or are unsafe: the service does not start."""
+
+    code = "configuration"

@@ -1,0 +1,1 @@
+"""Which adapter versions are on the device, and how they get there and leave."""

@@ -1,0 +1,285 @@
+"""Where store, cache and device change together: loading at start, uploads, aliases, deletes.
+
+A version is published only after it was installed and its probes were replayed, and it becomes visible only
+after it is durable; whatever fails on the way leaves nothing behind. One event loop owns the catalog; disk
+work runs on threads, device work on the engine's thread. It knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from adapters_store import AdapterStore, FileLimits, NotFound, Published, StoreError, TaskState
+from modeling import Backbone
+
+from ..engine.engine import Engine
+from ..engine.request import ServingCard
+from ..engine.runner import Logits, Model
+from ..errors import NotReady, RefusedAdapter, RegistryFull
+from ..metrics import Metrics
+from .cache import AdapterCache, Resident
+from .loader import TOLERANCES, Candidate, ProbeBatch, ProbeReport, compare, examine, plan_probes
+
+log = logging.getLogger(__name__)
+
+_Key = tuple[str, int]  # task, version
+_Installed = tuple[_Key, Candidate, int, int]  # with slot and body slot
+
+LOADED_TOGETHER = 32
+MAX_NEIGHBOURS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogLimits:
+    """Bounds of the catalog."""
+
+    max_adapter_bytes: int
+    max_adapters: int
+    max_batch_tokens: int
+    startup_probes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The outcome of an upload."""
+
+    published: Published
+    candidate: Candidate
+    probes: ProbeReport
+
+
+class Catalog:
+    """Every task that the store holds, with what is resident of it."""
+
+    def __init__(
+        self, store: AdapterStore, backbone: Backbone, engine: Engine, metrics: Metrics, limits: CatalogLimits
+    ) -> None:
+        self.cache: AdapterCache[ServingCard] = AdapterCache(self._free)
+        self._store, self._backbone, self._engine = store, backbone, engine
+        self._metrics, self._limits = metrics, limits
+        self._file_limits = FileLimits(max_file_bytes=limits.max_adapter_bytes)
+        self._tolerance = TOLERANCES[backbone.dtype]
+        self._states: dict[str, TaskState] = {}
+        self._changing = asyncio.Lock()  # one change of the store at a time, in the order of the mirror
+        self._num_loading = 0
+
+    # ---- reading
+
+    def tasks(self) -> list[TaskState]:
+        """Every task, by name."""
+        return [self._states[name] for name in sorted(self._states)]
+
+    def task(self, name: str) -> TaskState:
+        """One task. Raises NotFound."""
+        state = self._states.get(name)
+        if state is None:
+            raise NotFound(f"there is no task {name!r}")
+        return state
+
+    # ---- the start
+
+    async def load_all(self) -> None:
+        """Load every live version; a broken one is recorded and logged, and harms no other."""
+        states = await asyncio.to_thread(self._store.tasks)
+        for task, reason in (await asyncio.to_thread(self._store.damaged)).items():
+            log.error("task skipped", extra={"task": task, "reason": reason})
+        versions = [(state.task, record.version) for state in states for record in state.versions]
+        for start in range(0, len(versions), LOADED_TOGETHER):
+            await self._load_group(versions[start : start + LOADED_TOGETHER])
+        for state in states:
+            self._mirror(state)
+
+    async def _load_group(self, group: Sequence[_Key]) -> None:
+        """Read, install and replay a few versions together; their probes share batches."""
+        outcomes = await asyncio.to_thread(lambda: [self._read(*key) for key in group])
+        installed: list[_Installed] = []
+        for key, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, str):
+                self._skip(key, outcome)
+                continue
+            try:
+                installed.append((key, outcome, *await self._install(outcome)))
+            except Exception as error:  # no memory, most likely; those that fit are served
+                self._skip(key, f"it could not be installed: {error}")
+        try:
+            await self._replay(installed)
+        except Exception:  # one of them breaks the pass: find out which
+            log.exception("replaying probes together failed")
+            for one in installed:
+                await self._replay_alone(one)
+
+    async def _replay(self, installed: Sequence[_Installed]) -> None:
+        num_probes = self._limits.startup_probes
+        batches = plan_probes(
+            [(candidate, slot, body_slot) for _, candidate, slot, body_slot in installed],
+            neighbours=(),
+            max_batch_tokens=self._limits.max_batch_tokens,
+            num_probes=num_probes,
+        )
+        logits = iter(await self._run_probes(batches))
+        for key, candidate, slot, body_slot in installed:
+            replayed = [next(logits) for _ in candidate.probes[:num_probes]]
+            try:
+                compare(candidate, replayed, self._tolerance)
+            except RefusedAdapter as error:
+                self._give_back(slot)
+                self._skip(key, str(error))
+            else:
+                self.cache.add(Resident(*key, candidate.digest, slot, candidate.card(body_slot)))
+
+    async def _replay_alone(self, one: _Installed) -> None:
+        try:
+            await self._replay([one])
+        except Exception as error:
+            self._give_back(one[2])
+            self._skip(one[0], f"its probes could not be replayed: {type(error).__name__}")
+
+    def _read(self, task: str, version: int) -> Candidate | str:
+        """A stored version, examined; or why it cannot be served."""
+        started_s = time.perf_counter()
+        try:
+            candidate = examine(
+                self._store.read(task, version), self._backbone, task=task, limits=self._file_limits
+            )
+        except (StoreError, RefusedAdapter, OSError) as error:
+            return str(error)
+        self._metrics.load.observe(time.perf_counter() - started_s)
+        return candidate
+
+    def _skip(self, key: _Key, reason: str) -> None:
+        log.error("stored version skipped", extra={"task": key[0], "version": key[1], "reason": reason})
+        self.cache.add_failed(*key, reason)
+
+    # ---- uploads
+
+    async def upload(self, task: str, data: bytes, *, alias: str | None) -> Uploaded:
+        """Check a file, replay its probes on the served model, publish it, make it visible.
+
+        Raises RefusedAdapter, RegistryFull, StoreError; then nothing has changed.
+        """
+        if len(self.cache) + self._num_loading >= self._limits.max_adapters:
+            raise RegistryFull(
+                f"{len(self.cache)} adapters are resident; allowed: {self._limits.max_adapters}. "
+                "Delete versions that nobody uses, or raise max_adapters"
+            )
+        self._num_loading += 1
+        try:
+            return await self._upload(task, data, alias)
+        finally:
+            self._num_loading -= 1
+
+    async def _upload(self, task: str, data: bytes, alias: str | None) -> Uploaded:
+        started_s = time.perf_counter()
+        candidate = await asyncio.to_thread(
+            examine, data, self._backbone, task=task, limits=self._file_limits
+        )
+        slot, body_slot = await self._install(candidate)
+        kept = False
+        try:
+            neighbours = self._neighbours()
+            batches = plan_probes(
+                [(candidate, slot, body_slot)],
+                neighbours=neighbours,
+                max_batch_tokens=self._limits.max_batch_tokens,
+            )
+            report = compare(candidate, await self._run_probes(batches), self._tolerance)
+            self._metrics.load.observe(time.perf_counter() - started_s)
+            async with self._changing:
+                published = await asyncio.to_thread(self._store.publish, task, data, alias=alias)
+                if self.cache.get(task, published.version) is None:
+                    card = candidate.card(body_slot)
+                    self.cache.add(Resident(task, published.version, published.digest, slot, card))
+                    kept = True
+                self._mirror(published.state)
+        finally:
+            if not kept:
+                self._give_back(slot)
+        return Uploaded(published, candidate, report)
+
+    def _neighbours(self) -> list[int]:
+        """Body slots that share the replayed batches: the bare backbone and some residents."""
+        slots = [0]
+        for resident in self.cache:
+            if len(slots) >= MAX_NEIGHBOURS:
+                break
+            slots.append(resident.card.body_slot)
+        return slots
+
+    # ---- aliases and deletes
+
+    async def set_alias(self, task: str, alias: str, version: int, expect_revision: int | None) -> TaskState:
+        """Point an alias at a version. Raises NotFound, PreconditionFailed."""
+        async with self._changing:
+            state = await asyncio.to_thread(
+                self._store.set_alias, task, alias, version, expect_revision=expect_revision
+            )
+            self._mirror(state)
+        return state
+
+    async def rollback(self, task: str) -> TaskState:
+        """Swap production and previous. Raises NotFound, Conflict."""
+        async with self._changing:
+            state = await asyncio.to_thread(self._store.rollback, task)
+            self._mirror(state)
+        return state
+
+    async def delete_version(self, task: str, version: int) -> None:
+        """Delete one version; its slot is freed when the last request that uses it is answered."""
+        async with self._changing:
+            await asyncio.to_thread(self._store.delete_version, task, version)
+            try:
+                self._mirror(await asyncio.to_thread(self._store.task, task))
+            except NotFound:
+                self._forget(task)
+            self.cache.retire(task, version)
+
+    async def delete_task(self, task: str) -> None:
+        """Delete a task with all its versions."""
+        async with self._changing:
+            await asyncio.to_thread(self._store.delete_task, task)
+            self._forget(task)
+
+    # ---- the device
+
+    async def _install(self, candidate: Candidate) -> tuple[int, int]:
+        """Slot and body slot of a newly installed adapter; nobody can refer to it yet."""
+
+        def install(model: Model) -> tuple[int, int]:
+            slot = model.install(candidate.packed)
+            return slot, model.body_slot(slot)
+
+        return await asyncio.wrap_future(self._engine.call(install))
+
+    async def _run_probes(self, batches: Sequence[ProbeBatch]) -> list[Logits]:
+        """Replay on the served model, one call per batch, so that requests run in between."""
+        logits: list[Logits] = []
+        for batch in batches:
+            logits += await asyncio.wrap_future(self._engine.call(partial(_run_probes, batch=batch)))
+        return logits
+
+    def _free(self, resident: Resident[ServingCard]) -> None:
+        self._give_back(resident.slot)
+
+    def _give_back(self, slot: int) -> None:
+        try:
+            self._engine.call(lambda model: model.remove(slot))
+        except NotReady:  # the engine has stopped: the slot is gone with the model
+            log.debug("slot not given back", extra={"slot": slot})
+
+    def _mirror(self, state: TaskState) -> None:
+        self._states[state.task] = state
+        self.cache.set_aliases(state.task, state.aliases)
+
+    def _forget(self, task: str) -> None:
+        self._states.pop(task, None)
+        self.cache.retire_task(task)
+        self._metrics.forget_task(task)
+
+
+def _run_probes(model: Model, batch: ProbeBatch) -> list[Logits]:
+    return model.run(batch.encoded, batch.body_slots, batch.reads)

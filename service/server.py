@@ -1,0 +1,90 @@
+"""One process: uvicorn around the application, signals, and the exit status.
+
+SIGTERM and SIGINT: `/ready` and new work answer 503, what was accepted is finished, then the process ends
+with 0. A second signal ends it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from types import FrameType
+
+import uvicorn
+
+from . import logs
+from .app import build_app
+from .errors import ConfigurationError
+from .settings import Settings
+from .state import Service
+
+log = logging.getLogger(__name__)
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal; returns 0 after a drain, 1 if it could not start, 2 for bad settings."""
+    logs.configure(settings.log_level)
+    try:
+        process = _Process(settings)
+    except ConfigurationError as error:
+        log.error("%s", error)
+        return EXIT_USAGE
+    return process.run()
+
+
+class _Process:
+    """The uvicorn server with our own signals: its own would end it with the signal's status, undrained."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._failed = self._draining = False
+        app = build_app(settings, on_failure=self._on_failure)
+        self._service: Service = app.state.service
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self._server.handle_exit = self._on_signal  # type: ignore[method-assign, assignment]
+
+    def run(self) -> int:
+        try:
+            self._server.run()
+        except SystemExit as error:  # uvicorn's way to say that it could not listen
+            return EXIT_FAILED if error.code else EXIT_OK
+        return EXIT_FAILED if self._failed or not self._server.started else EXIT_OK
+
+    def _on_failure(self) -> None:
+        self._failed = self._server.should_exit = True
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self._draining:
+            self._server.should_exit = self._server.force_exit = True
+            return
+        self._draining = True
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # before the loop runs there is nothing to drain
+            self._server.should_exit = True
+            return
+        log.info("signal", extra={"signal": signal.Signals(number).name})
+        loop.call_soon_threadsafe(lambda: loop.create_task(self._drain()))
+
+    async def _drain(self) -> None:
+        self._service.drain()
+        if not await self._service.drained(self._settings.drain_timeout_s):
+            log.error("requests were cut off", extra={"in_flight": self._service.num_in_flight})
+        self._server.should_exit = True

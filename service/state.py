@@ -1,0 +1,230 @@
+"""The running service: its parts, its phase (starting, ready, draining, failed) and how one becomes the next.
+
+Knows which part is built from what; it knows no routes. Everything heavy is imported and built off the event
+loop, so that the process answers `/live` from the first moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from .engine.engine import Engine
+from .engine.request import Row
+from .engine.runner import Model
+from .engine.scheduler import Scheduler
+from .engine.tokenizer import Tokenizer
+from .errors import Draining, NotReady
+from .metrics import Metrics
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from modeling import Backbone, Encoded
+
+    from .residency.catalog import Catalog
+
+Phase = Literal["starting", "ready", "draining", "failed"]
+
+log = logging.getLogger(__name__)
+
+# A row waits for the pass before it: on a CPU a pass of this size takes some hundred milliseconds.
+_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
+# One request counts at most this share of the queue, so that no bulk job closes it for others.
+_SHARES = 8
+_WARM_UP_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What exists once the backbone is loaded."""
+
+    backbone: Backbone
+    model: Model
+    engine: Engine
+    tokenizer: Tokenizer
+    catalog: Catalog
+    device: str
+    max_batch_tokens: int
+
+
+class Service:
+    """One process's service. `on_failure` is called once if it cannot start."""
+
+    def __init__(
+        self, settings: Settings, token: str | None, on_failure: Callable[[], None] | None = None
+    ) -> None:
+        self.settings, self.token = settings, token
+        self.metrics = Metrics(max_tasks=settings.max_metric_tasks)
+        self.phase: Phase = "starting"
+        self.reason = "the backbone is being loaded"
+        self.num_in_flight = 0  # requests other than health checks
+        self.started_s = time.monotonic()
+        self.answering = ThreadPoolExecutor(2, thread_name_prefix="answers")
+        self._on_failure = on_failure
+        self._engine: Engine | None = None
+        self._tokenizer: Tokenizer | None = None
+        self._parts: Parts | None = None
+
+    @property
+    def parts(self) -> Parts:
+        """Everything that exists only once the service is ready. Raises NotReady, Draining."""
+        if self._parts is None or self.phase in ("starting", "failed"):
+            raise NotReady(f"the service is not ready: {self.reason}")
+        if self.phase == "draining":
+            raise Draining("the service is stopping; send the request to another one")
+        return self._parts
+
+    async def start(self) -> None:
+        """Load the backbone and the stored adapters, warm up, become ready."""
+        try:
+            parts = await self._build()
+            self.reason = "the stored adapters are being loaded"
+            await parts.catalog.load_all()
+            self.reason = "the first passes are run"
+            await self._warm_up(parts)
+        except Exception as error:
+            if self.phase == "draining":  # stopped in the middle: that is no failure
+                return
+            self.phase, self.reason = "failed", f"{type(error).__name__}: {error}"
+            log.exception("the service cannot start", extra={"reason": self.reason})
+            if self._on_failure is not None:
+                self._on_failure()
+            return
+        self._parts = parts
+        self._watch(parts)
+        if self.phase == "starting":
+            self.phase, self.reason = "ready", ""
+        seconds = round(time.monotonic() - self.started_s, 3)
+        log.info(
+            "ready", extra={"seconds": seconds, "adapters": len(parts.catalog.cache), "device": parts.device}
+        )
+
+    def drain(self) -> None:
+        """Accept nothing more; what was accepted is finished."""
+        if self.phase in ("starting", "ready"):
+            self.phase, self.reason = "draining", "the service is stopping"
+            log.info("draining", extra={"in_flight": self.num_in_flight})
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until nothing is in flight; False if that took too long."""
+        deadline_s = time.monotonic() + timeout_s
+        while self.num_in_flight and time.monotonic() < deadline_s:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(0.02)
+        return self.num_in_flight == 0
+
+    async def stop(self) -> None:
+        """End the threads; queued rows are finished first."""
+        self.drain()
+        if self._engine is not None:
+            ended = await asyncio.to_thread(self._engine.stop, self.settings.drain_timeout_s)
+            if not ended:
+                log.error("the device thread did not end in time")
+        if self._tokenizer is not None:
+            self._tokenizer.close()
+        self.answering.shutdown(wait=False, cancel_futures=True)
+
+    async def _build(self) -> Parts:
+        from adapters_store import AdapterStore
+
+        settings = self.settings
+        device = await asyncio.to_thread(_device, settings)
+        max_batch_tokens = settings.max_batch_tokens or _BATCH_TOKENS[device]
+        scheduler: Scheduler[Row] = Scheduler(
+            max_batch_tokens=max_batch_tokens,
+            max_batch_rows=settings.max_batch_rows,
+            max_waiting_tokens=settings.max_waiting_tokens,
+            max_charge_tokens=max(1, settings.max_waiting_tokens // _SHARES),
+        )
+        engine = self._engine = Engine(scheduler, self.metrics)
+        backbone, model = await _load(engine, settings, device)
+        tokenizer = self._tokenizer = Tokenizer(
+            backbone.text,
+            engine,
+            self.metrics,
+            num_threads=settings.tokenizer_threads,
+            max_text_chars=settings.max_text_chars,
+        )
+        store = await asyncio.to_thread(AdapterStore, settings.store)
+        catalog = _catalog(store, backbone, engine, self.metrics, settings, max_batch_tokens)
+        return Parts(backbone, model, engine, tokenizer, catalog, device, max_batch_tokens)
+
+    async def _warm_up(self, parts: Parts) -> None:
+        """The longest row and a batch of many residents, so that no request pays for being the first."""
+        text, limit = parts.backbone.text, parts.backbone.max_tokens
+        longest = text.encode(["warm " * limit], min(limit, parts.max_batch_tokens))
+        short = text.encode(["a text to warm up with"])
+        slots = [0, *(resident.card.body_slot for resident in parts.catalog.cache)][:_WARM_UP_ROWS]
+        for encoded, body_slots in ((longest, [0]), (short * len(slots), slots)):
+            run = partial(_run, encoded=encoded, body_slots=body_slots)
+            await asyncio.wrap_future(parts.engine.call(run))
+
+    def _watch(self, parts: Parts) -> None:
+        load = parts.engine.load
+        self.metrics.waiting_rows.read_from(lambda: load()["waiting_rows"])
+        self.metrics.waiting_tokens.read_from(lambda: load()["waiting_tokens"])
+        self.metrics.open_requests.read_from(lambda: load()["open_requests"])
+        self.metrics.resident_adapters.read_from(lambda: parts.model.num_resident)
+        self.metrics.resident_bytes.read_from(lambda: parts.model.nbytes)
+
+
+def _run(model: Model, encoded: Sequence[Encoded], body_slots: Sequence[int]) -> None:
+    model.run(encoded, body_slots, [])
+
+
+def _device(settings: Settings) -> str:
+    """The device that `auto` means on this machine; also the first import of torch."""
+    import torch
+
+    if settings.device_threads is not None:
+        torch.set_num_threads(settings.device_threads)
+    if settings.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return settings.device
+
+
+async def _load(engine: Engine, settings: Settings, device: str) -> tuple[Backbone, Model]:
+    """Load the backbone on the device thread, which alone will use it."""
+    loaded: list[tuple[Backbone, Model]] = []
+
+    def build() -> Model:
+        import torch
+
+        from modeling import ServedModel, load_backbone
+
+        # float32 is the format with the published tolerance on every device; bfloat16 is a choice
+        dtype = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
+        backbone = load_backbone(settings.backbone, device=device, dtype=dtype)
+        model = ServedModel(backbone)
+        loaded.append((backbone, model))
+        return model
+
+    await asyncio.wrap_future(engine.start(build))
+    return loaded[0]
+
+
+def _catalog(
+    store: object,
+    backbone: Backbone,
+    engine: Engine,
+    metrics: Metrics,
+    settings: Settings,
+    max_batch_tokens: int,
+) -> Catalog:
+    from adapters_store import AdapterStore
+
+    from .residency.catalog import Catalog, CatalogLimits
+
+    assert isinstance(store, AdapterStore)
+    limits = CatalogLimits(
+        max_adapter_bytes=settings.max_adapter_bytes,
+        max_adapters=settings.max_adapters,
+        max_batch_tokens=max_batch_tokens,
+        startup_probes=settings.startup_probes,
+    )
+    return Catalog(store, backbone, engine, metrics, limits)

@@ -1,0 +1,142 @@
+"""A model and a tokenizer without tensors, whose answers say what they were asked; for unit tests only."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from modeling import Encoded, HeadSpec, TextItem, Tokens
+from service.engine.engine import Engine
+from service.engine.request import Column, Job, Row, ServingCard
+from service.engine.scheduler import Scheduler
+from service.metrics import Metrics
+
+BINARY = HeadSpec("single_label", ("no", "yes"))
+
+
+class FakeText:
+    """One token per word, its id the word's length; two special tokens around it."""
+
+    def __init__(self) -> None:
+        self.num_texts = 0
+
+    def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]:
+        self.num_texts += len(items)
+        return [
+            Tokens(_ids(item), None) if isinstance(item, str) else Tokens(_ids(item[0]), _ids(item[1]))
+            for item in items
+        ]
+
+    def assemble(self, tokens: Tokens, max_tokens: int | None = None) -> Encoded:
+        ids = [1, *tokens.first, *(tokens.second or []), 2]
+        kept = ids[:max_tokens]
+        return Encoded(kept, [0] * len(kept), len(ids), truncated=len(kept) < len(ids))
+
+
+def _ids(text: str) -> list[int]:
+    return [len(word) for word in text.split()]
+
+
+class FakeModel:
+    """Logits of a read: (sum of the ids, slot). Fails as told; remembers its batches and its thread."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[list[Encoded], list[int], list[tuple[int, int]]]] = []
+        self.threads: set[int] = set()
+        self.fail: Callable[[Sequence[Encoded]], Exception | None] = lambda encoded: None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.slots: dict[int, Any] = {}
+
+    @property
+    def nbytes(self) -> int:
+        return 8 * len(self.slots)
+
+    @property
+    def num_resident(self) -> int:
+        return len(self.slots)
+
+    def install(self, packed: Any) -> int:
+        slot = max(self.slots, default=0) + 1
+        self.slots[slot] = packed
+        return slot
+
+    def remove(self, slot: int) -> None:
+        del self.slots[slot]
+
+    def body_slot(self, slot: int) -> int:
+        return slot
+
+    def run(
+        self, encoded: Sequence[Encoded], body_slots: Sequence[int], reads: Sequence[tuple[int, int]]
+    ) -> list[Any]:
+        self.entered.set()
+        assert self.gate.wait(20)
+        self.threads.add(threading.get_ident())
+        error = self.fail(encoded)
+        if error is not None:
+            raise error
+        self.batches.append((list(encoded), list(body_slots), list(reads)))
+        return [np.array([sum(encoded[row].ids), slot], dtype=np.float32) for row, slot in reads]
+
+
+def card(
+    *, body_slot: int = 1, max_tokens: int = 16, fields: tuple[str, ...] = ("text",), spec: HeadSpec = BINARY
+) -> ServingCard:
+    return ServingCard(spec, body_slot, max_tokens, fields, "hadamard", 100)
+
+
+class Finished:
+    """Collects announced jobs."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, job: Job) -> None:
+        with self._changed:
+            self.jobs.append(job)
+            self._changed.notify_all()
+
+    def wait(self, count: int = 1, timeout_s: float = 20) -> list[Job]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.jobs) >= count, timeout_s), "jobs are missing"
+        return self.jobs
+
+
+def job(
+    items: Sequence[object], *cards: ServingCard, announce: Callable[[Job], None], truncate: bool = False
+) -> Job:
+    columns = [Column.empty(slot, one, len(items)) for slot, one in enumerate(cards or (card(),), start=1)]
+    return Job(items, columns, truncate, announce)
+
+
+def scheduler(**changes: int) -> Scheduler[Row]:
+    limits = {
+        "max_batch_tokens": 64,
+        "max_batch_rows": 16,
+        "max_waiting_tokens": 1000,
+        "max_charge_tokens": 100,
+    }
+    return Scheduler(**(limits | changes))
+
+
+def engine_with(model: FakeModel, **changes: int) -> tuple[Engine, Metrics]:
+    """A started engine."""
+    metrics = Metrics()
+    engine = Engine(scheduler(**changes), metrics)
+    engine.start(lambda: model).result(20)
+    return engine, metrics
+
+
+def value_of(metrics: Metrics, line: str) -> float:
+    """The value of a series, named as Prometheus prints it; 0 if it is not there."""
+    for found in metrics.render().decode().splitlines():
+        name, _, value = found.rpartition(" ")
+        if name == line:
+            return float(value)
+    return 0.0

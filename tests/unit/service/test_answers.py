@@ -1,0 +1,102 @@
+"""Columns as answers: equal to `modeling.answer` row by row, for every kind; non-finite rows withheld."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from modeling import HeadSpec, answer
+from service.api.answers import count_outcome, predictions_of
+from service.engine.request import Column, ItemError
+from service.metrics import Metrics
+from tests.unit.service.fakes import card, value_of
+
+SPECS = [
+    HeadSpec("single_label", ("a", "b")),
+    HeadSpec("single_label", tuple(f"l{i}" for i in range(9))),
+    HeadSpec("multi_label", ("a", "b", "c", "d")),
+    HeadSpec("multi_label", ("a", "b", "c"), threshold=0.3),
+    HeadSpec("regression", ("value",)),
+    HeadSpec("regression", ("value",), low=-1.5, high=2.0),
+    HeadSpec("regression", ("value",), low=0.0),
+]
+
+
+def _column(spec: HeadSpec, logits: Any) -> Column:
+    column = Column.empty(1, card(spec=spec), len(logits))
+    column.logits[:] = logits
+    column.num_tokens[:] = range(3, 3 + len(logits))
+    return column
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    spec=st.sampled_from(SPECS),
+    num_items=st.integers(1, 6),
+    top_k=st.none() | st.integers(1, 12),
+    raw=st.booleans(),
+    data=st.data(),
+)
+def test_a_column_is_answered_as_its_rows_would_be(
+    spec: HeadSpec, num_items: int, top_k: int | None, raw: bool, data: st.DataObject
+) -> None:
+    values = st.floats(-200, 200, width=32) | st.sampled_from([0.0, 1.0, -1.0, 3e38, -3e38])
+    shape = (num_items, len(spec.labels))
+    logits = data.draw(hnp.arrays(np.float32, shape, elements=values))
+    got = predictions_of(_column(spec, logits), top_k=top_k, raw=raw)
+    for index, (row, prediction) in enumerate(zip(logits, got, strict=True)):
+        wanted = answer(spec, row, top_k=top_k, raw=raw)
+        assert prediction["label"] == wanted.label
+        assert prediction["score"] == pytest.approx(wanted.score, rel=1e-12, abs=1e-300)
+        assert list(prediction["scores"]) == list(wanted.scores)
+        assert list(prediction["scores"].values()) == pytest.approx(list(wanted.scores.values()), rel=1e-12)
+        assert prediction["tokens"] == 3 + index
+        assert prediction["truncated"] is False
+        assert prediction.get("logits") == wanted.logits
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_logits_are_withheld_and_counted(spec: HeadSpec, bad: float) -> None:
+    logits = np.ones((4, len(spec.labels)), dtype=np.float32)
+    logits[2, -1] = bad
+    column = _column(spec, logits)
+    column.errors[0] = ItemError("too_long", "inputs[0] …", 0)
+    got = predictions_of(column, top_k=None, raw=True)
+    assert [p["error"]["code"] if "error" in p else None for p in got] == [
+        "too_long",
+        None,
+        "non_finite",
+        None,
+    ]
+    assert set(got[2]) == {"error"}
+    metrics = Metrics()
+    count_outcome(metrics, "mood", column)
+    assert value_of(metrics, "trunkline_non_finite_total") == 1
+    assert value_of(metrics, 'trunkline_predictions_total{task="mood"}') == 2
+    assert value_of(metrics, 'trunkline_item_errors_total{code="too_long"}') == 1
+
+
+def test_equal_scores_keep_the_order_of_the_labels() -> None:
+    column = _column(HeadSpec("single_label", ("z", "a", "m")), np.zeros((1, 3)))
+    assert list(predictions_of(column, top_k=2, raw=False)[0]["scores"]) == ["z", "a"]
+
+
+def test_a_kind_without_a_fast_form_goes_through_modeling(monkeypatch: pytest.MonkeyPatch) -> None:
+    from service.api import answers
+
+    spec = HeadSpec("single_label", ("a", "b"))
+    logits = np.array([[1.0, 2.0], [0.0, 0.0], [3.0, 1.0]])
+    fast, slow = _column(spec, logits), _column(spec, logits)
+    for column in (fast, slow):
+        column.errors[1] = ItemError("invalid_item", "inputs[1] …", 1)
+    wanted = predictions_of(fast, top_k=1, raw=False)
+    monkeypatch.setattr(answers, "_FAST", {})
+    got = predictions_of(slow, top_k=1, raw=False)
+    assert [p.get("label") for p in got] == [p.get("label") for p in wanted] == ["b", None, "a"]
+    assert got[1] == wanted[1]

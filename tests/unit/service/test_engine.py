@@ -1,0 +1,255 @@
+"""The device thread with a fake model: order, isolation of failures, cancelling, draining, calls."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from modeling import Encoded, TextItem, Tokens
+from service.engine.engine import Engine
+from service.engine.request import Job
+from service.engine.tokenizer import Tokenizer
+from service.errors import NotReady, Overloaded
+from service.metrics import Metrics
+from tests.unit.service.fakes import FakeModel, FakeText, Finished, card, engine_with, job, value_of
+
+
+@pytest.fixture
+def model() -> FakeModel:
+    return FakeModel()
+
+
+@pytest.fixture
+def running(model: FakeModel) -> Iterator[tuple[Engine, Metrics, Tokenizer]]:
+    engine, metrics = engine_with(model)
+    tokenizer = Tokenizer(FakeText(), engine, metrics, num_threads=2, max_text_chars=1000)
+    yield engine, metrics, tokenizer
+    model.gate.set()
+    assert engine.stop(20)
+    tokenizer.close()
+
+
+def _submit(engine: Engine, tokenizer: Tokenizer, one: Job) -> None:
+    engine.open(one, 10)
+    tokenizer.start(one)
+
+
+def test_every_row_gets_the_logits_of_its_own_text_and_slot(
+    running: tuple[Engine, Metrics, Tokenizer],
+) -> None:
+    engine, _, tokenizer = running
+    finished = Finished()
+    jobs = [
+        job(["a bb", "ccc", ""], card(body_slot=1), card(body_slot=2), announce=finished) for _ in range(20)
+    ]
+    for one in jobs:
+        _submit(engine, tokenizer, one)
+    assert {one.number for one in finished.wait(20)} == {one.number for one in jobs}
+    for one in jobs:
+        assert one.failure is None
+        assert one.columns[0].logits.tolist() == [[6, 1], [6, 1], [3, 1]]
+        assert one.columns[1].logits.tolist() == [[6, 2], [6, 2], [3, 2]]
+        assert one.columns[0].num_tokens == [4, 3, 2]
+
+
+def test_one_thread_runs_the_model_and_the_calls(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel
+) -> None:
+    engine, _, tokenizer = running
+    finished = Finished()
+    threads = {engine.call(lambda _: threading.get_ident()).result(20) for _ in range(3)}
+    _submit(engine, tokenizer, job(["a"], announce=finished))
+    finished.wait()
+    assert model.threads == threads
+    assert threading.get_ident() not in threads
+
+
+def test_what_waits_while_the_device_is_busy_becomes_one_batch(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel
+) -> None:
+    engine, metrics, tokenizer = running
+    finished = Finished()
+    model.gate.clear()
+    _submit(engine, tokenizer, job(["first"], announce=finished))
+    assert model.entered.wait(20)
+    for _ in range(5):
+        _submit(engine, tokenizer, job(["later"], announce=finished))
+    while engine.load()["waiting_rows"] < 5:
+        time.sleep(0.001)
+    model.gate.set()
+    finished.wait(6)
+    assert [len(encoded) for encoded, _, _ in model.batches] == [1, 5]
+    assert value_of(metrics, "trunkline_batch_rows_count") == 2
+    assert value_of(metrics, "trunkline_queue_seconds_count") == 6
+
+
+def test_head_only_tasks_share_one_row_per_text(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel
+) -> None:
+    engine, _, tokenizer = running
+    finished = Finished()
+    cards = [card(body_slot=0), card(body_slot=7), card(body_slot=0, max_tokens=12)]
+    one = job(["a bb", "c"], *cards, announce=finished)
+    _submit(engine, tokenizer, one)
+    finished.wait()
+    assert sum(len(encoded) for encoded, _, _ in model.batches) == 4  # 2 texts x (shared, own)
+    assert [column.logits.tolist() for column in one.columns] == [[[6, k], [4, k]] for k in (1, 2, 3)]
+
+
+def test_a_poisoned_row_fails_alone(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine, metrics, tokenizer = running
+    finished = Finished()
+    poison = "poisonous"
+
+    def fail(encoded: Sequence[Encoded]) -> Exception | None:
+        return RuntimeError("device said no") if any(9 in one.ids for one in encoded) else None
+
+    model.fail = fail
+    model.gate.clear()
+    first = job(["x"], announce=finished)
+    _submit(engine, tokenizer, first)
+    assert model.entered.wait(20)
+    jobs = [job([f"{'y' * k} z" for k in range(1, 5)], announce=finished) for _ in range(3)]
+    jobs[1].items = ["y z", poison, "yyy z", "yyyy z"]
+    for one in jobs:
+        _submit(engine, tokenizer, one)
+    while engine.load()["waiting_rows"] < 12:
+        time.sleep(0.001)
+    model.gate.set()
+    finished.wait(4)
+    assert {index: error.code for index, error in jobs[1].columns[0].errors.items()} == {1: "internal"}
+    assert jobs[1].columns[0].logits[:, 0].tolist() == [5, 0, 7, 8]
+    for one in (jobs[0], jobs[2]):
+        assert not one.columns[0].errors
+        assert one.columns[0].logits[:, 0].tolist() == [5, 6, 7, 8]
+    assert value_of(metrics, 'trunkline_device_failures_total{code="internal"}') > 0
+    assert poison not in caplog.text
+
+
+def test_out_of_memory_halves_the_batch_and_all_are_answered(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel
+) -> None:
+    engine, metrics, tokenizer = running
+    finished = Finished()
+    model.fail = lambda encoded: MemoryError() if len(encoded) > 2 else None
+    one = job([f"{'y' * k}" for k in range(1, 12)], announce=finished)
+    _submit(engine, tokenizer, one)
+    finished.wait()
+    assert not one.columns[0].errors
+    assert one.columns[0].logits[:, 0].tolist() == [k + 3 for k in range(1, 12)]
+    assert value_of(metrics, 'trunkline_device_failures_total{code="out_of_memory"}') > 0
+
+
+def test_a_lost_device_ends_in_errors_and_not_in_endless_passes(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel
+) -> None:
+    engine, _, tokenizer = running
+    finished = Finished()
+    model.fail = lambda encoded: RuntimeError("device lost")
+    one = job(["a"] * 200, announce=finished)
+    _submit(engine, tokenizer, one)
+    finished.wait()
+    assert {error.code for error in one.columns[0].errors.values()} == {"internal"}
+    assert len(one.columns[0].errors) == 200
+    model.fail = lambda encoded: None
+    _submit(engine, tokenizer, job(["a"], announce=finished))
+    assert not finished.wait(2)[-1].columns[0].errors
+
+
+def test_a_cancelled_job_leaves_the_queue_and_is_not_announced(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel
+) -> None:
+    engine, _, tokenizer = running
+    finished = Finished()
+    model.gate.clear()
+    _submit(engine, tokenizer, job(["first"], announce=finished))
+    assert model.entered.wait(20)
+    left, stays = job(["a"] * 300, announce=finished), job(["b"], announce=finished)
+    _submit(engine, tokenizer, left)
+    _submit(engine, tokenizer, stays)
+    engine.cancel(left)
+    while engine.load()["open_requests"] > 1 or engine.load()["waiting_rows"] != 1:
+        time.sleep(0.001)
+    model.gate.set()
+    assert finished.wait(2)[-1] is stays
+    assert sum(len(encoded) for encoded, _, _ in model.batches) == 2
+
+
+def test_a_failing_tokenizer_fails_its_job_alone(model: FakeModel) -> None:
+    class Broken(FakeText):
+        def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]:
+            raise ValueError("tokenizer broke")
+
+    engine, metrics = engine_with(model)
+    tokenizer = Tokenizer(Broken(), engine, metrics, num_threads=1, max_text_chars=1000)
+    finished = Finished()
+    one = job(["a"], announce=finished)
+    _submit(engine, tokenizer, one)
+    finished.wait()
+    assert isinstance(one.failure, ValueError)
+    assert engine.load()["open_requests"] == 0
+    tokenizer.close()
+    assert engine.stop(20)
+
+
+def test_a_full_queue_refuses_with_a_time(model: FakeModel) -> None:
+    engine, metrics = engine_with(model, max_waiting_tokens=100, max_charge_tokens=60)
+    announce = Finished()
+    engine.open(job(["a"], announce=announce), 1_000_000)
+    with pytest.raises(Overloaded) as caught:
+        engine.open(job(["a"], announce=announce), 50)
+    assert 1 <= caught.value.retry_after_s <= 60
+    assert value_of(metrics, 'trunkline_rejected_total{code="overloaded"}') == 1
+
+
+def test_stopping_finishes_what_was_accepted_and_refuses_the_rest(model: FakeModel) -> None:
+    engine, metrics = engine_with(model)
+    tokenizer = Tokenizer(FakeText(), engine, metrics, num_threads=1, max_text_chars=1000)
+    finished = Finished()
+    model.gate.clear()
+    jobs = [job(["a"] * 40, announce=finished) for _ in range(3)]
+    for one in jobs:
+        _submit(engine, tokenizer, one)
+    stopping = threading.Thread(target=engine.stop, args=(20,))
+    stopping.start()
+    assert model.entered.wait(20)
+    time.sleep(0.05)
+    with pytest.raises(NotReady):
+        engine.open(job(["a"], announce=finished), 1)
+    with pytest.raises(NotReady):
+        engine.call(lambda model: None)
+    model.gate.set()
+    stopping.join(20)
+    assert len(finished.jobs) == 3
+    assert all(not one.columns[0].errors and one.failure is None for one in jobs)
+    tokenizer.close()
+
+
+def test_an_exception_of_a_call_reaches_its_caller_alone(
+    running: tuple[Engine, Metrics, Tokenizer],
+) -> None:
+    engine, _, _ = running
+
+    def fail(_: object) -> None:
+        raise KeyError("slot")
+
+    with pytest.raises(KeyError):
+        engine.call(fail).result(20)
+    assert engine.call(lambda _: 3).result(20) == 3
+
+
+def test_a_model_that_cannot_be_built_fails_the_start() -> None:
+    from tests.unit.service.fakes import scheduler
+
+    engine = Engine(scheduler(), Metrics())
+
+    def build() -> FakeModel:
+        raise OSError("no weights")
+
+    with pytest.raises(OSError, match="no weights"):
+        engine.start(build).result(20)
