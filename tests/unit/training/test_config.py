@@ -1,0 +1,125 @@
+"""The settings of a run: limits, messages, and how gaps are filled."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from training.config import Hyper, TrainConfig, resolve
+from training.defaults import DEFAULTS, defaults_for
+from training.errors import ConfigError
+
+
+def config(**changes: Any) -> TrainConfig:
+    return TrainConfig(**({"data": "d", "task": "t"} | changes))
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_known_one() -> None:
+    with pytest.raises(ConfigError, match="unknown setting 'epoch'; did you mean 'epochs'"):
+        TrainConfig.from_mapping({"data": "d", "task": "t", "epoch": 3})
+
+
+def test_missing_settings_are_named() -> None:
+    with pytest.raises(ConfigError, match="missing setting\\(s\\): data, task"):
+        TrainConfig.from_mapping({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("task", "../up"),
+        ("task", "Upper"),
+        ("task", "a" * 65),
+        ("epochs", -1),
+        ("epochs", True),
+        ("epochs", 1.5),
+        ("lr", 0.0),
+        ("lr", float("nan")),
+        ("warmup", 1.0),
+        ("pooling", "max"),
+        ("device", "tpu"),
+        ("file_dtype", "int8"),
+        ("kind", "multiple_choice"),
+        ("seeds", 0),
+        ("max_tokens", 4),
+        ("text_fields", ("a", "b", "c")),
+        ("text_fields", ("a", "a")),
+        ("label_names", ("a", "a")),
+        ("validation_fraction", 0.0),
+        ("method_config", {"layers": object()}),
+    ],
+)
+def test_a_bad_value_is_named_with_what_was_found(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=name):
+        config(**{name: value})
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(task="No", epochs=-1, lr=99)
+    assert all(name in str(caught.value) for name in ("task", "epochs", "lr"))
+
+
+def test_settings_that_contradict_each_other() -> None:
+    with pytest.raises(ConfigError, match="two text_fields"):
+        config(kind="sentence_pair", text_fields=("a",))
+    with pytest.raises(ConfigError, match="class_weights"):
+        config(kind="regression", class_weights="auto")
+
+
+def test_a_config_is_frozen_and_survives_json() -> None:
+    first = config(text_fields=("a", "b"), method_config={"norm": "both"}, lr=0.1)
+    assert TrainConfig.from_mapping(json.loads(json.dumps(first.to_dict()))) == first
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        first.lr = 1.0  # type: ignore[misc]
+
+
+def test_the_public_form_has_no_folders_of_this_machine() -> None:
+    public = config(
+        data="/home/me/data", out="/tmp/x/a.safetensors", class_weights="/w/weights.json"
+    ).public_dict()
+    assert (public["data"], public["out"], public["class_weights"]) == (
+        "data",
+        "a.safetensors",
+        "weights.json",
+    )
+
+
+def test_gaps_are_filled_from_the_row_of_the_method() -> None:
+    hyper = resolve(config(method="bitfit", epochs=9))
+    row = DEFAULTS["bitfit"]
+    assert (hyper.epochs, hyper.lr, hyper.head_lr, hyper.pooling) == (9, row.lr, row.head_lr, row.pooling)
+    assert resolve(config(method="bitfit"), "full").lr == DEFAULTS["full"].lr
+
+
+def test_small_data_gets_more_epochs_unless_epochs_are_given() -> None:
+    hyper = resolve(config(epochs=2, min_steps=100))
+    assert hyper.epochs_for(steps_per_epoch=10) == 10
+    assert hyper.epochs_for(steps_per_epoch=1000) == 2
+    assert resolve(config(epochs=2)).epochs_for(1) == 2
+    assert resolve(config(min_steps=0)).epochs_for(1) == DEFAULTS["hadamard"].epochs
+
+
+def test_every_row_has_a_source_and_a_method_without_a_row_trains_too() -> None:
+    assert all(row.source for row in DEFAULTS.values())
+    assert defaults_for("a-method-of-tomorrow").epochs > 0
+
+
+def test_every_setting_has_a_sentence_of_help() -> None:
+    assert [f.name for f in dataclasses.fields(TrainConfig) if not f.metadata.get("help")] == []
+
+
+def test_every_number_of_a_run_is_a_setting() -> None:
+    settings = {f.name for f in dataclasses.fields(TrainConfig)}
+    assert {f.name for f in dataclasses.fields(Hyper)} <= settings
+
+
+def test_settings_are_read_without_heavy_libraries() -> None:
+    code = (
+        "import sys, training.config; print([m for m in ('torch', 'sklearn', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,142 @@
+"""The loop on a problem small enough to see through: a linear head on two numbers."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.unit.training.conftest import Told
+from training.batches import plain_batches
+from training.errors import TrainingFailedError
+from training.fit import Learner, StagePlan, fit
+from training.journal import NoJournal
+from training.metrics import Metric
+from training.optim import Group
+from training.progress import NullProgress
+from training.tasks import Logits, Target
+from training.tasks.single_label import SingleLabel
+
+STATES = torch.tensor([[1.0, 0.2], [0.9, -0.1], [-1.0, 0.3], [-0.8, -0.2]] * 4)
+TARGETS: list[Target] = [0, 0, 1, 1] * 4
+
+
+def learner(task: SingleLabel | None = None, *, lr: float = 0.3, head: nn.Linear | None = None) -> Learner:
+    head = head or nn.Linear(2, 2)
+    nn.init.constant_(head.weight, 0.0)
+    nn.init.constant_(head.bias, 0.0)
+    task = task or SingleLabel(("a", "b"), Metric("accuracy"))
+
+    def pooled(rows: Sequence[int]) -> Tensor:
+        return STATES[torch.as_tensor(rows)]
+
+    return Learner(
+        task=task,
+        head=head,
+        parameters=dict(head.named_parameters()),
+        groups=[Group(tuple(head.parameters()), lr)],
+        pooled=pooled,
+        validation=lambda: STATES,
+        batches=lambda epoch: plain_batches(len(STATES), batch_size=4, seed=0, epoch=epoch),
+        targets=task.stack(TARGETS),
+        validation_targets=TARGETS,
+    )
+
+
+def run(learner: Learner, plan: StagePlan | None = None) -> Any:
+    return fit(plan or StagePlan("head", 5, 0.06), learner, NullProgress(), NoJournal())
+
+
+def test_it_learns_and_tells() -> None:
+    told = Told()
+    result = fit(StagePlan("head", 5, 0.06), learner(), told, NoJournal())
+    assert result.best.value == 1.0
+    assert told.stages == [("head", 20)]
+    assert told.ended == ["head"]
+    assert len(told.losses) == 20
+    assert [epoch for epoch, *_ in told.epochs] == [1, 2, 3, 4, 5]
+    assert [record.epoch for record in result.history] == [0, 1, 2, 3, 4, 5]
+
+
+def test_among_equal_metrics_the_lower_validation_loss_is_best() -> None:
+    result = run(learner())
+    losses = [record.validation_loss for record in result.history]
+    assert result.best_epoch == losses.index(min(losses))
+    assert result.best.loss == pytest.approx(min(losses))
+
+
+class _Spoiled(SingleLabel):
+    """Scores from a list, whatever the logits; for what the loop does with them."""
+
+    scripted: list[float]
+
+    def scores(self, logits: Logits, targets: Sequence[Target]) -> dict[str, float]:
+        del logits, targets
+        return {"accuracy": self.scripted.pop(0)}
+
+
+def scripted(values: list[float]) -> SingleLabel:
+    task = _Spoiled(("a", "b"), Metric("accuracy"))
+    object.__setattr__(task, "scripted", list(values))
+    return task
+
+
+def test_the_best_state_is_restored_and_checked() -> None:
+    work = learner(scripted([0.1, 0.9, 0.2, 0.3, 0.9]))
+    seen: list[Tensor] = []
+    evaluate_states = work.validation
+
+    def validation() -> Tensor:
+        seen.append(work.head.weight.detach().clone())
+        return evaluate_states()
+
+    result = run(replace(work, validation=validation), StagePlan("head", 3, 0.06))
+    assert result.best_epoch == 1
+    assert torch.equal(work.head.weight, seen[1])
+    assert not torch.equal(seen[1], seen[3])
+
+
+def test_a_best_state_that_does_not_give_its_metric_again_is_an_error() -> None:
+    with pytest.raises(TrainingFailedError, match=r"gives accuracy 0.8 again, recorded was 0.9 in epoch 1"):
+        run(learner(scripted([0.1, 0.9, 0.2, 0.8])), StagePlan("head", 2, 0.06))
+
+
+def test_nan_is_never_best() -> None:
+    result = run(learner(scripted([math.nan, 0.3, math.nan, 0.3])), StagePlan("head", 2, 0.06))
+    assert result.best_epoch == 1
+    with pytest.raises(TrainingFailedError, match="no epoch gave a finite accuracy"):
+        run(learner(scripted([math.nan] * 4)), StagePlan("head", 2, 0.06))
+
+
+def test_patience_ends_a_stage() -> None:
+    told = Told()
+    values = [0.1, 0.5, 0.4, 0.4, 0.4, 0.5]
+    fit(StagePlan("head", 50, 0.06, patience=3), learner(scripted(values)), told, NoJournal())
+    assert [epoch for epoch, *_ in told.epochs] == [1, 2, 3, 4]
+    assert [best for *_, best in told.epochs] == [0.5] * 4
+
+
+def test_a_stage_without_parameters_is_an_error() -> None:
+    work = learner()
+    with pytest.raises(TrainingFailedError, match="no trainable parameters"):
+        run(replace(work, parameters={}, groups=[]))
+
+
+def test_a_zero_gradient_is_an_error() -> None:
+    work = learner()
+    with pytest.raises(TrainingFailedError, match="gradient is zero everywhere"):
+        run(replace(work, pooled=lambda rows: torch.zeros(len(rows), 2), targets=torch.tensor([0, 1] * 8)))
+
+
+def test_a_loss_that_is_no_number_is_an_error() -> None:
+    work = learner()
+    with pytest.raises(TrainingFailedError, match="epoch 1, step 1: loss nan.*lower the learning rate"):
+        run(replace(work, pooled=lambda rows: torch.full((len(rows), 2), math.nan)))
+
+
+def test_no_epochs_measure_only() -> None:
+    result = run(learner(), StagePlan("head", 0, 0.06))
+    assert (result.best_epoch, len(result.history)) == (0, 1)

@@ -1,0 +1,130 @@
+"""Metric names out of prose, values against counts by hand, and what is never best."""
+
+import math
+
+import numpy as np
+import pytest
+
+from training.errors import ConfigError
+from training.metrics import (
+    Metric,
+    demand_metric,
+    multi_label_scores,
+    multi_label_value,
+    positive_class,
+    read_metric,
+    regression_scores,
+    single_label_scores,
+)
+
+TWO, THREE = ("not_equivalent", "equivalent"), ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "labels", "expected"),
+    [
+        ('accuracy and F1 of the class "equivalent"', "single_label", TWO, Metric("accuracy")),
+        ('F1 of the class "equivalent" (and accuracy)', "single_label", TWO, Metric("f1", "equivalent")),
+        ('F1 of the class "not_equivalent"', "single_label", TWO, Metric("f1", "not_equivalent")),
+        ("F1", "single_label", TWO, Metric("f1", "equivalent")),
+        ("F1", "single_label", THREE, Metric("macro_f1")),
+        ("Matthews correlation", "single_label", TWO, Metric("matthews")),
+        ("MCC", "single_label", TWO, Metric("matthews")),
+        ("macro F1 (and accuracy)", "single_label", THREE, Metric("macro_f1")),
+        ("accuracy and macro F1", "single_label", THREE, Metric("accuracy")),
+        ("accuracy (majority class of validation: 56.3)", "single_label", TWO, Metric("accuracy")),
+        ("Pearson and Spearman correlation", "regression", ("y",), Metric("pearson_spearman")),
+        ("Spearman correlation", "regression", ("y",), Metric("spearman")),
+        ("mean absolute error", "regression", ("y",), Metric("mae")),
+        ("micro-averaged F1", "multi_label", THREE, Metric("micro_f1")),
+        ("F1", "multi_label", THREE, Metric("micro_f1")),
+        ("macro_f1", "multi_label", THREE, Metric("macro_f1")),
+        ("subset accuracy", "multi_label", THREE, Metric("exact_match")),
+        (None, "single_label", TWO, Metric("accuracy")),
+        (None, "multi_label", THREE, Metric("micro_f1")),
+        ("", "regression", ("y",), Metric("pearson_spearman")),
+    ],
+)
+def test_the_metric_that_prose_means(
+    text: str | None, kind: str, labels: tuple[str, ...], expected: Metric
+) -> None:
+    assert read_metric(text, kind, labels) == (expected, None)
+
+
+def test_prose_that_is_not_understood_is_told() -> None:
+    metric, note = read_metric("how nice it is", "single_label", TWO)
+    assert metric == Metric("accuracy")
+    assert note is not None
+    assert "'how nice it is' was not understood" in note
+
+
+def test_a_metric_that_was_asked_for_must_exist() -> None:
+    assert demand_metric("rmse", "regression", ("y",)) == Metric("rmse")
+    with pytest.raises(
+        ConfigError, match="metric is 'accuracy'; allowed for a regression task: pearson_spearman"
+    ):
+        demand_metric("accuracy", "regression", ("y",))
+
+
+def test_the_class_whose_f1_is_shown() -> None:
+    assert positive_class('F1 of the class "not_equivalent"', TWO) == 0
+    assert positive_class("accuracy", TWO) == 1
+    assert positive_class("accuracy", THREE) is None
+
+
+@pytest.mark.parametrize("name", ["accuracy", "rmse"])
+def test_nan_is_never_best_and_anything_beats_nothing(name: str) -> None:
+    metric = Metric(name)
+    assert not metric.better(math.nan, None)
+    assert not metric.better(math.nan, 0.0)
+    assert metric.better(0.3, None)
+    assert metric.better(0.5, 0.3) is metric.higher_is_better
+    assert metric.better(0.1, 0.3) is not metric.higher_is_better
+    assert not metric.better(0.3, 0.3)
+
+
+def test_single_label_values_by_hand() -> None:
+    truth, told = np.array([1, 1, 1, 0, 0]), np.array([1, 1, 0, 0, 1])
+    values = single_label_scores(truth, told, positive=1)
+    assert values["accuracy"] == pytest.approx(3 / 5)
+    assert values["f1"] == pytest.approx(2 / 3)
+    assert values["macro_f1"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert values["matthews"] == pytest.approx((2 * 1 - 1 * 1) / math.sqrt(3 * 3 * 2 * 2))
+
+
+def test_one_class_alone_gives_no_warning_and_no_correlation() -> None:
+    same = np.zeros(4, dtype=np.int64)
+    assert single_label_scores(same, same, positive=1) == {
+        "accuracy": 1,
+        "macro_f1": 1,
+        "matthews": 0,
+        "f1": 0,
+    }
+
+
+def test_multi_label_values_by_hand() -> None:
+    truth = np.array([[1, 0], [1, 1], [0, 0]])
+    told = np.array([[1, 0], [1, 0], [0, 1]])
+    values = multi_label_scores(truth, told)
+    assert values == pytest.approx({"micro_f1": 4 / 6, "macro_f1": 0.5, "exact_match": 1 / 3})
+
+
+def test_the_quick_values_of_the_threshold_search_are_those_of_the_library() -> None:
+    numbers = np.random.default_rng(0)
+    for _ in range(20):
+        truth, told = numbers.integers(0, 2, (9, 4)), numbers.integers(0, 2, (9, 4))
+        truth[:, 3] = told[:, 3] = 0
+        for name, value in multi_label_scores(truth, told).items():
+            assert multi_label_value(name, truth, told) == pytest.approx(value)
+
+
+def test_regression_values_by_hand_and_of_a_constant() -> None:
+    truth = np.array([1.0, 2.0, 3.0, 4.0])
+    values = regression_scores(truth, np.array([1.0, 2.0, 3.0, 5.0]))
+    assert values["spearman"] == pytest.approx(1.0)
+    assert values["pearson_spearman"] == pytest.approx((values["pearson"] + 1) / 2)
+    assert (values["mae"], values["rmse"]) == (0.25, 0.5)
+    constant = regression_scores(truth, np.full(4, 2.5))
+    assert math.isnan(constant["pearson"])
+    assert constant["mae"] == 1.0
+    assert math.isnan(regression_scores(truth, np.array([1.0, math.nan, 2.0, 3.0]))["pearson_spearman"])

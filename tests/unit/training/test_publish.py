@@ -1,0 +1,167 @@
+"""From tensors to an announced file: what is stored, what is checked, and what is left when a check fails."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adapters_store.adapter_file import read_adapter_file
+from modeling import Backbone
+from tests.unit.training.conftest import Told, agree, quick
+from training.errors import PublishError
+from training.publish import Verified, verify_in_fresh_process
+from training.recipe import train
+
+
+def publish(folder: Path, out: Path, backbone: Backbone, verify: Any = agree, **changes: Any) -> Any:
+    return train(quick(folder, out, **changes), backbone=backbone, progress=Told(), verify=verify)
+
+
+def test_a_file_that_is_refused_elsewhere_is_not_announced(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
+) -> None:
+    out = tmp_path / "out" / "a.safetensors"
+
+    def refuse(path: Path, name: str) -> Verified:
+        raise PublishError(f"{path.name} was refused")
+
+    with pytest.raises(PublishError, match="was refused"):
+        publish(task_folder(), out, backbone, refuse)
+    assert [path.name for path in out.parent.iterdir()] == ["a.safetensors.resume"]
+
+
+def test_an_older_file_stays_until_the_new_one_is_checked(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
+) -> None:
+    out = tmp_path / "a.safetensors"
+    publish(task_folder(), out, backbone)
+    before = out.read_bytes()
+
+    def look(path: Path, name: str) -> Verified:
+        assert out.read_bytes() == before
+        assert path != out
+        return agree(path, name)
+
+    publish(task_folder(), out, backbone, look, seed=1)
+    assert out.read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"num_probes": 3}, "3 of 30 probes were replayed"), ({"digest": "sha256:other"}, "read sha256:other")],
+)
+def test_a_check_of_something_else_does_not_count(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, change: dict[str, Any], message: str
+) -> None:
+    def wrong(path: Path, name: str) -> Verified:
+        found = agree(path, name)
+        return replace(found, **change)
+
+    with pytest.raises(PublishError, match=message):
+        publish(task_folder(), tmp_path / "a.safetensors", backbone, wrong)
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_half_precision_files_are_measured_as_stored(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
+) -> None:
+    publish(task_folder(), tmp_path / "full.safetensors", backbone)
+    publish(task_folder(), tmp_path / "half.safetensors", backbone, file_dtype="float16")
+    full, half = (read_adapter_file(tmp_path / f"{name}.safetensors") for name in ("full", "half"))
+    assert half.size_bytes < full.size_bytes
+    for name, tensor in half.tensors.items():
+        torch.testing.assert_close(tensor, full.tensors[name].half().float())
+    assert half.manifest.probes[0].logits != full.manifest.probes[0].logits
+
+
+def test_half_precision_that_loses_the_task_is_refused(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training import publish as module
+
+    def zeros(*_: object) -> object:
+        return torch.zeros(30, 3).numpy()
+
+    monkeypatch.setattr(module, "stored_logits", zeros)
+    with pytest.raises(PublishError, match=r"the tensors as stored \(float16\) give accuracy 0.3333"):
+        publish(task_folder(), tmp_path / "a.safetensors", backbone, file_dtype="float16")
+
+
+def test_provenance_is_enough_to_train_it_again(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
+) -> None:
+    publish(task_folder(), tmp_path / "a.safetensors", backbone, seeds=2, description="Which third?")
+    manifest = read_adapter_file(tmp_path / "a.safetensors").manifest
+    config = manifest.provenance.config
+    assert (config["lr"], config["head_epochs"], config["data"]) == (5e-3, 5, "single_sentence")
+    assert config["warmup"] is not None
+    assert manifest.provenance.seed in (0, 1)
+    assert manifest.provenance.code_version.startswith("trunkline")
+    assert manifest.description == "Which third?"
+    assert manifest.metrics is not None
+    assert manifest.metrics.data_digest.startswith("sha256:")
+
+
+def test_a_regression_file_answers_in_the_units_of_the_data(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
+) -> None:
+    publish(task_folder("regression"), tmp_path / "a.safetensors", backbone, epochs=8)
+    manifest = read_adapter_file(tmp_path / "a.safetensors").manifest
+    values = [probe.logits[0] for probe in manifest.probes]
+    assert 3 < sum(values) / len(values) < 18  # train targets have mean 10.5, standardised ones 0
+    assert (manifest.head.low, manifest.head.high) == pytest.approx((0.5, 20.5), abs=0.5)
+
+
+class Process:
+    """A finished process in place of `subprocess.run`."""
+
+    def __init__(self, code: int, output: str, errors: str = "") -> None:
+        self.returncode, self.stdout, self.stderr = code, output, errors
+        self.command: list[str] = []
+
+    def __call__(self, command: list[str], **_: Any) -> "Process":
+        self.command = command
+        return self
+
+
+GOOD = json.dumps({"digest": "sha256:d", "probes": {"count": 8, "max_difference": 1e-6}})
+
+
+def test_the_fresh_process_is_the_service_of_the_same_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    process = Process(0, GOOD)
+    monkeypatch.setattr("training.publish.subprocess.run", process)
+    assert verify_in_fresh_process(Path("a.safetensors"), "minilm") == Verified("sha256:d", 8, 1e-6)
+    assert process.command[:4] == [sys.executable, "-m", "service", "check"]
+    assert process.command[4:] == ["a.safetensors", "--backbone", "minilm"]
+
+
+@pytest.mark.parametrize(
+    ("process", "message"),
+    [
+        (Process(1, "", "probes.3: got logits that differ"), "status 1: probes.3: got logits"),
+        (Process(1, GOOD), "refused in a fresh process"),
+        (Process(0, "no json"), "status 0: no json"),
+        (Process(0, ""), "no output"),
+        (Process(0, '{"probes": {"count": "x"}}'), "status 0"),
+    ],
+)
+def test_a_fresh_process_that_fails(monkeypatch: pytest.MonkeyPatch, process: Process, message: str) -> None:
+    monkeypatch.setattr("training.publish.subprocess.run", process)
+    with pytest.raises(PublishError, match=message):
+        verify_in_fresh_process(Path("a.safetensors"), "minilm")
+
+
+def test_a_fresh_process_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(*_: object, **__: object) -> None:
+        raise subprocess.TimeoutExpired("service", 600)
+
+    monkeypatch.setattr("training.publish.subprocess.run", hang)
+    with pytest.raises(PublishError, match="took over 600 s"):
+        verify_in_fresh_process(Path("a.safetensors"), "minilm")

@@ -1,0 +1,88 @@
+"""What each stage trains: scaled features folded back exactly, and nothing that should stay as it is."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem
+from tests.unit.training.conftest import quick, write_task
+from training.config import resolve
+from training.data import load_data
+from training.encode import all_states, encode_texts, pooled_states
+from training.full import unfrozen_copy
+from training.recipe import prepare
+from training.stages import Material, Scaling, adapter_learner, full_learner
+
+
+def material(backbone: Backbone, tmp_path: Path) -> Material:
+    config = quick(write_task(tmp_path / "d", "single_sentence"), tmp_path / "o")
+    return prepare(config, resolve(config), load_data(config), backbone)[0]
+
+
+def test_scaling_is_folded_into_the_head_exactly() -> None:
+    features = torch.randn(50, 6, dtype=torch.float64) * torch.tensor([1, 10, 0.1, 3, 1, 0]) + 5
+    scaling = Scaling.of(features)
+    scaled = nn.Linear(6, 3, dtype=torch.float64)
+    head = nn.Linear(6, 3, dtype=torch.float64)
+    scaling.fold(scaled, head)
+    torch.testing.assert_close(head(features), scaled(scaling.apply(features)))
+    assert torch.isfinite(head.weight).all()
+
+
+def test_features_are_the_states_of_each_row_alone(backbone: Backbone) -> None:
+    texts: list[TextItem] = ["w1 w2 w3", "w4", ("w5 w6", "w7"), "", "w9 " * 40]
+    rows = encode_texts(backbone, texts, 32)
+    states = all_states(backbone, rows, "mean")
+    for index in range(len(texts)):
+        alone = pooled_states(backbone, rows.take([index]), "mean")
+        torch.testing.assert_close(states[index : index + 1], alone, rtol=1e-5, atol=1e-5)
+    assert rows.num_truncated == 1
+
+
+def adapter_of(backbone: Backbone, method: str = "hadamard") -> Adapter:
+    spec = HeadSpec("single_label", ("low", "middle", "high"))
+    return Adapter.create(backbone, METHODS[method].from_config({}), spec, seed=0)
+
+
+def test_body_parameters_never_decay(backbone: Backbone, tmp_path: Path) -> None:
+    config = quick(tmp_path, tmp_path, weight_decay=0.5)
+    adapter = adapter_of(backbone)
+    learner = adapter_learner(material(backbone, tmp_path), adapter, resolve(config), 0)
+    body = {id(p) for p in adapter.body_parameters()}
+    decays = {id(p): group.weight_decay for group in learner.groups for p in group.parameters}
+    assert all(decays[key] == 0.0 for key in body)
+    assert decays[id(adapter.head.weight)] == 0.5
+    assert decays[id(adapter.head.bias)] == 0.0
+
+
+def test_one_step_moves_the_adapter_and_nothing_of_the_backbone(backbone: Backbone, tmp_path: Path) -> None:
+    before = {name: p.clone() for name, p in backbone.model.state_dict().items()}
+    adapter, config = adapter_of(backbone), quick(tmp_path, tmp_path)
+    parts = material(backbone, tmp_path)
+    with adapter.attached(backbone):
+        learner = adapter_learner(parts, adapter, resolve(config), 0)
+        learner.loss([0, 1, 2, 3]).backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None and bool(p.grad.any()) for p in adapter.body_parameters())
+    assert all(p.grad is None for p in backbone.model.parameters())
+    after = backbone.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_frozen_head_is_not_among_the_parameters(backbone: Backbone, tmp_path: Path) -> None:
+    config = quick(tmp_path, tmp_path, train_head=False)
+    adapter = adapter_of(backbone)
+    learner = adapter_learner(material(backbone, tmp_path), adapter, resolve(config), 0)
+    assert not any(name.startswith("head") for name in learner.parameters)
+    assert sum(len(group.parameters) for group in learner.groups) == len(adapter.body_parameters())
+
+
+def test_the_baseline_trains_every_parameter_of_a_copy(backbone: Backbone, tmp_path: Path) -> None:
+    own = unfrozen_copy(backbone)
+    learner = full_learner(material(own, tmp_path), nn.Linear(32, 3), resolve(quick(tmp_path, tmp_path)), 0)
+    assert sum(p.numel() for p in learner.parameters.values()) == backbone.num_parameters + 32 * 3 + 3
+    assert all(p.requires_grad for p in own.model.parameters())
+    assert not any(p.requires_grad for p in backbone.model.parameters())
+    shared = {id(p) for p in own.model.parameters()} & {id(p) for p in backbone.model.parameters()}
+    assert not shared

@@ -1,0 +1,143 @@
+"""Labels as they stand in files, thresholds, standardised targets, baselines."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from modeling import HeadSpec, answer
+from training.metrics import Metric
+from training.tasks import TargetError, build_task
+from training.tasks.multi_label import MultiLabel
+from training.tasks.regression import Regression
+from training.tasks.single_label import SingleLabel
+
+LABELS = ("no", "yes", "7")
+SINGLE = SingleLabel(LABELS, Metric("accuracy"))
+MULTI = MultiLabel(LABELS, Metric("micro_f1"))
+NUMBER = Regression(("score",), Metric("pearson_spearman"))
+
+
+@pytest.mark.parametrize(
+    ("value", "index"), [("yes", 1), (1, 1), ("1", 1), (" no ", 0), (2, 2), ("7", 2), (1.0, 1)]
+)
+def test_a_label_by_name_or_index(value: Any, index: int) -> None:
+    assert SINGLE.parse(value) == index
+
+
+@pytest.mark.parametrize("value", ["maybe", 3, -1, "3", 0.5, None, ["yes"], True, "²"])
+def test_what_is_no_label(value: Any) -> None:
+    with pytest.raises(TargetError, match="found"):
+        SINGLE.parse(value)
+
+
+def test_booleans_are_labels_where_the_names_say_so() -> None:
+    assert SingleLabel(("False", "True"), Metric("accuracy")).parse(True) == 1
+    assert SingleLabel(("true", "false"), Metric("accuracy")).parse(False) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("yes|no", (0, 1)), ([1, "no", "yes"], (0, 1)), ("", ()), ([], ()), ("7", (2,))]
+)
+def test_several_labels(value: Any, expected: tuple[int, ...]) -> None:
+    assert MULTI.parse(value) == expected
+
+
+@pytest.mark.parametrize("value", [1, None, "yes|maybe", [9], {"yes": 1}])
+def test_what_are_no_labels(value: Any) -> None:
+    with pytest.raises(TargetError):
+        MULTI.parse(value)
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1.5", 1.5), (2, 2.0), ("-3e2", -300.0)])
+def test_a_number(value: Any, expected: float) -> None:
+    assert NUMBER.parse(value) == expected
+
+
+@pytest.mark.parametrize("value", ["", "x", None, True, "nan", math.inf, [1.0]])
+def test_what_is_no_number(value: Any) -> None:
+    with pytest.raises(TargetError):
+        NUMBER.parse(value)
+
+
+def test_the_threshold_with_the_best_metric_is_chosen_and_answers_with_it() -> None:
+    probabilities = np.array([[0.3, 0.2, 0.1], [0.2, 0.35, 0.1], [0.1, 0.1, 0.4], [0.15, 0.1, 0.05]])
+    logits = np.log(probabilities / (1 - probabilities)).astype(np.float32)
+    targets = [(0,), (1,), (2,), ()]
+    task = MULTI.calibrated(logits, targets)
+    assert task.threshold is not None
+    assert 0.2 < task.threshold <= 0.3
+    assert task.scores(logits, targets)["micro_f1"] == 1.0
+    assert MULTI.scores(logits, targets)["micro_f1"] == 0.0
+
+
+def test_equal_thresholds_stay_near_a_half() -> None:
+    logits = np.array([[9.0, -9.0, -9.0], [-9.0, 9.0, -9.0]], dtype=np.float32)
+    assert MULTI.calibrated(logits, [(0,), (1,)]).threshold == 0.5
+
+
+def test_answers_agree_with_the_heads_of_modeling() -> None:
+    logits = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    multi = MultiLabel(LABELS, Metric("micro_f1"), threshold=0.35)
+    spec = HeadSpec("multi_label", LABELS, threshold=0.35)
+    assert multi.answers(logits) == [answer(spec, row, top_k=None, raw=False).label for row in logits]
+    spec = HeadSpec("single_label", LABELS)
+    assert SINGLE.answers(logits) == [answer(spec, row, top_k=None, raw=False).label for row in logits]
+    number = Regression(("score",), Metric("mae"), value_range=(-0.5, 0.5))
+    spec = HeadSpec("regression", ("score",), low=-0.5, high=0.5)
+    column = logits[:, :1]
+    assert number.answers(column) == [answer(spec, row, top_k=None, raw=False).score for row in column]
+
+
+def test_a_regression_is_standardised_and_folded_back() -> None:
+    targets = [10.0, 20.0, 40.0]
+    task = NUMBER.fitted(targets)
+    assert task.value_range == (10.0, 40.0)
+    stacked = task.stack(targets)
+    assert float(stacked.mean()) == pytest.approx(0, abs=1e-6)
+    head = torch.nn.Linear(4, 1)
+    states = torch.randn(5, 4)
+    weight, bias = task.to_units(head.weight, head.bias)
+    in_units = states @ weight.T + bias
+    spread = float(np.std(targets))
+    torch.testing.assert_close(in_units, head(states) * spread + float(np.mean(targets)))
+
+
+def test_strata_of_a_regression_span_its_range() -> None:
+    task = NUMBER.fitted([0.0, 8.0])
+    assert [task.stratum(value) for value in (0.0, 3.5, 8.0)] == [0, 3, 7]
+
+
+def test_baselines() -> None:
+    majority = SINGLE.baseline([1, 1, 0], [1, 0, 0, 0])
+    assert (majority.name, majority.values["accuracy"]) == ("majority (yes)", 0.25)
+    common = MULTI.baseline([(), (), (1,), (1, 2)], [(1,), (1,), ()])
+    assert (common.name, common.values["micro_f1"]) == ("majority (yes)", 0.8)
+    mean = NUMBER.baseline([1.0, 3.0], [2.0, 4.0])
+    assert mean.values == {"mae": 1.0, "rmse": math.sqrt(2)}
+
+
+def test_the_same_answer_for_every_row_is_told() -> None:
+    same, different = np.array([[1.0, -1, -1]] * 2), np.array([[1.0, -1, -1], [-1, 2.0, -1]])
+    for task in (SINGLE, MULTI):
+        assert "ignores the text" in (task.constant_warning(same.astype(np.float32)) or "")
+        assert task.constant_warning(different.astype(np.float32)) is None
+    assert "ignores the text" in (NUMBER.constant_warning(np.full((3, 1), 2.0, np.float32)) or "")
+    assert NUMBER.constant_warning(np.array([[1.0], [2.0]], np.float32)) is None
+
+
+def test_logits_that_are_no_numbers_score_nan() -> None:
+    bad = np.array([[np.nan, 0, 0], [1, 0, 0]], dtype=np.float32)
+    assert math.isnan(SINGLE.scores(bad, [0, 0])["accuracy"])
+    assert math.isnan(MULTI.scores(bad, [(0,), (0,)])["micro_f1"])
+    assert MULTI.calibrated(bad, [(0,), (0,)]).threshold == 0.5
+
+
+def test_a_trained_head_brings_its_threshold_and_range() -> None:
+    assert build_task("multi_label", LABELS, Metric("micro_f1"), threshold=0.3).threshold == 0.3
+    assert build_task("regression", ("y",), Metric("mae"), value_range=(0.0, 1.0)).value_range == (0.0, 1.0)
+    assert build_task("single_label", ("a", "b"), Metric("f1", "a")).scores(
+        np.eye(2, dtype=np.float32), [0, 1]
+    )["f1"]

@@ -1,0 +1,235 @@
+"""What the data is: `dataset.json` beside it, overridden by flags, completed by looking at the first rows.
+
+Knows names and kinds; reads no labels (that is `data.py`) and trains nothing.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from training.config import KINDS, TrainConfig
+from training.errors import DataError
+from training.readers import FORMATS, Row, format_of, read_rows
+from training.tasks import head_kind
+
+CARD_NAME = "dataset.json"
+SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test",),
+}
+_SINGLE_FIELDS = ("text", "sentence")
+_PAIR_FIELDS = (
+    ("text", "text_pair"),
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question", "passage"),
+    ("question", "sentence"),
+)
+_LABEL_FIELDS = ("label", "labels")
+
+
+@dataclass(frozen=True)
+class Card:
+    """How to read the rows. `label_names` None means: take the names found in the rows."""
+
+    kind: str
+    text_fields: tuple[str, ...]
+    label_field: str
+    label_names: tuple[str, ...] | None
+    metric: str | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def head_kind(self) -> str:
+        """single_label, multi_label or regression."""
+        return head_kind(self.kind)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the user said about the data; None = the card or the rows decide."""
+
+    kind: str | None = None
+    text_fields: tuple[str, ...] | None = None
+    label_field: str | None = None
+    label_names: tuple[str, ...] | None = None
+    metric: str | None = None
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> "Flags":
+        """The data flags of a training configuration."""
+        return cls(config.kind, config.text_fields, config.label_field, config.label_names, config.metric)
+
+
+def find_splits(data: Path) -> dict[str, Path]:
+    """The file of each split in a folder; a single file is the train split.
+
+    Raises:
+        DataError: nothing there, or two files for one split.
+    """
+    if data.is_file():
+        return {"train": data}
+    if not data.is_dir():
+        raise DataError(f"{data}: no such file or folder")
+    found: dict[str, Path] = {}
+    for path in sorted(data.iterdir()):
+        split = _split_of(path)
+        if split is None:
+            continue
+        if split in found:
+            raise DataError(
+                f"{data}: both {found[split].name} and {path.name} are the {split} split; remove one"
+            )
+        found[split] = path
+    if not found:
+        names = ", ".join(sorted(p.name for p in data.iterdir())[:10]) or "nothing"
+        raise DataError(
+            f"{data}: no data file; found {names}; expected train with one of {', '.join(FORMATS)}"
+        )
+    return found
+
+
+def read_card(data: Path, flags: Flags) -> Card:
+    """`dataset.json` and flags, with gaps filled from the first rows.
+
+    Raises:
+        DataError: the card is not usable, or a gap cannot be filled; the message says with which flag to fill
+            it.
+    """
+    stored = _read_stored(data if data.is_dir() else data.parent)
+    files = find_splits(data)
+    sample_path = files.get("train") or next(iter(files.values()))
+    sample = _sample(sample_path)
+    label_field = flags.label_field or stored.get("label_field") or _guess_label_field(sample, sample_path)
+    text_fields = flags.text_fields or stored.get("text_fields") or _guess_text_fields(sample, sample_path)
+    names = flags.label_names or stored.get("label_names") or None
+    card = Card(
+        kind=flags.kind or stored.get("kind") or "",
+        text_fields=tuple(text_fields),
+        label_field=label_field,
+        label_names=tuple(names) if names else None,
+        metric=flags.metric or stored.get("metric"),
+    )
+    if not card.kind:
+        card = _with_guessed_kind(card, sample)
+    _check(card, sample_path)
+    return card
+
+
+def _split_of(path: Path) -> str | None:
+    ending = format_of(path)
+    if ending is None or not path.is_file():
+        return None
+    stem = path.name[: -len(ending)].lower()
+    return next((split for split, names in SPLIT_NAMES.items() if stem in names), None)
+
+
+def _read_stored(folder: Path) -> dict[str, Any]:
+    path = folder / CARD_NAME
+    if not path.is_file():
+        return {}
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not JSON ({error}); correct or remove it") from None
+    if not isinstance(stored, dict):
+        raise DataError(f"{path}: found {type(stored).__name__}, expected an object")
+    for key, words in (
+        ("text_fields", True),
+        ("label_names", True),
+        ("kind", False),
+        ("metric", False),
+        ("label_field", False),
+    ):
+        _check_stored(path, stored, key, words=words)
+    return stored
+
+
+def _check_stored(path: Path, stored: Mapping[str, Any], key: str, *, words: bool) -> None:
+    value = stored.get(key)
+    if value is None:
+        return
+    good = (
+        isinstance(value, list) and all(isinstance(v, str) for v in value)
+        if words
+        else isinstance(value, str)
+    )
+    if not good:
+        raise DataError(f"{path}: {key} is {value!r}; expected {'a list of names' if words else 'text'}")
+
+
+def _sample(path: Path, num_rows: int = 200) -> list[Row]:
+    rows: list[Row] = []
+    for _, row in read_rows(path):
+        rows.append(row)
+        if len(rows) == num_rows:
+            break
+    if not rows:
+        raise DataError(f"{path.name}: no rows; a train file needs at least two")
+    return rows
+
+
+def _guess_label_field(sample: Sequence[Row], path: Path) -> str:
+    found = [name for name in _LABEL_FIELDS if name in sample[0]]
+    if len(found) != 1:
+        raise DataError(
+            f"{path.name}: {'both' if found else 'neither'} of the fields 'label' and 'labels' "
+            f"among {_names(sample)}; say which with --label-field"
+        )
+    return found[0]
+
+
+def _guess_text_fields(sample: Sequence[Row], path: Path) -> tuple[str, ...]:
+    for pair in _PAIR_FIELDS:
+        if all(name in sample[0] for name in pair):
+            return pair
+    for name in _SINGLE_FIELDS:
+        if name in sample[0]:
+            return (name,)
+    raise DataError(
+        f"{path.name}: which of the fields {_names(sample)} is the text? say so with --text-fields"
+    )
+
+
+def _with_guessed_kind(card: Card, sample: Sequence[Row]) -> Card:
+    values = [row.get(card.label_field) for row in sample]
+    if any(isinstance(value, list) for value in values):
+        kind = "multi_label"
+    elif any(_is_fraction(value) for value in values) and not card.label_names:
+        kind = "regression"
+    else:
+        kind = "sentence_pair" if len(card.text_fields) == 2 else "single_sentence"
+    note = f"no kind given: taken as {kind} from the first rows (set it with --kind or in {CARD_NAME})"
+    return replace(card, kind=kind, notes=(*card.notes, note))
+
+
+def _is_fraction(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and value is not None and not float(value).is_integer()
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _check(card: Card, path: Path) -> None:
+    if card.kind == "multiple_choice":
+        raise DataError(
+            f"{path.name}: kind multiple_choice cannot be trained yet; allowed: {', '.join(KINDS)}"
+        )
+    if card.kind not in KINDS:
+        raise DataError(f"{path.name}: kind is {card.kind!r}; allowed: {', '.join(KINDS)}")
+    count = len(card.text_fields)
+    wanted = {"single_sentence": (1,), "sentence_pair": (2,)}.get(card.kind, (1, 2))
+    if count not in wanted:
+        raise DataError(
+            f"{path.name}: kind {card.kind} takes {' or '.join(map(str, wanted))} text field(s), "
+            f"got {count}: {', '.join(card.text_fields)}; choose with --text-fields"
+        )
+    if card.label_names is not None and len(set(card.label_names)) != len(card.label_names):
+        raise DataError(f"{path.name}: label_names has a name twice: {', '.join(card.label_names)}")
+
+
+def _names(sample: Sequence[Row]) -> str:
+    return ", ".join(sorted(map(str, sample[0]))) or "(none)"

@@ -1,0 +1,297 @@
+"""One training run, read top to bottom: settings and data in, one checked adapter file out.
+
+The only composition root of this package beside `full.py`: it reads the configuration and builds objects;
+everything below takes plain values.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from modeling import (
+    METHODS,
+    Adapter,
+    Backbone,
+    Method,
+    MethodError,
+    UnknownNameError,
+    load_backbone,
+)
+from training.class_weights import class_weights
+from training.config import Hyper, TrainConfig, resolve
+from training.data import TaskData, load_data
+from training.device import pick_device
+from training.encode import all_states, encode_texts, state_batches
+from training.errors import ConfigError
+from training.fit import StagePlan, StageResult, fit
+from training.journal import RESUMED, FileJournal, Journal, NoJournal
+from training.progress import NullProgress, Progress
+from training.publish import Verify, check_writable, head_spec, publish, verify_in_fresh_process
+from training.report import write_report
+from training.result import SeedOutcome, TrainResult, seed_values
+from training.stages import Features, Material, Scaling, adapter_learner, head_learner
+
+
+def train(
+    config: TrainConfig,
+    *,
+    progress: Progress | None = None,
+    backbone: Backbone | None = None,
+    write_file: bool = True,
+    verify: Verify = verify_in_fresh_process,
+) -> TrainResult:
+    """Train one task and write its adapter file.
+
+    `backbone` may be given when it is loaded already. `write_file=False` stops before publishing
+    (benchmarks).
+
+    Raises:
+        ConfigError, DataError: before anything is trained.
+        TrainingFailedError: the run itself went wrong.
+        PublishError: the written file does not give the same answers in a fresh process; nothing is
+            announced.
+    """
+    started = time.monotonic()
+    progress = progress or NullProgress()
+    if write_file:
+        check_writable(config.out_path)
+    hyper, method = resolve(config), build_method(config)
+    progress.begin("data", 0)
+    data = load_data(config)
+    backbone = backbone or load_backbone(config.backbone, device=pick_device(config.device))
+    material, notes = prepare(config, hyper, data, backbone)
+    progress.end("data")
+    for note in notes:
+        progress.note(note)
+    run = _Run(config, hyper, method, data, material, progress, write_file)
+    outcomes = [run.one_seed(seed) for seed in config.all_seeds()]
+    best = pick_best(outcomes)
+    result = _result(config, hyper, data, material, outcomes, best, notes)
+    for warning in result.warnings:
+        progress.note(warning)
+    if write_file:
+        announced, values = publish(config, hyper, data, material, best, progress, verify)
+        result = result.announced(announced, values)
+        run.forget_journals()
+    result = replace(result, seconds=time.monotonic() - started)
+    if config.report is not None:
+        write_report(Path(config.report), config, data, result)
+    return result
+
+
+@dataclass
+class _Run:
+    """What the seeds of one run share: settings, material, and features once they are needed."""
+
+    config: TrainConfig
+    hyper: Hyper
+    method: Method
+    data: TaskData
+    material: Material
+    progress: Progress
+    keep_journal: bool
+    features: Features | None = None
+
+    def one_seed(self, seed: int) -> SeedOutcome:
+        """Both stages with one seed."""
+        spec = head_spec(self.data.task, self.hyper.pooling)
+        adapter = Adapter.create(self.material.backbone, self.method, spec, seed=seed)
+        if not (self.hyper.head_epochs or (self.hyper.epochs and adapter.num_body_parameters)):
+            raise ConfigError(
+                f"nothing to train: {self.config.method} with these epochs; raise head_epochs or epochs"
+            )
+        journal = self._journal(seed)
+        head = self._head_stage(adapter, seed, journal)
+        body = self._adapter_stage(adapter, seed, journal)
+        return SeedOutcome(seed, adapter, head, body)
+
+    def _head_stage(self, adapter: Adapter, seed: int, journal: Journal) -> StageResult | None:
+        """Stage one: the classifier alone on the frozen backbone; its features are computed once per run."""
+        if self.hyper.head_epochs == 0:
+            return None
+        if self.features is None:
+            self.features = frozen_features(self.material, self.hyper.pooling, self.progress)
+        return train_head(
+            self.material, self.features, adapter.head, self.hyper, seed, self.progress, journal
+        )
+
+    def _adapter_stage(self, adapter: Adapter, seed: int, journal: Journal) -> StageResult | None:
+        """Stage two: adapter and norms, the head with them or not. A method without a body has none."""
+        if adapter.num_body_parameters == 0 or self.hyper.epochs == 0:
+            return None
+        with adapter.attached(self.material.backbone):
+            learner = adapter_learner(self.material, adapter, self.hyper, seed)
+            epochs = self.hyper.epochs_for(len(learner.batches(1)))
+            plan = StagePlan("adapter", epochs, self.hyper.warmup, self.hyper.patience)
+            return fit(plan, learner, self.progress, journal)
+
+    def _journal(self, seed: int) -> Journal:
+        if not self.keep_journal:
+            return NoJournal()
+        journal = FileJournal(self._journal_path(seed), self._fingerprint(seed), resume=self.config.resume)
+        if journal.found is not None:
+            state = "resumed from" if journal.found == RESUMED else f"not used ({journal.found}):"
+            self.progress.note(f"{state} {journal.path.name}")
+        return journal
+
+    def _journal_path(self, seed: int) -> Path:
+        out = self.config.out_path
+        return out.with_name(out.name + (".resume" if self.config.seeds == 1 else f".{seed}.resume"))
+
+    def _fingerprint(self, seed: int) -> str:
+        """Names what decides the numbers of one seed: settings, data, backbone, versions."""
+        settings = self.config.with_seed(seed).to_dict()
+        for name in ("data", "out", "report", "description", "resume", "file_dtype", "backbone"):
+            settings.pop(name)
+        settings |= {name: str(value) for name, value in vars(self.hyper).items()}
+        backbone = self.material.backbone
+        parts = [settings, self.data.digest, backbone.weights_digest, str(backbone.device), torch.__version__]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def forget_journals(self) -> None:
+        """The file is announced: nothing is left to resume."""
+        for seed in self.config.all_seeds():
+            self._journal_path(seed).unlink(missing_ok=True)
+
+
+def build_method(config: TrainConfig) -> Method:
+    """The configured method.
+
+    Raises:
+        ConfigError: an unknown method, or a setting it does not have; both with what is allowed.
+    """
+    try:
+        return METHODS[config.method].from_config(dict(resolve(config).method_config))
+    except (MethodError, UnknownNameError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def prepare(
+    config: TrainConfig, hyper: Hyper, data: TaskData, backbone: Backbone
+) -> tuple[Material, list[str]]:
+    """Tokenise both splits and stack the targets; notes for a person.
+
+    Raises:
+        ConfigError: the pooling or the token limit is not the backbone's, or class weights do not fit.
+    """
+    if hyper.pooling not in backbone.poolings:
+        raise ConfigError(f"pooling is {hyper.pooling!r}; {backbone.name} has {', '.join(backbone.poolings)}")
+    train_rows = encode_texts(backbone, data.train.texts, hyper.max_tokens)
+    validation_rows = encode_texts(backbone, data.validation.texts, hyper.max_tokens)
+    weights = class_weights(config.class_weights, data.task, data.train.targets)
+    notes = list(data.notes)
+    if train_rows.num_truncated:
+        notes.append(
+            f"{train_rows.num_truncated} of {len(data.train)} train rows are longer than {hyper.max_tokens} "
+            f"tokens and are cut; {backbone.name} takes up to {backbone.max_tokens} (max_tokens)"
+        )
+    material = Material(
+        backbone=backbone,
+        task=data.task,
+        train=train_rows,
+        validation=validation_rows,
+        targets=data.task.stack(data.train.targets).to(backbone.device),
+        validation_targets=data.validation.targets,
+        class_weights=None if weights is None else torch.tensor(weights, device=backbone.device),
+    )
+    return material, notes
+
+
+def frozen_features(material: Material, pooling: str, progress: Progress) -> Features:
+    """Pooled states of both splits without any adapter."""
+    num_batches = sum(len(state_batches(rows)) for rows in (material.train, material.validation))
+    progress.begin("features", num_batches)
+    train_states = all_states(material.backbone, material.train, pooling, lambda: progress.step(None))
+    validation_states = all_states(
+        material.backbone, material.validation, pooling, lambda: progress.step(None)
+    )
+    progress.end("features")
+    return Features(train_states, validation_states)
+
+
+def train_head(
+    material: Material,
+    features: Features,
+    head: nn.Linear,
+    hyper: Hyper,
+    seed: int,
+    progress: Progress,
+    journal: Journal,
+) -> StageResult:
+    """Stage one on its own: `head` [H -> L] is left in its best state."""
+    scaling = Scaling.of(features.train)
+    scaled = nn.Linear(head.in_features, head.out_features, device=features.train.device)
+    learner = head_learner(material, features, scaled, scaling, hyper, seed)
+    plan = StagePlan("head", hyper.head_epochs, hyper.warmup, hyper.patience)
+    result = fit(plan, learner, progress, journal)
+    scaling.fold(scaled, head)
+    return result
+
+
+def pick_best(outcomes: Sequence[SeedOutcome]) -> SeedOutcome:
+    """The seed with the best validation metric, the first among equals."""
+    best = outcomes[0]
+    for outcome in outcomes[1:]:
+        if best.final.task.metric.better(outcome.final.value, best.final.value):
+            best = outcome
+    return best
+
+
+def _result(
+    config: TrainConfig,
+    hyper: Hyper,
+    data: TaskData,
+    material: Material,
+    outcomes: Sequence[SeedOutcome],
+    best: SeedOutcome,
+    notes: Sequence[str],
+) -> TrainResult:
+    final, adapter = best.final, best.adapter
+    return TrainResult(
+        task=config.task,
+        method=config.method,
+        method_config=adapter.method.config(),
+        backbone=material.backbone.name,
+        kind=final.task.kind,
+        labels=final.task.labels,
+        metric=final.task.metric.name,
+        higher_is_better=final.task.metric.higher_is_better,
+        metrics=final.values,
+        head_metrics=best.head.best.values if best.head is not None else None,
+        baseline=data.task.baseline(data.train.targets, data.validation.targets),
+        num_train=len(data.train),
+        num_validation=len(data.validation),
+        num_body_parameters=adapter.num_body_parameters,
+        num_head_parameters=adapter.num_head_parameters,
+        num_backbone_parameters=material.backbone.num_parameters,
+        seed=best.seed,
+        seed_values=seed_values(outcomes),
+        best_epoch=(best.body.best_epoch if best.body is not None else 0),
+        hyper={name: dict(v) if name == "method_config" else v for name, v in vars(hyper).items()},
+        history=best.history,
+        evaluation=final,
+        notes=tuple(notes),
+        warnings=_warnings(best, data),
+    )
+
+
+def _warnings(best: SeedOutcome, data: TaskData) -> tuple[str, ...]:
+    found = []
+    final = best.final
+    if best.head is not None and best.body is not None and best.body.best_epoch == 0:
+        found.append("stage two found nothing better than stage one: try other learning rates or more epochs")
+    constant = final.task.constant_warning(final.logits)
+    if constant is not None:
+        found.append(constant)
+    metric = final.task.metric
+    baseline = data.task.baseline(data.train.targets, data.validation.targets)
+    floor = baseline.values.get(metric.name)
+    if floor is not None and not metric.better(final.value, floor):
+        found.append(f"{metric.name} {final.value:.4f} is not better than {baseline.name} at {floor:.4f}")
+    return tuple(found)

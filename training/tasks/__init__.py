@@ -1,0 +1,47 @@
+"""The kinds of task, one file each; `build_task` is the only place that lists them."""
+
+from collections.abc import Sequence
+
+from training.metrics import Metric, positive_class
+from training.tasks.base import Baseline, Logits, Target, TargetError, Task
+from training.tasks.multi_label import MultiLabel
+from training.tasks.regression import Regression
+from training.tasks.single_label import SingleLabel
+
+__all__ = ["Baseline", "Logits", "Target", "TargetError", "Task", "build_task", "head_kind"]
+
+_HEAD_KINDS = {
+    "single_sentence": "single_label",
+    "sentence_pair": "single_label",
+    "multi_label": "multi_label",
+    "regression": "regression",
+}
+
+
+def head_kind(kind: str) -> str:
+    """The head's kind for a data kind: single texts and pairs with one label share a head."""
+    return _HEAD_KINDS[kind]
+
+
+def build_task(
+    kind: str,
+    labels: Sequence[str],
+    metric: Metric,
+    metric_text: str | None = None,
+    *,
+    threshold: float | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> Task:
+    """The task of a head kind. `metric_text` may name the class whose F1 is shown.
+
+    `threshold` (multi-label) and `value_range` (regression) are known for a trained head only.
+    """
+    names = tuple(labels)
+    if kind == "multi_label":
+        return MultiLabel(names, metric, 0.5 if threshold is None else threshold)
+    if kind == "regression":
+        return Regression(names, metric, value_range=value_range)
+    positive = (
+        names.index(metric.positive) if metric.positive in names else positive_class(metric_text, names)
+    )
+    return SingleLabel(names, metric, positive)
