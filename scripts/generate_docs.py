@@ -23,6 +23,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -65,7 +66,7 @@ def commands() -> str:
 
 def errors() -> str:
     """Statuses, codes and meanings, from the one table of the service."""
-    from service.api.errors import _TABLE
+    from service.api.errors import _HTTP_CODES, _TABLE
 
     rows: dict[tuple[int, str], tuple[str, ...]] = {}
     for kind, status, code, title in _TABLE:
@@ -75,6 +76,9 @@ def errors() -> str:
             "A fault of the service; its log has the reason." if meaning.startswith("Base of") else meaning
         )
         rows.setdefault((status, word), (str(status), f"`{word}`", title, meaning))
+    for status, word in _HTTP_CODES.items():
+        sentence = f"{HTTPStatus(status).description}."
+        rows.setdefault((status, word), (str(status), f"`{word}`", HTTPStatus(status).phrase, sentence))
     return table(("status", "code", "title", "meaning"), [rows[key] for key in sorted(rows)])
 
 

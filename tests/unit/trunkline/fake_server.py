@@ -1,0 +1,97 @@
+"""A server in a function: gives the answers it was told to give, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+@dataclass
+class FakeServer:
+    """Replies with the queued responses in order, the last one for ever."""
+
+    replies: list[httpx.Response | Exception]
+    requests: list[httpx.Request] = field(default_factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        reply = self.replies[min(len(self.requests), len(self.replies)) - 1]
+        if isinstance(reply, Exception):
+            raise reply
+        return httpx.Response(reply.status_code, headers=reply.headers, content=reply.content)
+
+    @property
+    def transport(self) -> httpx.MockTransport:
+        return httpx.MockTransport(self)
+
+    @property
+    def sent(self) -> Any:
+        """The JSON of the last request."""
+        return json.loads(self.requests[-1].content)
+
+
+def ok(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> httpx.Response:
+    return httpx.Response(status, json=body, headers=headers)
+
+
+def problem(
+    status: int, code: str = "", headers: dict[str, str] | None = None, **more: Any
+) -> httpx.Response:
+    body = {"type": "about:blank", "title": "Title", "status": status, "code": code, **more}
+    return httpx.Response(
+        status, json=body, headers={"content-type": "application/problem+json", **(headers or {})}
+    )
+
+
+def prediction(label: Any = "ham", score: float = 0.9, **more: Any) -> dict[str, Any]:
+    scores = {label if isinstance(label, str) else "x": score}
+    return {"label": label, "score": score, "scores": scores, "tokens": 4, "truncated": False, **more}
+
+
+def result(*predictions: dict[str, Any], task: str = "spam", version: int = 3) -> dict[str, Any]:
+    return {"task": task, "version": version, "digest": "sha256:00", "predictions": list(predictions)}
+
+
+TASK = {
+    "task": "spam",
+    "revision": 7,
+    "aliases": {"production": 2, "previous": 1},
+    "production": 2,
+    "versions": [
+        {
+            "version": number,
+            "digest": f"sha256:{number:064x}",
+            "size_bytes": 41_234,
+            "created": "2026-01-02T03:04:05Z",
+            "state": "resident" if number == 2 else "failed",
+            "method": "hadamard",
+            "kind": "single_label",
+            "labels": ["ham", "spam"],
+            **({"reason": "probe 3 differs"} if number == 1 else {}),
+        }
+        for number in (1, 2)
+    ],
+}
+PUSHED = {
+    "task": "spam",
+    "version": 3,
+    "digest": "sha256:00",
+    "size_bytes": 41_234,
+    "method": "hadamard",
+    "labels": ["ham", "spam"],
+    "aliases": {"production": 3, "previous": 2},
+    "probes": {"count": 16, "max_difference": 3.1e-7},
+}
+
+
+def adapter_bytes(task: str = "spam") -> bytes:
+    """The head of an adapter file, as far as a client reads it."""
+    manifest = json.dumps({"schema_version": 1, "task": task})
+    header = json.dumps({"__metadata__": {"trunkline": manifest}}).encode()
+    return len(header).to_bytes(8, "little") + header

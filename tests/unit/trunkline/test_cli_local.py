@@ -1,0 +1,123 @@
+"""The commands that need no server, and the program as a whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.unit.trunkline.conftest import Run
+
+COMMANDS = ["train", "evaluate", "serve", "push", "predict", "tasks", "promote", "rollback", "delete"]
+COMMANDS += ["methods", "inspect", "check"]
+
+
+def _python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+
+
+def test_help_lists_every_command(run: Run) -> None:
+    page = run("--help")
+    assert page.exit_code == 0
+    listed = {
+        line.split()[1] for line in page.stdout.splitlines() if line.startswith("│ ") and line[2].isalpha()
+    }
+    assert set(COMMANDS) <= listed
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(run: Run, command: str) -> None:
+    page = run(command, "--help")
+    assert page.exit_code == 0, page.output
+    assert f"Example: trunkline {command}" in page.stdout
+    assert run(command, "-h").stdout == page.stdout
+
+
+def test_no_command_is_help_and_version_is_told(run: Run) -> None:
+    assert "Usage: trunkline" in run().output
+    assert run("--version").stdout.startswith("trunkline ")
+
+
+def test_help_is_fast_because_it_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from trunkline.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'transformers', 'httpx', 'fastapi', 'numpy', 'training', 'service'}\n"
+        "print(heavy & set(sys.modules))\n"
+    )
+    assert _python(code).stdout.strip() == "set()"
+
+
+def test_help_answers_within_half_a_second() -> None:
+    """Of the processor's time: other work may share the machine."""
+    before = os.times()
+    subprocess.run([sys.executable, "-m", "trunkline", "--help"], capture_output=True, timeout=60, check=True)
+    after = os.times()
+    spent_s = after.children_user + after.children_system - before.children_user - before.children_system
+    assert spent_s < 0.5
+
+
+def test_the_client_needs_no_torch() -> None:
+    code = "import sys\nfrom trunkline import Client\nprint({'torch', 'pydantic'} & set(sys.modules))"
+    assert _python(code).stdout.strip() == "set()"
+
+
+def test_the_package_offers_its_names_and_no_others() -> None:
+    import trunkline
+
+    assert all(getattr(trunkline, name) is not None for name in trunkline.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        _ = trunkline.Nonsense
+
+
+def test_methods_counts_what_the_paper_counts(run: Run) -> None:
+    """Two vectors and a norm in each of 12 layers of width 768: Chen et al. 2023, arXiv 2407.11033."""
+    found = run("methods", "--backbone", "bert-base", "--json")
+    assert found.exit_code == 0, found.output
+    rows = {row["method"]: row for row in json.loads(found.stdout)}
+    assert rows["hadamard"]["parameters"] == 36_864
+    assert rows["hadamard"]["backbone"] == "bert-base"
+    assert rows["linear_probe"]["parameters"] == 0
+
+
+@pytest.mark.parametrize(
+    ("backbone", "layers", "count"), [("bert-base", "4-11", 24_576), ("bert-large", "all", 98_304)]
+)
+def test_methods_counts_one_method_with_its_settings(
+    run: Run, backbone: str, layers: str, count: int
+) -> None:
+    options = ["--method", "hadamard", "--method-config", f"layers={layers}", "--labels", "3"]
+    found = run("methods", "--backbone", backbone, *options, "--json")
+    (row,) = json.loads(found.stdout)
+    assert row["parameters"] == count
+    assert row["head_parameters"] % 3 == 0
+
+
+def test_methods_as_a_table(run: Run) -> None:
+    found = run("methods", "--backbone", "bert-base")
+    line = next(line for line in found.stdout.splitlines() if line.split()[:1] == ["hadamard"])
+    assert line.split()[1:4] == ["36,864", "0.034", "%"]
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "says"),
+    [
+        (["--backbone", "nonsense"], 1, "unknown architecture 'nonsense'; known: minilm"),
+        (["--method", "nonsense"], 1, "unknown method 'nonsense'; known: bitfit"),
+        (["--method", "hadamard", "--method-config", "lyers=1"], 1, "lyers"),
+        (["--method-config", "layers=1"], 2, "--method-config needs --method"),
+        (["--method", "hadamard", "--method-config", "layers"], 2, "NAME=VALUE"),
+    ],
+)
+def test_methods_refuses_with_a_reason(run: Run, args: list[str], status: int, says: str) -> None:
+    found = run("methods", *args)
+    assert found.exit_code == status
+    assert says in found.stderr
+    assert "Traceback" not in found.output

@@ -1,0 +1,61 @@
+"""Trunkline for people: the HTTP client and the command line.
+
+`from trunkline import Client, AsyncClient` needs httpx alone; names are loaded on first use, so that
+`trunkline --help` does not wait for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trunkline.answers import ItemError, Prediction, Pushed, Task, Version
+    from trunkline.client import AsyncClient, Client
+    from trunkline.errors import (
+        Conflict,
+        ConnectionFailed,
+        Invalid,
+        ItemFailed,
+        NotFound,
+        Overloaded,
+        Problem,
+        TooLarge,
+        TrunklineError,
+        Unauthorized,
+        Unavailable,
+    )
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Conflict",
+    "ConnectionFailed",
+    "Invalid",
+    "ItemError",
+    "ItemFailed",
+    "NotFound",
+    "Overloaded",
+    "Prediction",
+    "Problem",
+    "Pushed",
+    "Task",
+    "TooLarge",
+    "TrunklineError",
+    "Unauthorized",
+    "Unavailable",
+    "Version",
+]
+
+HOMES = {
+    "trunkline.client": ("AsyncClient", "Client"),
+    "trunkline.answers": ("ItemError", "Prediction", "Pushed", "Task", "Version"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the file that defines it."""
+    if name not in __all__:
+        raise AttributeError(f"module 'trunkline' has no attribute {name!r}")
+    home = next((home for home, names in HOMES.items() if name in names), "trunkline.errors")
+    return getattr(importlib.import_module(home), name)

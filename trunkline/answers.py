@@ -1,0 +1,185 @@
+"""What the server answers, as frozen dataclasses, and how they are read from its JSON. Knows no HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trunkline.errors import ItemFailed
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ItemError:
+    """Why one input has no answer. `index` is its place in the request.
+
+    `details` are numbers behind the message, such as "tokens" and "limit" of an input that is too long.
+    """
+
+    code: str
+    message: str
+    index: int
+    details: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One task's answer for one input.
+
+    `label` is a string (single label), a list of strings (multi-label) or None (regression, failed item).
+    `scores` maps names to probabilities, or to the value for a regression, best first. `tokens` is the
+    input's length before truncation. `logits` is filled when asked for with `raw=True`.
+    """
+
+    task: str
+    version: int | None = None
+    label: str | list[str] | None = None
+    score: float | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    tokens: int | None = None
+    truncated: bool = False
+    logits: list[float] | None = None
+    error: ItemError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer."""
+        return self.error is None
+
+    def raise_for_error(self) -> Prediction:
+        """Itself when there is an answer; otherwise raises ItemFailed."""
+        if self.error is None:
+            return self
+        raise ItemFailed(f"inputs[{self.error.index}]: {self.error.message}", code=self.error.code)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a task on the server; `state` is "resident" or "failed" (then `reason` says why)."""
+
+    version: int
+    digest: str
+    size_bytes: int
+    created: str
+    state: str = ""
+    method: str = ""
+    kind: str = ""
+    labels: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task with its versions and aliases. `revision` is what `promote(..., expect_revision=)` compares."""
+
+    task: str
+    revision: int
+    aliases: dict[str, int]
+    versions: tuple[Version, ...]
+
+    @property
+    def production(self) -> int | None:
+        """The version that answers for the bare name."""
+        return self.aliases.get("production")
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What became of an upload. `created` is False when the same bytes were already a version."""
+
+    task: str
+    version: int
+    digest: str
+    size_bytes: int
+    created: bool
+    method: str = ""
+    labels: tuple[str, ...] = ()
+    aliases: dict[str, int] = field(default_factory=dict)
+    probes: dict[str, float] = field(default_factory=dict)
+
+
+def read_result(task: str, num_inputs: int, result: Json) -> list[Prediction]:
+    """All predictions of one task; a failed task (unknown among several) gives its error for every input.
+
+    Raises KeyError or ValueError when the answer is not of the documented form.
+    """
+    if "error" in result:
+        error = result["error"]
+        return [_failed(task, index, error) for index in range(num_inputs)]
+    items = result["predictions"]
+    if len(items) != num_inputs:
+        raise ValueError(f"{len(items)} predictions for {num_inputs} inputs")
+    version = result.get("version")
+    return [_prediction(result.get("task", task), version, index, item) for index, item in enumerate(items)]
+
+
+def _prediction(task: str, version: int | None, index: int, item: Json) -> Prediction:
+    if "error" in item:
+        return _failed(task, index, item["error"], version)
+    return Prediction(
+        task=task,
+        version=version,
+        label=item["label"],
+        score=item["score"],
+        scores=dict(item["scores"]),
+        tokens=item["tokens"],
+        truncated=item["truncated"],
+        logits=item.get("logits"),
+    )
+
+
+def _failed(task: str, index: int, error: Json, version: int | None = None) -> Prediction:
+    found = ItemError(
+        code=error.get("code", "error"),
+        message=error.get("message", "the server gave no reason"),
+        index=error.get("index", index),
+        details={name: value for name, value in error.items() if name not in ("code", "message", "index")},
+    )
+    return Prediction(task=task, version=version, error=found)
+
+
+def read_version(record: Json) -> Version:
+    """One version record."""
+    reason = record.get("reason") or record.get("error") or ""
+    return Version(
+        version=record["version"],
+        digest=record["digest"],
+        size_bytes=record["size_bytes"],
+        created=record["created"],
+        state=record.get("state") or "",
+        method=record.get("method") or "",
+        kind=record.get("kind") or "",
+        labels=tuple(record.get("labels") or ()),
+        reason=str(reason),
+    )
+
+
+def read_task(state: Json) -> Task:
+    """One task's state."""
+    versions = tuple(read_version(record) for record in state["versions"])
+    return Task(
+        task=state["task"], revision=state["revision"], aliases=dict(state["aliases"]), versions=versions
+    )
+
+
+def read_tasks(body: Json) -> list[Task]:
+    """The listing, in the server's order."""
+    states: Sequence[Json] = body["tasks"]
+    return [read_task(state) for state in states]
+
+
+def read_pushed(body: Json, *, created: bool) -> Pushed:
+    """The answer to an upload; `created` is True for status 201."""
+    return Pushed(
+        task=body["task"],
+        version=body["version"],
+        digest=body["digest"],
+        size_bytes=body["size_bytes"],
+        created=created,
+        method=body.get("method") or "",
+        labels=tuple(body.get("labels") or ()),
+        aliases=dict(body.get("aliases") or {}),
+        probes=dict(body.get("probes") or {}),
+    )

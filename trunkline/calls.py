@@ -1,0 +1,209 @@
+"""Every operation of the HTTP interface as a pure value: what to send, and how to read what comes back.
+
+Both clients run these; this file opens no connection and keeps no state.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from trunkline.answers import (
+    ItemError,
+    Prediction,
+    Pushed,
+    Task,
+    Version,
+    read_pushed,
+    read_result,
+    read_task,
+    read_tasks,
+    read_version,
+)
+from trunkline.errors import TrunklineError
+from trunkline.inputs import Inputs, is_single, to_body, to_list
+from trunkline.problems import problem_error
+
+T = TypeVar("T")
+
+JSON_TYPE = "application/json"
+FILE_TYPE = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: the parts of an HTTP response that a call reads. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request and the reading of its answer. `path` starts with "/" and is already quoted.
+
+    `recover` may turn an error into an answer after all; None from it leaves the error.
+    """
+
+    method: str
+    path: str
+    read: Callable[[Any, int], T]
+    body: bytes = b""
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    recover: Callable[[TrunklineError], T | None] = lambda _: None
+
+    def answer(self, reply: Reply) -> T:
+        """The typed answer; raises the error of the tree that fits the reply."""
+        if reply.status >= 400:
+            return self._refused(problem_error(reply.status, reply.headers, reply.body))
+        try:
+            return self.read(json.loads(reply.body or b"null"), reply.status)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TrunklineError(
+                f"{self.method} {self.path} answered {reply.status} with something this client cannot read "
+                f"({type(error).__name__}: {error}): is this a trunkline server of the same version?",
+                status=reply.status,
+            ) from error
+
+    def _refused(self, error: TrunklineError) -> T:
+        recovered = self.recover(error)
+        if recovered is None:
+            raise error
+        return recovered
+
+
+def predict(task: str, inputs: Inputs, options: Mapping[str, Any]) -> Call[list[Prediction]]:
+    """`inputs` to one task; predictions come in the order of the inputs."""
+    items, single = to_list(inputs), is_single(inputs)
+    call = _post(
+        "/v1/predict",
+        lambda answer, _: read_result(task, len(items), answer),
+        to_body({"task": task, "inputs": items, **options}),
+    )
+    return replace(call, recover=lambda error: None if single else _short_list(task, items, error))
+
+
+def predict_tasks(
+    tasks: Iterable[str], inputs: Inputs, options: Mapping[str, Any]
+) -> Call[dict[str, list[Prediction]]]:
+    """`inputs` to several tasks at once; the keys are the tasks as given."""
+    names, items = _names(tasks), to_list(inputs)
+
+    def read(answer: Any, _: int) -> dict[str, list[Prediction]]:
+        results: Sequence[Mapping[str, Any]] = answer["results"]
+        if len(results) != len(names):
+            raise ValueError(f"{len(results)} results for {len(names)} tasks")
+        pairs = zip(names, results, strict=True)
+        return {name: read_result(name, len(items), result) for name, result in pairs}
+
+    call = _post("/v1/predict", read, to_body({"tasks": names, "inputs": items, **options}))
+    return replace(
+        call, recover=lambda error: {name: [] for name in names} if _is_empty(items, error) else None
+    )
+
+
+def push(task: str, data: bytes, alias: str | None) -> Call[Pushed]:
+    """An adapter file to the server as a version of `task`; `alias` None moves no alias."""
+    return Call(
+        "POST",
+        f"/v1/tasks/{_part(task)}/versions",
+        lambda answer, status: read_pushed(answer, created=status == 201),
+        body=data,
+        params={"alias": alias or ""},
+        headers={"Content-Type": FILE_TYPE},
+    )
+
+
+def tasks() -> Call[list[Task]]:
+    """All tasks."""
+    return Call("GET", "/v1/tasks", lambda answer, _: read_tasks(answer))
+
+
+def task(name: str) -> Call[Task]:
+    """One task."""
+    return Call("GET", f"/v1/tasks/{_part(name)}", lambda answer, _: read_task(answer))
+
+
+def version(name: str, number: int) -> Call[Version]:
+    """One version of a task."""
+    return Call("GET", f"/v1/tasks/{_part(name)}/versions/{number}", lambda answer, _: read_version(answer))
+
+
+def promote(name: str, number: int, alias: str, expect_revision: int | None) -> Call[Task]:
+    """Move an alias; with `expect_revision` only when nobody changed the task since."""
+    headers = {"Content-Type": JSON_TYPE}
+    if expect_revision is not None:
+        headers["If-Match"] = f'"{expect_revision}"'
+    path = f"/v1/tasks/{_part(name)}/aliases/{_part(alias)}"
+    body = to_body({"version": number})
+    return Call("PUT", path, lambda answer, _: read_task(answer), body=body, headers=headers)
+
+
+def rollback(name: str) -> Call[Task]:
+    """Production back to the previous version."""
+    return Call("POST", f"/v1/tasks/{_part(name)}/rollback", lambda answer, _: read_task(answer))
+
+
+def delete(name: str, number: int | None) -> Call[None]:
+    """Delete one version, or the whole task when `number` is None."""
+    path = f"/v1/tasks/{_part(name)}"
+    return Call("DELETE", path if number is None else f"{path}/versions/{number}", lambda _, __: None)
+
+
+def info() -> Call[dict[str, Any]]:
+    """The server's backbone, device and residents."""
+    return Call("GET", "/v1/info", lambda answer, _: dict(answer))
+
+
+def limits() -> Call[dict[str, Any]]:
+    """Every limit of the server."""
+    return Call("GET", "/v1/limits", lambda answer, _: dict(answer))
+
+
+def ready() -> Call[bool]:
+    """Whether the server takes requests; raises Unavailable while it does not."""
+    return Call("GET", "/ready", lambda _, __: True)
+
+
+def options(top_k: int | None, raw: bool, truncate: bool) -> dict[str, Any]:
+    """The options of a prediction, without those left at the server's default."""
+    chosen = {"top_k": top_k, "raw": raw or None, "truncate": truncate or None}
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _short_list(task: str, items: list[Any], error: TrunklineError) -> list[Prediction] | None:
+    """What the server refuses as a whole, but for the caller is a list: of one failed item, or of none."""
+    if _is_empty(items, error):
+        return []
+    if len(items) != 1 or not _is_about(error, "inputs.0"):
+        return None
+    return [Prediction(task, error=ItemError(error.code, str(error), 0))]
+
+
+def _is_empty(items: list[Any], error: TrunklineError) -> bool:
+    return not items and _is_about(error, "inputs")
+
+
+def _is_about(error: TrunklineError, place: str) -> bool:
+    return error.status == 422 and [problem.field for problem in error.errors] == [place]
+
+
+def _names(tasks: Iterable[str]) -> list[str]:
+    if isinstance(tasks, str):
+        raise TypeError(f"tasks must be a list of names; for one task call predict({tasks!r}, ...)")
+    return list(tasks)
+
+
+def _post(path: str, read: Callable[[Any, int], T], body: bytes) -> Call[T]:
+    return Call("POST", path, read, body=body, headers={"Content-Type": JSON_TYPE})
+
+
+def _part(name: str) -> str:
+    """One path segment; a name such as "../x" stays one segment and is refused by the server."""
+    quoted = quote(name, safe="")
+    return quoted.replace(".", "%2E") if set(name) == {"."} else quoted

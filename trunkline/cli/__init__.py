@@ -1,0 +1,64 @@
+"""The `trunkline` command: one program, a file for each group of commands.
+
+Exit status: 0 done, 1 the operation failed (one sentence on stderr, then what it lists), 2 wrong usage.
+Files here import only typer at the top; torch, httpx and rich come when a command needs them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+from trunkline.cli import evaluate, files, predict, serve, tasks, train
+
+HELP = """One frozen backbone, any number of tasks: train small adapters, serve them together, ask over HTTP.
+
+Every command has --help with an example. The server is found at --url or TRUNKLINE_URL.
+"""
+
+app = typer.Typer(
+    name="trunkline",
+    help=HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def tell_version(wanted: bool) -> None:
+    """Print the version and end, before a command is asked for."""
+    if wanted:
+        typer.echo(f"trunkline {installed_version()}")
+        raise typer.Exit
+
+
+Version: TypeAlias = Annotated[
+    bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=tell_version)
+]
+
+
+@app.callback()
+def options(version: Version = False) -> None:
+    """Options of the program itself."""
+
+
+def installed_version() -> str:
+    """The version of the installed package; "unknown" from a bare checkout."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    try:
+        return version_of("trunkline")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+for group in (train, evaluate, serve, predict, tasks, files):
+    group.register(app)
+
+
+def main() -> None:
+    """What the console script runs."""
+    app(prog_name="trunkline")

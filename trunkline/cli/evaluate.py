@@ -1,0 +1,101 @@
+"""`evaluate`: an adapter file against rows of data, answered as the server would, without a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from trunkline.cli.boundary import guarded
+from trunkline.cli.options import AdapterPath, AsJson
+from trunkline.cli.printing import print_facts, print_json, print_table, shorten
+from trunkline.cli.train import PANEL
+
+if TYPE_CHECKING:
+    from training.evaluate import FileEvaluation
+
+Data: TypeAlias = Annotated[
+    Path, typer.Option(help="Folder with train/validation/test files, or one file of rows.", exists=True)
+]
+Split: TypeAlias = Annotated[str, typer.Option(help="Which file of the folder: train, validation or test.")]
+BackboneName: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--backbone", help="minilm, a model directory or hub id; else the one the file names."),
+]
+Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+MaxRows: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Only the first rows.")]
+TextFields: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="A[,B]", help="The one or two text fields, else as in training.")
+]
+LabelField: TypeAlias = Annotated[
+    str | None, typer.Option(help="The field with the label, else dataset.json's.")
+]
+Kind: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="single_sentence, sentence_pair, regression or multi_label, else dataset.json's."),
+]
+MetricName: TypeAlias = Annotated[str | None, typer.Option("--metric", help="The metric to put first.")]
+WithRows: TypeAlias = Annotated[bool, typer.Option("--rows", help="Show each row with its answer, too.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `evaluate` to `app`."""
+    app.command("evaluate", rich_help_panel=PANEL)(evaluate)
+
+
+@guarded
+def evaluate(
+    file: AdapterPath,
+    data: Data,
+    split: Split = "validation",
+    backbone: BackboneName = None,
+    device: Device = "auto",
+    max_rows: MaxRows = None,
+    kind: Kind = None,
+    text_fields: TextFields = None,
+    label_field: LabelField = None,
+    metric: MetricName = None,
+    rows: WithRows = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score an adapter file on labelled rows, beside the trivial baseline; the answers are those of a server.
+
+    Example: trunkline evaluate intent.safetensors --data ./intent --split test
+    """
+    from training.card import Flags
+    from training.evaluate import evaluate_file
+
+    fields = tuple(name.strip() for name in text_fields.split(",")) if text_fields else None
+    flags = Flags(kind, fields, label_field, None, metric)
+    found = evaluate_file(
+        file, data, split, backbone_name=backbone, device=device, flags=flags, max_rows=max_rows
+    )
+    if as_json:
+        print_json(found.to_dict(with_rows=rows))
+    else:
+        _print(found, rows)
+
+
+def _print(found: FileEvaluation, with_rows: bool) -> None:
+    print_facts(
+        [
+            ("task", f"{found.task} ({found.method})"),
+            ("file", found.digest),
+            ("rows", f"{len(found.rows):,} of {found.source} ({found.split})"),
+        ]
+    )
+    names = sorted(found.metrics, key=lambda name: (name != found.metric, name))
+    baseline = found.baseline
+    rows = [(name, baseline.values.get(name), found.metrics[name]) for name in names]
+    print_table(["metric", f"{baseline.name}>", f"{found.method}>"], rows)
+    if with_rows:
+        answers = [
+            (row.row, _shown(text), row.expected, row.label or f"{row.score:.4f}")
+            for row, text in zip(found.rows, found.texts, strict=True)
+        ]
+        print_table(["row>", "text", "expected", "answer"], answers)
+
+
+def _shown(text: str | tuple[str, str]) -> str:
+    return shorten(text) if isinstance(text, str) else " | ".join(shorten(part, 30) for part in text)

@@ -1,0 +1,177 @@
+"""`methods`, `inspect`, `check`: what a method costs, what a file holds, whether it fits. No server used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trunkline.cli.boundary import guarded
+from trunkline.cli.options import AdapterPath, AsJson
+from trunkline.cli.printing import plain, print_facts, print_json, print_table, size
+from trunkline.cli.settings import named_value
+
+if TYPE_CHECKING:
+    from adapters_store import AdapterFile
+    from modeling import MethodCount
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    panel = "Look at methods and files"
+    app.command("methods", rich_help_panel=panel)(methods)
+    app.command("inspect", rich_help_panel=panel)(inspect)
+    app.command("check", rich_help_panel=panel)(check)
+
+
+@guarded
+def methods(
+    backbone: Annotated[
+        str,
+        typer.Option(help="Architecture (bert-base, roberta-large, …), minilm, or a local model directory."),
+    ] = "minilm",
+    method: Annotated[str | None, typer.Option(help="Only this method.")] = None,
+    method_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="A setting of that method, as in `train`; repeat for several."
+        ),
+    ] = None,
+    labels: Annotated[
+        int, typer.Option(min=1, help="Labels of the task, for the size of head and file.")
+    ] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Count each method's parameters, its share of the backbone and its file, from the architecture alone.
+
+    Example: trunkline methods --backbone bert-base --method hadamard --method-config layers=4-11
+    """
+    if method_config and not method:
+        raise typer.BadParameter("--method-config needs --method: say whose setting it is")
+    config = dict(named_value("--method-config", text) for text in method_config or ())
+    rows = _count(backbone, method, config, labels)
+    if as_json:
+        print_json([{"backbone": backbone, **plain(row)} for row in rows])
+    else:
+        _print_methods(backbone, rows)
+
+
+def _count(backbone: str, method: str | None, config: Mapping[str, Any], labels: int) -> list[MethodCount]:
+    """A row for each method with its defaults, or one row for `method` with `config`."""
+    from modeling import METHODS, methods_table
+
+    if method is None:
+        return methods_table(backbone, labels=labels)
+    chosen = METHODS[method].from_config(dict(config))
+
+    import torch
+    from transformers import AutoModel
+
+    from modeling.counts import architecture, count
+
+    shape = architecture(backbone)
+    with torch.device("meta"):
+        model = AutoModel.from_config(shape)
+    return [count(chosen, shape, model, labels)]
+
+
+def _print_methods(backbone: str, rows: list[MethodCount]) -> None:
+    title = f"{backbone}: {rows[0].backbone_parameters:,} parameters" if rows else backbone
+    columns = ["method", "parameters>", "share>", "head>", "tensors in file>", "paper"]
+    table = [
+        (
+            row.method,
+            f"{row.parameters:,}",
+            f"{row.share_percent:.3f} %",
+            f"{row.head_parameters:,}",
+            size(row.file_bytes),
+            row.paper,
+        )
+        for row in rows
+    ]
+    print_table(columns, table, title=title)
+
+
+@guarded
+def inspect(file: AdapterPath, as_json: AsJson = False) -> None:
+    """Show what an adapter file holds; refuses a broken one with every reason.
+
+    Example: trunkline inspect intent.safetensors --json
+    """
+    from adapters_store import read_adapter_file
+
+    adapter = read_adapter_file(file)
+    if as_json:
+        print_json(_inspected(adapter))
+        return
+    print_facts(fact for fact in _facts(adapter) if fact[1])
+    rows = [
+        (name, list(tensor.shape), f"{tensor.numel():,}") for name, tensor in sorted(adapter.tensors.items())
+    ]
+    print_table(["tensor", "shape", "numbers>"], rows)
+
+
+def _inspected(adapter: AdapterFile) -> dict[str, Any]:
+    return {
+        "digest": adapter.digest,
+        "size_bytes": adapter.size_bytes,
+        "manifest": adapter.manifest.model_dump(mode="json"),
+        "tensors": {name: list(tensor.shape) for name, tensor in sorted(adapter.tensors.items())},
+    }
+
+
+def _facts(adapter: AdapterFile) -> list[tuple[str, object]]:
+    manifest, backbone = adapter.manifest, adapter.manifest.backbone
+    head, measured = manifest.head, manifest.metrics
+    num_head = sum(t.numel() for name, t in adapter.tensors.items() if name.startswith("head/"))
+    num_body = sum(t.numel() for t in adapter.tensors.values()) - num_head
+    metrics = {name: f"{value:.4f}" for name, value in measured.values.items()} if measured else None
+    return [
+        ("task", manifest.task),
+        ("description", manifest.description),
+        ("method", manifest.method.name),
+        ("settings", manifest.method.config),
+        ("backbone", f"{backbone.name} ({backbone.family}, weights {backbone.weights_digest[:19]}…)"),
+        ("head", f"{head.kind}, {head.pooling} pooling, {len(head.labels)} outputs"),
+        ("labels", head.labels if len(head.labels) <= 12 else [*head.labels[:12], f"… ({len(head.labels)})"]),
+        ("input", f"{' + '.join(manifest.input.fields)}, at most {manifest.input.max_tokens} tokens"),
+        ("metrics", metrics),
+        ("measured on", f"{measured.rows} {measured.split} rows" if measured else None),
+        ("parameters", f"{num_body:,} and {num_head:,} in the head"),
+        ("probes", len(manifest.probes)),
+        (
+            "created",
+            f"{manifest.created}, code {manifest.provenance.code_version}, seed {manifest.provenance.seed}",
+        ),
+        ("size", size(adapter.size_bytes)),
+        ("digest", adapter.digest),
+    ]
+
+
+@guarded
+def check(
+    file: AdapterPath,
+    backbone: Annotated[str, typer.Option(help="minilm, a local model directory, or a hub id.")] = "minilm",
+    as_json: AsJson = False,
+) -> None:
+    """Check a file as the server would at upload: format, fit to the backbone, and its probes replayed.
+
+    Example: trunkline check intent.safetensors --backbone minilm
+    """
+    from modeling import load_backbone
+    from service.residency.loader import check_file
+
+    report = check_file(file.read_bytes(), load_backbone(backbone))
+    if as_json:
+        print_json(report)
+        return
+    print_facts(
+        [
+            ("task", f"{report.task} ({report.method}, {report.kind})"),
+            ("labels", report.labels),
+            ("size", size(report.size_bytes)),
+            ("digest", report.digest),
+            ("probes", f"{report.probes.count} agree, largest difference {report.probes.max_difference:.1e}"),
+        ]
+    )

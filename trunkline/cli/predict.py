@@ -1,0 +1,166 @@
+"""`predict`: texts from arguments, a file or stdin to one or several tasks of a server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from trunkline.cli.boundary import FAILED, guarded
+from trunkline.cli.options import DEFAULT_URL, Timeout, Token, Url
+from trunkline.cli.printing import cell, note, plain, print_json_line, print_table, shorten
+from trunkline.cli.reading import chunks, read_file, read_items
+
+if TYPE_CHECKING:
+    from trunkline.answers import Prediction
+    from trunkline.client import Client
+
+Texts: TypeAlias = Annotated[
+    list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to answer for.")
+]
+Tasks: TypeAlias = Annotated[
+    list[str],
+    typer.Option("--task", metavar="NAME", help="Task: NAME, NAME@3 or NAME@ALIAS; repeat for several."),
+]
+Pairs: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--pair", metavar="TEXT", help="Second text, for tasks on pairs: one for each TEXT."),
+]
+File: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        "-f",
+        help="One input a line: .txt, or .jsonl with texts, [text, text] or objects (.gz too).",
+    ),
+]
+Jsonl: TypeAlias = Annotated[
+    bool, typer.Option("--jsonl", help="The lines are JSON, whatever the file's name; for stdin.")
+]
+TopK: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Show only the best scores.")]
+Raw: TypeAlias = Annotated[bool, typer.Option("--raw", help="Add the logits (with --json).")]
+Truncate: TypeAlias = Annotated[
+    bool, typer.Option("--truncate", help="Cut inputs that are too long, instead of refusing them.")
+]
+Batch: TypeAlias = Annotated[int, typer.Option(min=1, help="Inputs per request.")]
+JsonLines: TypeAlias = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object per input and task, a line each, as answers come."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `predict` to `app`."""
+    app.command("predict", rich_help_panel="Use a server")(predict)
+
+
+@guarded
+def predict(
+    task: Tasks,
+    texts: Texts = None,
+    pair: Pairs = None,
+    file: File = None,
+    jsonl: Jsonl = False,
+    top_k: TopK = None,
+    raw: Raw = False,
+    truncate: Truncate = False,
+    batch: Batch = 256,
+    as_json: JsonLines = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    timeout: Timeout = 120.0,
+) -> None:
+    """Ask a server about texts from the arguments, a file, or stdin (one a line).
+
+    The exit status is 1 when an input failed; the others are answered all the same.
+
+    Example: trunkline predict --task intent --task urgency "Where is my parcel?"
+    """
+    from trunkline.client import Client
+
+    items = _items(texts or [], pair or [], file, jsonl)
+    options = {"top_k": top_k, "raw": raw, "truncate": truncate}
+    with Client(url, token=token, timeout=timeout) as client:
+        rows = _ask(client, list(dict.fromkeys(task)), items, batch, options)
+        num_answers, num_failed = _print_lines(rows) if as_json else _print_rows(rows, len(task) > 1, top_k)
+    if num_failed:
+        note(f"error: {num_failed} of {num_answers} answers failed")
+        raise SystemExit(FAILED)
+
+
+def _items(texts: Sequence[str], pairs: Sequence[str], file: Path | None, jsonl: bool) -> Iterable[Any]:
+    """The inputs, from the one place that was named; raises typer.BadParameter when there is none, or two."""
+    if texts and file:
+        raise typer.BadParameter("give texts or --file, not both")
+    if pairs and len(pairs) != len(texts):
+        raise typer.BadParameter(f"--pair is needed once for each TEXT: got {len(pairs)} for {len(texts)}")
+    if texts:
+        return list(zip(texts, pairs, strict=True)) if pairs else texts
+    if file:
+        return read_file(file, as_json=jsonl)
+    if sys.stdin.isatty():
+        raise typer.BadParameter('no texts: give them as arguments ("…"), with --file, or through stdin')
+    return read_items(sys.stdin, as_json=jsonl, source="stdin")
+
+
+def _ask(
+    client: Client, tasks: list[str], items: Iterable[Any], batch: int, options: dict[str, Any]
+) -> Iterator[tuple[Any, Prediction]]:
+    """Every input with each task's answer, in the order of the inputs, a request per `batch` inputs."""
+    for chunk in chunks(items, batch):
+        if len(tasks) == 1:
+            answers = [client.predict(tasks[0], chunk, **options)]
+        else:
+            answers = list(client.predict_tasks(tasks, chunk, **options).values())
+        for row, item in enumerate(chunk):
+            yield from ((item, predictions[row]) for predictions in answers)
+
+
+def _print_lines(rows: Iterable[tuple[Any, Prediction]]) -> tuple[int, int]:
+    num_answers = num_failed = 0
+    for item, prediction in rows:
+        known = {
+            name: value for name, value in plain(prediction).items() if value is not None or name == "label"
+        }
+        print_json_line({**_input_fields(item), **known})
+        num_answers, num_failed = num_answers + 1, num_failed + (not prediction.ok)
+    return num_answers, num_failed
+
+
+def _print_rows(rows: Iterable[tuple[Any, Prediction]], many: bool, top_k: int | None) -> tuple[int, int]:
+    listed = list(rows)
+    columns = ["text", *(["task"] if many else []), "answer", "score>", *(["scores"] if top_k else [])]
+    print_table(columns, [_row(item, prediction, many, top_k) for item, prediction in listed])
+    return len(listed), sum(not prediction.ok for _, prediction in listed)
+
+
+def _row(item: Any, prediction: Prediction, many: bool, top_k: int | None) -> list[object]:
+    scores = {name: f"{score:.4f}" for name, score in prediction.scores.items()}
+    task = [prediction.task] if many else []
+    score = None if prediction.label is None else prediction.score
+    return [_shown(item), *task, _answer(prediction), score, *([scores] if top_k else [])]
+
+
+def _answer(prediction: Prediction) -> str:
+    if prediction.error:
+        return f"failed: {prediction.error.message}"
+    answer = cell(prediction.score if prediction.label is None else prediction.label)
+    return f"{answer} (text was cut)" if prediction.truncated else answer
+
+
+def _shown(item: Any) -> str:
+    fields = _input_fields(item)
+    texts = [fields["text"], *([fields["text_pair"]] if fields.get("text_pair") is not None else [])]
+    return " | ".join(shorten(str(text), 60 // len(texts)) for text in texts)
+
+
+def _input_fields(item: Any) -> dict[str, Any]:
+    """The input as the HTTP interface writes it."""
+    if isinstance(item, dict):
+        return {"text": item.get("text"), **item}
+    if isinstance(item, list | tuple) and len(item) == 2:
+        return {"text": item[0], "text_pair": item[1]}
+    return {"text": item}

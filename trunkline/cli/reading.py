@@ -1,0 +1,71 @@
+"""Reads the inputs of `predict` from a file or a stream. Pure but for the file it opens; knows no server."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from trunkline.errors import Invalid
+
+T = TypeVar("T")
+
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+
+
+def is_json(path: Path) -> bool:
+    """Whether a file is JSON Lines by its name, compressed or not."""
+    return path.name.removesuffix(".gz").endswith(JSON_SUFFIXES)
+
+
+def open_text(path: Path) -> io.TextIOBase:
+    """The file's text, decompressed when its name ends in .gz; a byte order mark is no part of it."""
+    if path.suffix == ".gz":
+        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", newline="\n")
+    return io.TextIOWrapper(path.open("rb"), encoding="utf-8-sig", newline="\n")
+
+
+def read_file(path: Path, *, as_json: bool) -> Iterator[Any]:
+    """The inputs of a file; JSON when said so or by its name. Raises OSError and what read_items raises."""
+    with open_text(path) as lines:
+        yield from read_items(lines, as_json=as_json or is_json(path), source=str(path))
+
+
+def read_items(lines: Iterable[str], *, as_json: bool, source: str) -> Iterator[Any]:
+    """One input a line: the line itself, or its JSON (a text, a list of two texts, or an object).
+
+    An object's "text" and "text_pair" are used, its other keys ignored: files of labelled rows work.
+    Raises Invalid, naming the line, for what is not JSON or not UTF-8.
+    """
+    number = 0
+    try:
+        for line in lines:
+            number += 1
+            text = line.rstrip("\r\n")
+            if not as_json:
+                yield text
+            elif text.strip():
+                yield _json_item(json.loads(text))
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{source}, after line {number}: not UTF-8 text ({error.reason})") from error
+    except ValueError as error:
+        raise Invalid(f"{source}, line {number}: {error}") from error
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most `size` items, in order, without reading ahead."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _json_item(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "text" not in value:
+        raise ValueError('an object needs the key "text" (and "text_pair" for pairs)')
+    return {key: value[key] for key in ("text", "text_pair") if key in value}

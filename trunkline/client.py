@@ -1,0 +1,380 @@
+"""The two HTTP clients. They know httpx, time and retries; what is sent and how it is read is in `calls`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, TypeVar, overload
+
+import httpx
+
+from trunkline import calls
+from trunkline.answers import Prediction, Pushed, Task, Version
+from trunkline.calls import Call, Reply
+from trunkline.errors import ConnectionFailed, Invalid, TrunklineError, Unavailable
+from trunkline.inputs import Inputs, Item, is_single
+from trunkline.peek import peek_task
+from trunkline.retry import RetryPolicy
+
+T = TypeVar("T")
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+# Shorter than the 5 s after which servers drop idle connections, so that none is dropped while we send on it.
+POOL = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=3.0)
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+NO_RETRY = RetryPolicy(retries=0)
+POLL_S = 0.2
+
+
+class Client:
+    """A synchronous client of one Trunkline server; safe to share between threads, usable in a `with` block.
+
+    `timeout` is in seconds for one attempt, `token` is sent as a bearer token, `retries` is the number of
+    further attempts after 429 and 503, which wait as long as the server asks for in Retry-After. Every method
+    raises a subclass of TrunklineError when the server refuses, and ConnectionFailed when no answer comes.
+
+        with Client("http://127.0.0.1:8000") as client:
+            client.predict("intent", "Where is my parcel?").label
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        token: str | None = None,
+        timeout: float = 60.0,
+        retries: int = 3,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Open nothing yet; connections are made when needed. `transport` replaces the network (tests)."""
+        self._policy = RetryPolicy(retries=retries)
+        self._http = httpx.Client(transport=transport, limits=POOL, **_settings(url, token, timeout))
+
+    def __enter__(self) -> Client:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the client is of no use afterwards."""
+        self._http.close()
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a str is also an iterable of str; the first match is meant
+        self, task: str, inputs: Item, *, top_k: int | None = None, raw: bool = False, truncate: bool = False
+    ) -> Prediction: ...
+    @overload
+    def predict(
+        self,
+        task: str,
+        inputs: Iterable[Item],
+        *,
+        top_k: int | None = None,
+        raw: bool = False,
+        truncate: bool = False,
+    ) -> list[Prediction]: ...
+    def predict(
+        self,
+        task: str,
+        inputs: Inputs,
+        *,
+        top_k: int | None = None,
+        raw: bool = False,
+        truncate: bool = False,
+    ) -> Prediction | list[Prediction]:
+        """The task's answers: one Prediction for one input, a list in the same order for a list.
+
+        `task` is "name", "name@3" or "name@alias"; an input is a text or a tuple of two texts. `top_k` cuts
+        the scores, `raw` adds the logits, `truncate` cuts inputs that are too long instead of refusing them.
+        In a list, an input that fails carries its own `.error`; a failing single input raises Invalid.
+        """
+        single, options = is_single(inputs), calls.options(top_k, raw, truncate)
+        predictions = self._run(calls.predict(task, inputs, options))
+        return predictions[0].raise_for_error() if single else predictions
+
+    def predict_tasks(
+        self,
+        tasks: Iterable[str],
+        inputs: Inputs,
+        *,
+        top_k: int | None = None,
+        raw: bool = False,
+        truncate: bool = False,
+    ) -> dict[str, list[Prediction]]:
+        """Several tasks on the same inputs in one request: always a list per task, keyed as given.
+
+        A task that is unknown gives its error for every input; the others are answered.
+        """
+        return self._run(calls.predict_tasks(tasks, inputs, calls.options(top_k, raw, truncate)))
+
+    def push(
+        self, file: str | Path | bytes, task: str | None = None, *, alias: str | None = "production"
+    ) -> Pushed:
+        """Upload an adapter file, as `task` or under the name written in it, and point `alias` at it.
+
+        `alias` None moves no alias. Returns once the server has checked the file and answers with it; raises
+        Invalid with every failure in `.errors`.
+        """
+        name, data = _file(file, task)
+        return self._run(calls.push(name, data, alias))
+
+    def tasks(self) -> list[Task]:
+        """Every task on the server."""
+        return self._run(calls.tasks())
+
+    def task(self, name: str) -> Task:
+        """One task; raises NotFound."""
+        return self._run(calls.task(name))
+
+    def version(self, name: str, number: int) -> Version:
+        """One version of a task; raises NotFound."""
+        return self._run(calls.version(name, number))
+
+    def promote(
+        self, task: str, version: int, *, alias: str = "production", expect_revision: int | None = None
+    ) -> Task:
+        """Point `alias` at `version`. With `expect_revision`, raises Conflict if the task changed since."""
+        return self._run(calls.promote(task, version, alias, expect_revision))
+
+    def rollback(self, task: str) -> Task:
+        """Production back to the version before; a second call swaps them again."""
+        return self._run(calls.rollback(task))
+
+    def delete(self, task: str, version: int | None = None) -> None:
+        """Delete one version, or the whole task."""
+        self._run(calls.delete(task, version))
+
+    def info(self) -> dict[str, Any]:
+        """The server's version, backbone, device, methods and resident adapters."""
+        return self._run(calls.info())
+
+    def limits(self) -> dict[str, Any]:
+        """Every limit of the server, and the tolerance of its answers."""
+        return self._run(calls.limits())
+
+    def ready(self) -> bool:
+        """Whether the server takes requests now; False for one that is absent, starting or draining."""
+        try:
+            return self._run(calls.ready(), NO_RETRY)
+        except (ConnectionFailed, Unavailable):
+            return False
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Return when the server takes requests; raises Unavailable after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while not self.ready():
+            if time.monotonic() >= deadline:
+                _not_ready(str(self._http.base_url), timeout_s)
+            time.sleep(POLL_S)
+
+    def _run(self, call: Call[T], policy: RetryPolicy | None = None) -> T:
+        policy = policy or self._policy
+        for attempt in range(policy.retries + 1):
+            reply = self._send(call)
+            wait_s = policy.wait_s(attempt, reply)
+            if wait_s is None:
+                return call.answer(reply)
+            time.sleep(wait_s)
+        raise AssertionError("a policy never waits after its last attempt: this is a bug")
+
+    def _send(self, call: Call[T]) -> Reply:
+        try:
+            return _reply(self._http.request(call.method, call.path, **_parts(call)))
+        except httpx.HTTPError as error:
+            raise _connection_failed(error, str(self._http.base_url)) from error
+
+
+class AsyncClient:
+    """The same client for asyncio: every method of Client, awaited; usable in an `async with` block.
+
+    async with AsyncClient("http://127.0.0.1:8000") as client:
+        (await client.predict("intent", "Where is my parcel?")).label
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        token: str | None = None,
+        timeout: float = 60.0,
+        retries: int = 3,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """As Client."""
+        self._policy = RetryPolicy(retries=retries)
+        self._http = httpx.AsyncClient(transport=transport, limits=POOL, **_settings(url, token, timeout))
+
+    async def __aenter__(self) -> AsyncClient:
+        """Itself."""
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; the client is of no use afterwards."""
+        await self._http.aclose()
+
+    @overload
+    async def predict(  # type: ignore[overload-overlap]  # a str is also an iterable of str
+        self, task: str, inputs: Item, *, top_k: int | None = None, raw: bool = False, truncate: bool = False
+    ) -> Prediction: ...
+    @overload
+    async def predict(
+        self,
+        task: str,
+        inputs: Iterable[Item],
+        *,
+        top_k: int | None = None,
+        raw: bool = False,
+        truncate: bool = False,
+    ) -> list[Prediction]: ...
+    async def predict(
+        self,
+        task: str,
+        inputs: Inputs,
+        *,
+        top_k: int | None = None,
+        raw: bool = False,
+        truncate: bool = False,
+    ) -> Prediction | list[Prediction]:
+        """As Client.predict."""
+        single, options = is_single(inputs), calls.options(top_k, raw, truncate)
+        predictions = await self._run(calls.predict(task, inputs, options))
+        return predictions[0].raise_for_error() if single else predictions
+
+    async def predict_tasks(
+        self,
+        tasks: Iterable[str],
+        inputs: Inputs,
+        *,
+        top_k: int | None = None,
+        raw: bool = False,
+        truncate: bool = False,
+    ) -> dict[str, list[Prediction]]:
+        """As Client.predict_tasks."""
+        return await self._run(calls.predict_tasks(tasks, inputs, calls.options(top_k, raw, truncate)))
+
+    async def push(
+        self, file: str | Path | bytes, task: str | None = None, *, alias: str | None = "production"
+    ) -> Pushed:
+        """As Client.push."""
+        name, data = await asyncio.to_thread(_file, file, task)
+        return await self._run(calls.push(name, data, alias))
+
+    async def tasks(self) -> list[Task]:
+        """As Client.tasks."""
+        return await self._run(calls.tasks())
+
+    async def task(self, name: str) -> Task:
+        """As Client.task."""
+        return await self._run(calls.task(name))
+
+    async def version(self, name: str, number: int) -> Version:
+        """As Client.version."""
+        return await self._run(calls.version(name, number))
+
+    async def promote(
+        self, task: str, version: int, *, alias: str = "production", expect_revision: int | None = None
+    ) -> Task:
+        """As Client.promote."""
+        return await self._run(calls.promote(task, version, alias, expect_revision))
+
+    async def rollback(self, task: str) -> Task:
+        """As Client.rollback."""
+        return await self._run(calls.rollback(task))
+
+    async def delete(self, task: str, version: int | None = None) -> None:
+        """As Client.delete."""
+        await self._run(calls.delete(task, version))
+
+    async def info(self) -> dict[str, Any]:
+        """As Client.info."""
+        return await self._run(calls.info())
+
+    async def limits(self) -> dict[str, Any]:
+        """As Client.limits."""
+        return await self._run(calls.limits())
+
+    async def ready(self) -> bool:
+        """As Client.ready."""
+        try:
+            return await self._run(calls.ready(), NO_RETRY)
+        except (ConnectionFailed, Unavailable):
+            return False
+
+    async def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """As Client.wait_ready."""
+        deadline = time.monotonic() + timeout_s
+        while not await self.ready():
+            if time.monotonic() >= deadline:
+                _not_ready(str(self._http.base_url), timeout_s)
+            await asyncio.sleep(POLL_S)
+
+    async def _run(self, call: Call[T], policy: RetryPolicy | None = None) -> T:
+        policy = policy or self._policy
+        for attempt in range(policy.retries + 1):
+            reply = await self._send(call)
+            wait_s = policy.wait_s(attempt, reply)
+            if wait_s is None:
+                return call.answer(reply)
+            await asyncio.sleep(wait_s)
+        raise AssertionError("a policy never waits after its last attempt: this is a bug")
+
+    async def _send(self, call: Call[T]) -> Reply:
+        try:
+            return _reply(await self._http.request(call.method, call.path, **_parts(call)))
+        except httpx.HTTPError as error:
+            raise _connection_failed(error, str(self._http.base_url)) from error
+
+
+def _settings(url: str, token: str | None, timeout: float) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {token.strip()}"} if token else {}
+    try:
+        base = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConnectionFailed(f"{url!r} is not an address: {error}") from error
+    if base.scheme not in ("http", "https") or not base.host:
+        raise ConnectionFailed(f"{url!r} is not an address: write it as http://host:port")
+    own_machine = base.host in LOOPBACK  # a proxy from the environment must not come between
+    return {"base_url": base, "headers": headers, "timeout": timeout, "trust_env": not own_machine}
+
+
+def _parts(call: Call[T]) -> dict[str, Any]:
+    return {"content": call.body or None, "params": dict(call.params) or None, "headers": dict(call.headers)}
+
+
+def _reply(response: httpx.Response) -> Reply:
+    return Reply(response.status_code, response.headers, response.content)
+
+
+def _connection_failed(error: httpx.HTTPError, url: str) -> TrunklineError:
+    if isinstance(error, httpx.TimeoutException):
+        return ConnectionFailed(
+            f"{url} did not answer in time: raise the timeout, or send fewer inputs at once"
+        )
+    if isinstance(error, httpx.ConnectError):
+        return ConnectionFailed(
+            f"nothing answers at {url} ({error}): is the server running, and is this its address?"
+        )
+    return ConnectionFailed(f"the connection to {url} broke ({type(error).__name__}: {error})")
+
+
+def _file(file: str | Path | bytes, task: str | None) -> tuple[str, bytes]:
+    data = file if isinstance(file, bytes) else Path(file).read_bytes()
+    name = task or peek_task(data)
+    if name is None:
+        what = "these bytes" if isinstance(file, bytes) else str(file)
+        raise Invalid(f"{what} is not an adapter file: no task name in it")
+    return name, data
+
+
+def _not_ready(url: str, timeout_s: float) -> NoReturn:
+    raise Unavailable(f"{url} was not ready within {timeout_s:g} s")

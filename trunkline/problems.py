@@ -1,0 +1,82 @@
+"""From an HTTP error answer (RFC 9457 or not) to the error of the tree; the only file that maps statuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from trunkline.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    Overloaded,
+    Problem,
+    TooLarge,
+    TrunklineError,
+    Unauthorized,
+    Unavailable,
+)
+
+BY_STATUS: Mapping[int, type[TrunklineError]] = {
+    400: Invalid,
+    401: Unauthorized,
+    403: Unauthorized,
+    404: NotFound,
+    409: Conflict,
+    412: Conflict,
+    413: TooLarge,
+    415: Invalid,
+    422: Invalid,
+    429: Overloaded,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+
+FIELDS = ("field", "got", "allowed", "remedy", "message")
+
+
+def problem_error(status: int, headers: Mapping[str, str], body: bytes) -> TrunklineError:
+    """The error for a status of 400 or more; the message is the server's own sentence where it gave one."""
+    problem = _read(body)
+    message = (
+        problem.get("detail") or problem.get("title") or f"the server answered {status} without a reason"
+    )
+    return BY_STATUS.get(status, TrunklineError)(
+        str(message),
+        status=status,
+        code=str(problem.get("code") or ""),
+        errors=tuple(_listed(entry) for entry in problem.get("errors") or ()),
+        request_id=str(problem.get("request_id") or headers.get("x-request-id", "")),
+        retry_after_s=retry_after_s(headers),
+    )
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds in the Retry-After header; None without one (or with a date, which our servers do not send)."""
+    try:
+        seconds = float(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        problem = json.loads(body)
+    except ValueError:  # a proxy's page, or nothing
+        return {}
+    return problem if isinstance(problem, dict) else {}
+
+
+def _listed(entry: object) -> Problem:
+    if not isinstance(entry, Mapping):
+        return Problem(message=str(entry))
+    return Problem(**{name: _text(entry.get(name)) for name in FIELDS})
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
