@@ -25,12 +25,12 @@ _DESCRIPTION = (
 )
 
 
-def build_app(settings: Settings, *, on_failure: Callable[[], None] | None = None) -> FastAPI:
-    """The application. It loads the backbone when it is started; `on_failure` is called if that fails.
+def build_app(settings: Settings, *, on_started: Callable[[bool], None] | None = None) -> FastAPI:
+    """The application. It loads the backbone once it runs; `on_started` is told if that worked.
 
     Raises ConfigurationError if the settings are unsafe.
     """
-    service = Service(settings, resolve_token(settings), on_failure)
+    service = Service(settings, resolve_token(settings), on_started)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -54,10 +54,10 @@ class Parts:
 
 
 class Service:
-    """One process's service. `on_failure` is called once if it cannot start."""
+    """One process's service. `on_started` is told once whether it could start."""
 
     def __init__(
-        self, settings: Settings, token: str | None, on_failure: Callable[[], None] | None = None
+        self, settings: Settings, token: str | None, on_started: Callable[[bool], None] | None = None
     ) -> None:
         self.settings, self.token = settings, token
         self.metrics = Metrics(max_tasks=settings.max_metric_tasks)
@@ -66,7 +66,7 @@ class Service:
         self.num_in_flight = 0  # requests other than health checks
         self.started_s = time.monotonic()
         self.answering = ThreadPoolExecutor(2, thread_name_prefix="answers")
-        self._on_failure = on_failure
+        self._on_started = on_started or (lambda _: None)
         self._engine: Engine | None = None
         self._tokenizer: Tokenizer | None = None
         self._parts: Parts | None = None
@@ -93,9 +93,9 @@ class Service:
                 return
             self.phase, self.reason = "failed", f"{type(error).__name__}: {error}"
             log.exception("the service cannot start", extra={"reason": self.reason})
-            if self._on_failure is not None:
-                self._on_failure()
+            self._on_started(False)
             return
+        self._on_started(True)
         self._parts = parts
         self._watch(parts)
         if self.phase == "starting":

@@ -32,7 +32,14 @@ from training.errors import ConfigError
 from training.fit import StagePlan, StageResult, fit
 from training.journal import RESUMED, FileJournal, Journal, NoJournal
 from training.progress import NullProgress, Progress
-from training.publish import Verify, check_writable, head_spec, publish, verify_in_fresh_process
+from training.publish import (
+    Verify,
+    check_writable,
+    code_version,
+    head_spec,
+    publish,
+    verify_in_fresh_process,
+)
 from training.report import write_report
 from training.result import SeedOutcome, TrainResult, seed_values
 from training.stages import Features, Material, Scaling, adapter_learner, head_learner
@@ -150,8 +157,17 @@ class _Run:
         for name in ("data", "out", "report", "description", "resume", "file_dtype", "backbone"):
             settings.pop(name)
         settings |= {name: str(value) for name, value in vars(self.hyper).items()}
-        backbone = self.material.backbone
-        parts = [settings, self.data.digest, backbone.weights_digest, str(backbone.device), torch.__version__]
+        backbone, weights = self.material.backbone, self.material.class_weights
+        parts = [
+            settings,
+            self.data.digest,
+            str(self.data.task.metric),
+            None if weights is None else weights.tolist(),
+            backbone.weights_digest,
+            str(backbone.device),
+            torch.__version__,
+            code_version(),
+        ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def forget_journals(self) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from trunkline.cli.boundary import guarded
 from trunkline.cli.deferred import defer
-from trunkline.cli.printing import print_facts, print_json, print_table, size
+from trunkline.cli.printing import note, print_facts, print_json, print_table, size
 from trunkline.cli.progress import watch
 from trunkline.cli.settings import given_values, settings_of, signature_from, with_signature
 
@@ -76,8 +76,12 @@ def _switches() -> list[inspect.Parameter]:
 def _train(config: TrainConfig, quiet: bool, as_json: bool) -> None:
     from training.recipe import train
 
-    with watch(quiet) as progress:
-        result = train(config, progress=progress)
+    try:
+        with watch(quiet) as progress:
+            result = train(config, progress=progress)
+    except KeyboardInterrupt:
+        note(f"{config.out_path} is not written; the same command goes on from where this one was")
+        raise
     if as_json:
         print_json(result.to_dict())
         return
