@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from trunkline import Prediction
 
@@ -12,13 +14,18 @@ METRIC_NAMES = {
     "accuracy": "accuracy",
     "micro_f1": "micro F1",
     "pearson_spearman": "correlation",
-    "mae": "mean error (lower is better)",
+    "mae": "mean error",
 }
+NOTE = (
+    "correlation: mean of Pearson's and Spearman's; mean error: in points of 10, lower is better. baseline: the\n"
+    "commonest answer (or the mean) for every row. adapter: numbers added to the backbone's {backbone:,},\n"
+    "without those of the heads, {least:,} to {most:,}."
+)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One answer with the request it came in: "single", "batch" or "all at once"."""
+    """One answer, with the request that it came in described in a few words."""
 
     request: str
     text: str | tuple[str, str]
@@ -40,29 +47,30 @@ class TaskReport:
 
 
 def answers_table(asked: Sequence[Asked]) -> Table:
-    """Request, text, task, answer and score; a text stands once for all its tasks."""
+    """Text, task, answer and score; a section per request, a row per text with all its tasks."""
     table = Table(title="Answers over HTTP", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("request", "text", "task", "answer"):
-        table.add_column(name, overflow="fold", ratio={"text": 5, "answer": 2}.get(name))
-    table.add_column("score", justify="right")
-    before: Asked | None = None
-    for item in asked:
-        same = before is not None and (item.request, item.text) == (before.request, before.text)
-        request = "" if before is not None and item.request == before.request else item.request
-        table.add_row(
-            request, "" if same else _text(item.text), item.prediction.task, *_answer(item.prediction)
-        )
-        before = item
+    table.add_column("text", overflow="fold")
+    table.add_column("task", no_wrap=True)
+    table.add_column("answer", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    for request, items in groupby(asked, key=lambda item: item.request):
+        table.add_section()
+        table.add_row(Text(request, style="italic"))
+        for text, group in groupby(items, key=lambda item: item.text):
+            cells = [(item.prediction.task, *_answer(item.prediction)) for item in group]
+            table.add_row(
+                Text(_text(text)), *(Text("\n".join(column)) for column in zip(*cells, strict=True))
+            )
     return table
 
 
 def scores_table(reports: Sequence[TaskReport]) -> Table:
     """Score beside the trivial baseline, and what the task costs on top of the backbone."""
-    title = "Held-out rows, answered over HTTP in mixed batches; and what each task costs"
+    title = "Held-out rows, answered over HTTP, and what each task costs"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("task")
-    for name in ("rows", "metric", "score", "baseline", "file", "adapter", "head", "share of backbone"):
-        table.add_column(name, justify="left" if name == "metric" else "right")
+    for name in ("rows", "metric", "score", "baseline", "file", "adapter", "share"):
+        table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
     for report in reports:
         for number, (metric, value, baseline) in enumerate(report.scores):
             shown = f"{value:.3f}", "–" if baseline is None else f"{baseline:.3f}"
@@ -70,6 +78,9 @@ def scores_table(reports: Sequence[TaskReport]) -> Table:
             table.add_row(
                 *facts, METRIC_NAMES.get(metric, metric), *shown, *(_costs(report) if number == 0 else ())
             )
+    heads = [report.num_head for report in reports]
+    table.caption = NOTE.format(backbone=reports[0].num_backbone, least=min(heads), most=max(heads))
+    table.caption_justify = "left"
     return table
 
 
@@ -78,7 +89,6 @@ def _costs(report: TaskReport) -> tuple[str, ...]:
     return (
         f"{report.file_bytes / 1000:.1f} kB",
         f"{report.num_adapter:,}",
-        f"{report.num_head:,}",
         f"{share:.3%}",
     )
 

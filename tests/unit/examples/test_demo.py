@@ -178,7 +178,7 @@ def test_tables_show_answers_of_every_kind() -> None:
         assert part in shown
     assert shown.count("mail") == 1, "a text stands once for all its tasks"
     shown = printed(tables.scores_table([report(0.8, 0.5)]))
-    for part in ("0.800", "0.500", "47.0 kB", "9,216", "0.042%"):
+    for part in ("0.800", "0.500", "47.0 kB", "9,216", "0.042%", "22,000,000", "770"):
         assert part in shown
 
 
