@@ -17,9 +17,9 @@ METRIC_NAMES = {
     "mae": "mean error",
 }
 NOTE = (
-    "correlation: mean of Pearson's and Spearman's; mean error: in points of 10, lower is better. baseline: the\n"
-    "commonest answer (or the mean) for every row. adapter: numbers added to the backbone's {backbone:,},\n"
-    "without those of the heads, {least:,} to {most:,}."
+    "correlation: the mean of Pearson's and Spearman's. mean error: in points of 10, lower is better. "
+    "baseline: the commonest answer, or the mean, for every row. adapter: numbers added to the {backbone:,} of "
+    "the backbone, without those of the heads ({least:,} to {most:,})."
 )
 
 
@@ -94,7 +94,7 @@ def _costs(report: TaskReport) -> tuple[str, ...]:
 
 
 def _text(text: str | tuple[str, str]) -> str:
-    return text if isinstance(text, str) else f"{text[0]}\n{text[1]}"
+    return text if isinstance(text, str) else f"{text[0]}\n/ {text[1]}"
 
 
 def _answer(prediction: Prediction) -> tuple[str, str]:

@@ -199,6 +199,7 @@ class Catalog:
         finally:
             if not kept:
                 self._give_back(slot)
+                await self._settle()
         return Uploaded(published, candidate, report)
 
     def _neighbours(self) -> list[int]:
@@ -237,12 +238,14 @@ class Catalog:
             except NotFound:
                 self._forget(task)
             self.cache.retire(task, version)
+        await self._settle()
 
     async def delete_task(self, task: str) -> None:
         """Delete a task with all its versions."""
         async with self._changing:
             await asyncio.to_thread(self._store.delete_task, task)
             self._forget(task)
+        await self._settle()
 
     # ---- the device
 
@@ -270,6 +273,10 @@ class Catalog:
             self._engine.call(lambda model: model.remove(slot))
         except NotReady:  # the engine has stopped: the slot is gone with the model
             log.debug("slot not given back", extra={"slot": slot})
+
+    async def _settle(self) -> None:
+        """Wait until the slots given back so far are free, so that what is told next is true."""
+        await asyncio.wrap_future(self._engine.call(lambda _: None))
 
     def _mirror(self, state: TaskState) -> None:
         self._states[state.task] = state

@@ -22,6 +22,8 @@ from modeling import Backbone
 from service.__main__ import main
 from tests.integration.world import TEXTS, file_of, push, running, wait_for
 
+pytestmark = pytest.mark.timeout(300)  # each start imports torch: seconds, and many on a busy machine
+
 LONG = " ".join(f"w{i % 80}" for i in range(60))
 
 
