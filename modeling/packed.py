@@ -7,6 +7,7 @@ so that neighbours of nearly equal length share one attention call.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -21,10 +22,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from .text import Encoded
 
 ATTENTION = "packed"
-# Rows share an attention call while the longest is at most this much longer than the shortest: padding
-# inside attention is cheap, a call costs as much as a row of about 60 tokens (benchmarks/packed_forward.py).
-_GROUP_STRETCH = 1.35
-_GROUP_SLACK_TOKENS = 8
+# Rows share an attention call while the longest is at most this many times the shortest. On the CPU many
+# calls without padding are fastest (benchmarks/attention_groups.py); a GPU wants one call with padding.
+GROUP_STRETCH = {"cpu": 1.0, "cuda": math.inf}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +93,19 @@ def pack(encoded: Sequence[Encoded], *, first_position: int, device: torch.devic
         lengths=put(lengths),
         starts=put(starts[:-1].copy()),
         row_of_token=put(rows),
-        groups=[_group(lengths, starts, places, i, j, device) for i, j in pairwise(_cuts(lengths))],
+        groups=[
+            _group(lengths, starts, places, i, j, device)
+            for i, j in pairwise(_cuts(lengths.tolist(), GROUP_STRETCH.get(device.type, math.inf)))
+        ],
     )
 
 
-def _cuts(lengths: np.ndarray[Any, Any]) -> list[int]:
-    """Row numbers at which a new attention group begins, and the end."""
-    cuts, limit = [0], lengths[0] * _GROUP_STRETCH + _GROUP_SLACK_TOKENS
-    for i, length in enumerate(lengths.tolist()):
-        if length > limit:
-            cuts.append(i)
-            limit = length * _GROUP_STRETCH + _GROUP_SLACK_TOKENS
+def _cuts(lengths: Sequence[int], stretch: float) -> list[int]:
+    """Row numbers at which a new attention group begins, and the end; lengths ascend."""
+    cuts = [0]
+    for row, length in enumerate(lengths):
+        if length > stretch * lengths[cuts[-1]]:
+            cuts.append(row)
     return [*cuts, len(lengths)]
 
 

@@ -25,6 +25,7 @@ from demo_server import DemoError, Server, free_port, own_environment
 from demo_tables import Asked, TaskReport, answers_table, scores_table
 from rich.console import Console
 
+from training import TrainingError
 from trunkline import Client, TrunklineError
 
 if TYPE_CHECKING:  # torch is loaded when it is needed: the first line should appear at once
@@ -53,7 +54,7 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("\nstopped", style="bold")
         return 130
-    except (DemoError, TrunklineError, OSError) as error:
+    except (DemoError, TrunklineError, TrainingError, OSError) as error:
         console.print(f"\nThe demo failed: {error}", style="bold red", markup=False)
         return 1
     console.print(

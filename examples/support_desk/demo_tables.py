@@ -18,8 +18,8 @@ METRIC_NAMES = {
 }
 NOTE = (
     "correlation: the mean of Pearson's and Spearman's. mean error: in points of 10, lower is better. "
-    "baseline: the commonest answer, or the mean, for every row. adapter: numbers added to the {backbone:,} of "
-    "the backbone, without those of the heads ({least:,} to {most:,})."
+    "baseline: the commonest answer, or the mean, for every row. adapter: numbers added to the {backbone:,} "
+    "of the backbone, without those of the heads ({least:,} to {most:,})."
 )
 
 

@@ -90,3 +90,19 @@ def test_mixed_batch_on_real_weights() -> None:
 
 def test_every_family_has_a_tiny_config() -> None:
     assert set(FAMILIES) == set(CONFIGS)
+
+
+@pytest.mark.parametrize("stretch", [1.0, 1.5, float("inf")])
+def test_how_rows_share_attention_calls_changes_nothing(
+    stretch: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal lengths (the CPU's way), neighbours with padding, one padded grid (a GPU's way in float32)."""
+    from modeling.packed import GROUP_STRETCH
+
+    monkeypatch.setitem(GROUP_STRETCH, "cpu", stretch)
+    for family in FAMILIES:
+        assert_slot_0_is(tiny_backbone(family), tiny_model(family), random_texts(20, seed=7))
+        checks.check_mixed_batch(
+            tiny_backbone(family), ["hadamard", None, "bitfit"] * 3, random_texts(9, seed=8)
+        )
+        checks.check_gradients(tiny_backbone(family), "hadamard", random_texts(9, seed=9))

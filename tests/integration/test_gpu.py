@@ -1,0 +1,39 @@
+"""The service on a GPU: the answers of the CPU, within the tolerance that it publishes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from modeling import Backbone
+from service.settings import Settings
+from tests.integration.world import PAIR_TASKS, SPECS, TEXTS, Live, adapter_of, logits_alone
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_mixed_tasks_on_a_gpu(
+    dtype: str, backbone_folder: Path, backbone: Backbone, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    settings = Settings(backbone=str(backbone_folder), store=tmp_path / "store", device="cuda", dtype=dtype)  # type: ignore[arg-type]
+    with Live(settings) as live:
+        for task, data in files.items():
+            response = live.push(task, data)
+            assert response.status_code == 201, response.text
+        info = live.http.get("/v1/info").json()
+        assert (info["device"], info["dtype"]) == ("cuda", dtype)
+        tolerance = live.http.get("/v1/limits").json()["tolerance"]["probes"]
+        tasks = [task for task in SPECS if task not in PAIR_TASKS]
+        results = live.predict(tasks, TEXTS[:40], raw=True)["results"]
+        for task, result in zip(tasks, results, strict=True):
+            adapter = adapter_of(backbone, task)
+            for text, prediction in zip(TEXTS[:40], result["predictions"], strict=True):
+                wanted = logits_alone(backbone, adapter, text)
+                np.testing.assert_allclose(prediction["logits"], wanted, **tolerance)
