@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 _MIN_GROWTH = 64  # rows; beyond that an eighth of what there is
+_CHUNK_ROWS = 32_768  # weight rows multiplied at a time, so that wide heads need no more than some 50 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,14 @@ class HeadBank:
         label, row = (
             torch.from_numpy(a).to(pooled.device) for a in (index, np.repeat(np.array(rows), counts))
         )
-        products = self._weight.index_select(0, label) * pooled.index_select(0, row)  # [sum of L, H]
-        logits = (products.sum(-1) + self._bias.index_select(0, label)).cpu().numpy()
-        return np.split(logits, ends[:-1])
+        chunks = zip(torch.split(label, _CHUNK_ROWS), torch.split(row, _CHUNK_ROWS), strict=True)
+        logits = torch.cat([self._multiply(pooled, *chunk) for chunk in chunks])
+        return np.split(logits.cpu().numpy(), ends[:-1])
+
+    def _multiply(self, pooled: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """Weight rows `labels` [N] times states `rows` [N], each with its own -> logits [N]."""
+        products = self._weight.index_select(0, labels) * pooled.index_select(0, rows)  # [N, H]
+        return products.sum(-1) + self._bias.index_select(0, labels)
 
     def _take(self, count: int) -> _Span:
         for i, span in enumerate(self._free):

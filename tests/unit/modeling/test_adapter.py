@@ -97,3 +97,19 @@ def test_head_spans_are_reused_and_joined() -> None:
     got = served.run(encoded, [0], [(0, slot), (0, slots[0])])
     torch.testing.assert_close(torch.from_numpy(got[0]), wide.head(pooled)[0].detach())
     assert got[1].shape == (30,)
+
+
+def test_wide_heads_are_read_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from modeling import head_bank
+
+    backbone = tiny_backbone("bert")
+    served = ServedModel(backbone)
+    spec = HeadSpec("multi_label", tuple(f"l{i}" for i in range(50)))
+    adapter = Adapter.create(backbone, METHODS["linear_probe"].from_config({}), spec, seed=1)
+    slot = served.install(adapter.pack())
+    encoded = backbone.text.encode(["w1", "w2 w3", "w4"])
+    reads = [(i, slot) for i in range(3)]
+    whole = served.run(encoded, [0] * 3, reads)
+    monkeypatch.setattr(head_bank, "_CHUNK_ROWS", 7)
+    for got, want in zip(served.run(encoded, [0] * 3, reads), whole, strict=True):
+        assert (got == want).all()
