@@ -61,7 +61,7 @@ serve: setup ## serve the embedded backbone on http://127.0.0.1:8000 (ARGS="--po
 	@$(BIN)/trunkline serve $(ARGS)
 
 bench: setup ## throughput of mixed batches against the bare backbone
-	@$(BIN)/python benchmarks/mixed_batch.py $(ARGS)
+	@$(BIN)/python -m benchmarks.mixed_batch $(ARGS)
 
 docs: setup ## write the generated parts of README.md and docs/ anew
 	@$(BIN)/python scripts/generate_tables.py

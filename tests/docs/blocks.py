@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+PRINTS = "<!-- prints -->\n"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block; `line` is that of its first line of code."""
+    """One fenced block; `line` is that of its first line of code, `is_output` whether PRINTS is before it."""
 
     path: Path
     line: int
     language: str
     text: str
+    is_output: bool
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,24 @@ def blocks_of(path: Path) -> list[Block]:
     """All blocks of a file, in order."""
     text = path.read_text()
     return [
-        Block(path, text.count("\n", 0, match.start(2)) + 1, match[1], match[2])
+        Block(
+            path=path,
+            line=text.count("\n", 0, match.start(2)) + 1,
+            language=match[1],
+            text=match[2],
+            is_output=text[: match.start()].endswith(PRINTS),
+        )
         for match in FENCE.finditer(text)
     ]
 
 
 def commands_of(block: Block) -> Iterator[Command]:
     """The commands of a `console` block."""
-    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+    return commands_of_text(block.text)
+
+
+def commands_of_text(text: str) -> Iterator[Command]:
+    """The commands in the text of such a block."""
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         first, *rest = part.splitlines()
         yield Command(first, tuple(line for line in rest if line.strip()))

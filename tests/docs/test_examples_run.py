@@ -29,11 +29,13 @@ def test_the_documents_run_from_top_to_bottom(tmp_path: Path) -> None:
         pytest.fail("curl is needed to run the README")
     with Tour(tmp_path, ROOT) as tour:
         for path in PAGES:
+            printed = ""
             for block in blocks_of(path):
-                _run(tour, block)
+                printed = _run(tour, block, printed)
 
 
-def _run(tour: Tour, block: Block) -> None:
+def _run(tour: Tour, block: Block, printed: str) -> str:
+    """Run one block; gives what a program printed, for the block below it that shows it."""
     where = f"{block.path.name}:{block.line}"
     if block.language == "console":
         for command in commands_of(block):
@@ -42,7 +44,10 @@ def _run(tour: Tour, block: Block) -> None:
                     f"{where} {command.text}"
                 )
     elif block.language == "python":
-        tour.run_python(block.text)
+        return tour.run_python(block.text)
+    elif block.is_output:
+        assert len(printed.splitlines()) == len(block.text.splitlines()), where
+    return ""
 
 
 def form(output: str) -> list[str]:

@@ -20,7 +20,7 @@ from trunkline import Client
 README_ADDRESS = "http://127.0.0.1:8000"
 QUICK = {"train": "--epochs 1 --head-epochs 5 --quiet"}
 NOT_RUN = ("make", "source", "docker")
-COMMAND_TIMEOUT_S = 240
+COMMAND_TIMEOUT_S = 1_800
 
 
 class Tour:

@@ -9,7 +9,7 @@ import typer
 
 from trunkline.cli.boundary import guarded
 from trunkline.cli.options import AdapterPath, AsJson
-from trunkline.cli.printing import plain, print_facts, print_json, print_table, size
+from trunkline.cli.printing import few, plain, print_facts, print_json, print_table, size
 from trunkline.cli.settings import named_value
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _facts(adapter: AdapterFile) -> list[tuple[str, object]]:
         ("settings", manifest.method.config),
         ("backbone", f"{backbone.name} ({backbone.family}, weights {backbone.weights_digest[:19]}…)"),
         ("head", f"{head.kind}, {head.pooling} pooling, {len(head.labels)} outputs"),
-        ("labels", head.labels if len(head.labels) <= 12 else [*head.labels[:12], f"… ({len(head.labels)})"]),
+        ("labels", few(head.labels)),
         ("input", f"{' + '.join(manifest.input.fields)}, at most {manifest.input.max_tokens} tokens"),
         ("metrics", metrics),
         ("measured on", f"{measured.rows} {measured.split} rows" if measured else None),
@@ -169,7 +169,7 @@ def check(
     print_facts(
         [
             ("task", f"{report.task} ({report.method}, {report.kind})"),
-            ("labels", report.labels),
+            ("labels", few(report.labels)),
             ("size", size(report.size_bytes)),
             ("digest", report.digest),
             ("probes", f"{report.probes.count} agree, largest difference {report.probes.max_difference:.1e}"),

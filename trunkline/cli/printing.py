@@ -77,6 +77,11 @@ def cell(value: object) -> str:
     return str(value)
 
 
+def few(names: Sequence[str], limit: int = 8) -> list[str]:
+    """At most `limit` names, and how many there are when some are left out."""
+    return [*names] if len(names) <= limit else [*names[:limit], f"… ({len(names)})"]
+
+
 def size(num_bytes: int) -> str:
     """Bytes as a person reads them, in powers of 1,000."""
     if num_bytes < 1_000:
