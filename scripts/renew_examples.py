@@ -48,7 +48,7 @@ def console(body: str, tour: Tour) -> str:
             output = tidy(tour.run(command.text))
             print(output, flush=True)
         parts.append(f"$ {command.text}\n{output}")
-    return "".join(parts)
+    return "".join(part if part.count("\n") == 1 else f"{part}\n" for part in parts[:-1]) + parts[-1]
 
 
 def tidy(output: str) -> str:
