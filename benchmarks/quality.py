@@ -2,7 +2,8 @@
 
 For each task: the linear probe, every method with a body, and full fine-tuning (the baseline) on the same
 backbone, data, loop and metric. Prints one table with two figures per method: its share of full
-fine-tuning's score, and the part of the way from the probe to full fine-tuning that it covers.
+fine-tuning's score, and the part of the way from the probe to full fine-tuning that it covers (both of
+the averages over the tasks).
 
     python -m benchmarks.quality --data ../shared/data            # resumes: finished cells are kept
     python -m benchmarks.quality --data DIR --task trec --method hadamard --again
@@ -87,16 +88,19 @@ def table(cells: dict[str, Any]) -> str:
 
 
 def _shares(cells: dict[str, Any], method: str) -> list[str]:
-    """Share of full fine-tuning's score, and of the distance from probe to full: both means over tasks."""
-    kept, covered = [], []
-    for task in TASKS:
-        three = [cells.get(f"{task}/{name}") for name in (method, PROBE, FULL)]
-        if not all(three):
+    """Share of full fine-tuning's average score, and of the average distance from probe to full.
+
+    Averages first, then the ratio: on a task where full fine-tuning hardly beats the probe, a ratio of its
+    own would be a division by almost nothing.
+    """
+    averages = []
+    for name in (method, PROBE, FULL):
+        found = [cells[f"{task}/{name}"]["value"] for task in TASKS if f"{task}/{name}" in cells]
+        if len(found) < len(TASKS):
             return ["", ""]
-        value, probe, full = (cell["value"] for cell in three if cell)
-        kept.append(value / full)
-        covered.append((value - probe) / (full - probe))
-    return [f"{100 * sum(kept) / len(kept):.1f} %", f"{100 * sum(covered) / len(covered):.1f} %"]
+        averages.append(sum(found) / len(found))
+    value, probe, full = averages
+    return [f"{100 * value / full:.1f} %", f"{100 * (value - probe) / (full - probe):.1f} %"]
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

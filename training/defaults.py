@@ -25,7 +25,7 @@ class MethodDefaults:
     source: str
     batch_size: int = 32
     batch_tokens: int = 4096
-    min_steps: int = 200
+    min_steps: int = 100
     patience: int | None = None
     warmup: float = 0.06
     weight_decay: float = 0.0

@@ -222,7 +222,7 @@ def _write_and_verify(
     config: TrainConfig, backbone: Backbone, manifest: Manifest, tensors: dict[str, Tensor], verify: Verify
 ) -> Announced:
     path = config.out_path
-    waiting = path.with_name(f".{path.name}.unverified.{os.getpid()}")
+    waiting = path.with_name(f".{path.name}.unverified")  # one name, so that a killed run leaves no litter
     dtype: FileDtype = "float16" if config.file_dtype == "float16" else "float32"
     try:
         digest = write_adapter_file(waiting, manifest, tensors, dtype=dtype)

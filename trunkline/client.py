@@ -372,7 +372,10 @@ def _file(file: str | Path | bytes, task: str | None) -> tuple[str, bytes]:
     name = task or peek_task(data)
     if name is None:
         what = "these bytes" if isinstance(file, bytes) else str(file)
-        raise Invalid(f"{what} is not an adapter file: no task name in it")
+        raise Invalid(
+            f"{what} is not a whole adapter file: no task name can be read from its first bytes. It may be "
+            "truncated or of another format; `trunkline inspect` says what is wrong. Nothing was sent"
+        )
     return name, data
 
 

@@ -15,6 +15,8 @@ from ..registry import Registry
 from ..sites import Tap
 
 Layers = str | int | Sequence[int]
+MAX_LAYERS = 1000  # no backbone is deeper; a file must not make a reader count further
+_LISTED = 8
 LAYER_PRESETS: dict[str, Callable[[int], range]] = {
     "all": range,
     "last-two-thirds": lambda n: range(n - (2 * n + 2) // 3, n),
@@ -98,9 +100,11 @@ def select_layers(layers: Layers, num_layers: int) -> frozenset[int]:
     chosen = _parse_layers(layers)
     beyond = sorted(i for i in chosen if not 0 <= i < num_layers)
     if beyond or not chosen:
+        more = f" and {len(beyond) - _LISTED} more" if len(beyond) > _LISTED else ""
+        listed = ", ".join(map(str, beyond[:_LISTED])) + more
         raise MethodError(
-            f"layers {layers!r}: this backbone has layers 0 to {num_layers - 1}"
-            + (f", not {', '.join(map(str, beyond))}" if beyond else ", and at least one must be chosen")
+            f"layers {layers!r}: this backbone has layers 0 to {num_layers - 1}, "
+            + (f"not {listed}" if beyond else "and at least one must be chosen")
         )
     return chosen
 
@@ -125,20 +129,19 @@ def _parse_layers(layers: Layers) -> frozenset[int]:
 
 
 def _parse_range(part: str, layers: str) -> range:
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+    match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part)
     if match is None:
         raise _layers_error(layers)
     first, last = int(match[1]), int(match[2] or match[1])
-    if last < first:
+    if not first <= last < MAX_LAYERS:
         raise _layers_error(layers)
     return range(first, last + 1)
 
 
 def _layers_error(layers: object) -> MethodError:
     presets = ", ".join(LAYER_PRESETS)
-    return MethodError(
-        f"layers {layers!r}: give a list [0, 1], a range '4-11', '0,2,4-7' or one of {presets}"
-    )
+    shown = repr(layers) if len(repr(layers)) <= 80 else repr(layers)[:80] + "…"
+    return MethodError(f"layers {shown}: give a list [0, 1], a range '4-11', '0,2,4-7' or one of {presets}")
 
 
 def in_layers(taps: Sequence[Tap], layers: Layers) -> list[Tap]:

@@ -135,7 +135,7 @@ def validation_problem(details: ErrorDetails) -> dict[str, str]:
         "field": where,
         "got": "nothing" if details["type"] == "missing" else type(details.get("input")).__name__,
         "allowed": details["msg"],
-        "remedy": "see /docs for the form of the request",
+        "remedy": "docs/api.md and /openapi.json have the form of the request",
     }
 
 

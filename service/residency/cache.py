@@ -8,7 +8,8 @@ last lease released.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -118,7 +119,7 @@ class AdapterCache(Generic[CardT]):
         name, at, selector = reference.partition("@")
         state = self._tasks.get(name)
         if state is None or not (state.residents or state.failed):
-            raise UnknownReference(f"there is no task {name!r}")
+            raise UnknownReference(no_task(name, self._tasks))
         version = _version(name, state, selector if at else None)
         resident = state.residents.get(version)
         if resident is None:
@@ -138,6 +139,13 @@ class AdapterCache(Generic[CardT]):
     def _free_if_idle(self, resident: Resident[CardT]) -> None:
         if resident.retired and resident.num_leases == 0:
             self._free(resident)
+
+
+def no_task(name: str, known: Iterable[str]) -> str:
+    """What to tell who asked for a task that is not there: the nearest name, and where the names are."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    return f"there is no task {name!r}; {meant}GET /v1/tasks (`trunkline tasks`) lists the tasks"
 
 
 def _version(name: str, state: _Task[CardT], selector: str | None) -> int:

@@ -22,7 +22,7 @@ from ..engine.request import ServingCard
 from ..engine.runner import Logits, Model
 from ..errors import NotReady, RefusedAdapter, RegistryFull
 from ..metrics import Metrics
-from .cache import AdapterCache, Resident
+from .cache import AdapterCache, Resident, no_task
 from .loader import TOLERANCES, Candidate, ProbeBatch, ProbeReport, compare, examine, plan_probes
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Catalog:
         """One task. Raises NotFound."""
         state = self._states.get(name)
         if state is None:
-            raise NotFound(f"there is no task {name!r}")
+            raise NotFound(no_task(name, self._states))
         return state
 
     # ---- the start

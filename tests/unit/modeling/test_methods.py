@@ -28,7 +28,10 @@ def test_layers(layers: Any, count: int, chosen: set[int]) -> None:
     assert select_layers(layers, count) == chosen
 
 
-@pytest.mark.parametrize("layers", ["5-2", "first", "1;2", "", 1.5, [0, "1"], [True], "-1"])
+@pytest.mark.parametrize(
+    "layers",
+    ["5-2", "first", "1;2", "", 1.5, [0, "1"], [True], "-1", "0-1000000", "0-99999999999", "9" * 5000],
+)
 def test_layers_that_mean_nothing_are_refused(layers: Any) -> None:
     with pytest.raises(MethodError, match="method hadamard: layers .* give a list"):
         METHODS["hadamard"].from_config({"layers": layers})
@@ -39,6 +42,12 @@ def test_layers_beyond_the_backbone_are_refused_by_name() -> None:
         select_layers("4-7", 6)
     with pytest.raises(MethodError, match="at least one"):
         select_layers([], 6)
+
+
+def test_many_layers_beyond_are_not_all_listed() -> None:
+    with pytest.raises(MethodError, match="not 6, 7, 8, 9, 10, 11, 12, 13 and 986 more") as error:
+        select_layers("0-999", 6)
+    assert len(str(error.value)) < 200
 
 
 def test_unknown_option_lists_the_known_ones() -> None:

@@ -206,7 +206,7 @@ def test_push_again_says_that_nothing_was_created(ask: Ask) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"\xff" * 64, adapter_bytes()[:-1], adapter_bytes("")])
 def test_push_without_a_name_refuses_what_is_no_adapter_file(ask: Ask, data: bytes) -> None:
-    with pytest.raises(Invalid, match="not an adapter file"):
+    with pytest.raises(Invalid, match="not a whole adapter file"):
         ask(FakeServer([]), "push", data)
 
 
