@@ -2,8 +2,8 @@
 
 For each task: the linear probe, every method with a body, and full fine-tuning (the baseline) on the same
 backbone, data, loop and metric. Prints one table with two figures per method: its share of full
-fine-tuning's score, and the part of the way from the probe to full fine-tuning that it covers (both of
-the averages over the tasks).
+fine-tuning's score, and the part of the way from the probe to full fine-tuning that it covers (of the
+averages, and as the mean of the tasks' own shares).
 
     python -m benchmarks.quality --data ../shared/data            # resumes: finished cells are kept
     python -m benchmarks.quality --data DIR --task trec --method hadamard --again
@@ -76,8 +76,12 @@ def _hyper(config: Any, method: str) -> dict[str, Any]:
 
 def table(cells: dict[str, Any]) -> str:
     """Rows are methods, columns tasks; then the two figures of the issue, averaged over complete tasks."""
-    lines = ["| method | " + " | ".join(TASKS) + " | average | of full | of the way from probe to full |"]
-    lines.append("| --- |" + " --: |" * (len(TASKS) + 3))
+    lines = [
+        "| method | "
+        + " | ".join(TASKS)
+        + " | average | of full | of the way from probe to full | mean of the tasks' own |"
+    ]
+    lines.append("| --- |" + " --: |" * (len(TASKS) + 4))
     for method in METHODS:
         found = {task: cells.get(f"{task}/{method}") for task in TASKS}
         values = {task: 100 * cell["value"] for task, cell in found.items() if cell}
@@ -88,19 +92,21 @@ def table(cells: dict[str, Any]) -> str:
 
 
 def _shares(cells: dict[str, Any], method: str) -> list[str]:
-    """Share of full fine-tuning's average score, and of the average distance from probe to full.
+    """Share of full's average score; then the way covered, of the averages and as the mean of the tasks' own.
 
-    Averages first, then the ratio: on a task where full fine-tuning hardly beats the probe, a ratio of its
-    own would be a division by almost nothing.
+    The two differ: the averages are led by the task with the largest distance, and the mean of ratios by
+    the one with the smallest, so both are told.
     """
-    averages = []
-    for name in (method, PROBE, FULL):
-        found = [cells[f"{task}/{name}"]["value"] for task in TASKS if f"{task}/{name}" in cells]
-        if len(found) < len(TASKS):
-            return ["", ""]
-        averages.append(sum(found) / len(found))
-    value, probe, full = averages
-    return [f"{100 * value / full:.1f} %", f"{100 * (value - probe) / (full - probe):.1f} %"]
+    rows = []
+    for task in TASKS:
+        three = [cells.get(f"{task}/{name}") for name in (method, PROBE, FULL)]
+        if not all(three):
+            return ["", "", ""]
+        rows.append([cell["value"] for cell in three if cell])
+    value, probe, full = (sum(column) for column in zip(*rows, strict=True))
+    own = [(v - p) / (f - p) for v, p, f in rows]
+    shares = (value / full, (value - probe) / (full - probe), sum(own) / len(own))
+    return [f"{100 * share:.1f} %" for share in shares]
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
