@@ -5,9 +5,10 @@ It knows no files: tensors and plain configurations go in and come out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,28 +17,50 @@ from .backbone import Backbone
 from .errors import AdapterError, Failure, MethodError, UnknownNameError
 from .heads import HEADS, HeadSpec
 from .methods import Method
+from .methods.exclusive import Weights, weights_of
 from .ops import PackedTap
-from .sites import Tap
+from .sites import Site, Tap
 from .tapped import Act, attached, frozen_module
 
 _HEAD_INIT_STD = 0.02
+TEXT_TO_TEXT = "text_to_text"
 
 
 @dataclass(frozen=True, slots=True)
 class PackedAdapter:
-    """The serving form: op parameters by tap, the head's weight [L, H] and bias [L], the head's spec."""
+    """The serving form: op parameters by tap and shared ones, the head's weight [L, H], bias [L] and spec.
+
+    A text-to-text task has no head of its own. `weights` is set for an exclusive method: what the
+    backbone's weights become.
+    """
 
     body: Mapping[Tap, PackedTap]
-    head_weight: Tensor
-    head_bias: Tensor
+    head_weight: Tensor | None
+    head_bias: Tensor | None
     spec: HeadSpec
+    shared: Mapping[str, Tensor] = field(default_factory=dict)
+    virtual_tokens: int = 0
+    weights: Weights | None = None
 
 
 class Adapter:
-    """Trained (or trainable) parameters of one method for one task, and the task's head."""
+    """Trained (or trainable) parameters of one method for one task, and the task's head.
 
-    def __init__(self, method: Method, spec: HeadSpec, body: dict[Tap, nn.Module], head: nn.Linear) -> None:
+    `body` are modules at taps, `shared` the parameters that all of them use, `weights` the module of an
+    exclusive method (which has neither). `head` is None for text to text.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        spec: HeadSpec,
+        body: dict[Tap, nn.Module],
+        head: nn.Linear | None,
+        shared: Mapping[str, nn.Parameter] | None = None,
+        weights: Weights | None = None,
+    ) -> None:
         self.method, self.spec, self.body, self.head = method, spec, body, head
+        self.shared, self.weights = dict(shared or {}), weights
 
     @classmethod
     def create(cls, backbone: Backbone, method: Method, spec: HeadSpec, *, seed: int = 0) -> Adapter:
@@ -46,26 +69,45 @@ class Adapter:
         Raises AdapterError if the head or the method's layers do not fit the backbone.
         """
         failures = _check_spec(backbone, spec)
-        taps: list[Tap] = []
         try:
-            taps = method.select(backbone.taps)
+            method.select(usable_taps(backbone.taps, spec.kind))
         except MethodError as error:
-            failures.append(
-                Failure(
-                    "method.config.layers", str(error), "layers of this backbone", "train for this backbone."
-                )
-            )
+            allowed, remedy = "layers of this backbone", "train for this backbone."
+            failures.append(Failure("method.config.layers", str(error), allowed, remedy))
         if failures:
             raise AdapterError(failures)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            body = {tap: method.build(tap, frozen_module(backbone.model, tap.path)).float() for tap in taps}
+            try:
+                adapter = cls._build(backbone, method, spec)
+            except MethodError as error:
+                allowed, remedy = "options that fit this backbone", "train for this backbone."
+                raise AdapterError([Failure("method.config", str(error), allowed, remedy)]) from error
+        for module in adapter._modules():
+            module.to(backbone.device).requires_grad_(True)
+        return adapter
+
+    @classmethod
+    def _build(cls, backbone: Backbone, method: Method, spec: HeadSpec) -> Adapter:
+        """With the paper's initial values, from the current random state."""
+        head = None
+        weights, body, shared = None, {}, {}
+        if method.exclusive:
+            weights = weights_of(method, backbone.model)
+        else:
+            taps = method.select(usable_taps(backbone.taps, spec.kind))
+            shared = method.share(taps)
+            for name, parameter in shared.items():  # on the device before modules refer to them
+                shared[name] = nn.Parameter(parameter.detach().float().to(backbone.device))
+            body = {
+                tap: method.build(tap, frozen_module(backbone.model, tap.path), shared).float()
+                for tap in taps
+            }
+        if spec.kind != TEXT_TO_TEXT:
             head = nn.Linear(backbone.hidden_size, len(spec.labels))
             nn.init.normal_(head.weight, std=_HEAD_INIT_STD)
             nn.init.zeros_(head.bias)
-        for module in [*body.values(), head]:
-            module.to(backbone.device).requires_grad_(True)
-        return cls(method, spec, body, head)
+        return cls(method, spec, body, head, shared, weights)
 
     @classmethod
     def from_tensors(
@@ -76,7 +118,7 @@ class Adapter:
         Raises AdapterError with every failure.
         """
         adapter = cls.create(backbone, method, spec)
-        wanted = adapter._named_parameters()
+        wanted = adapter.named_parameters()
         failures = _compare(wanted, tensors)
         if failures:
             raise AdapterError(failures)
@@ -87,17 +129,28 @@ class Adapter:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Copies on the CPU in float32, by file name: `encoder.3.attn_context/scale`, `head/weight`."""
-        named = self._named_parameters().items()
+        named = self.named_parameters().items()
         return {name: parameter.detach().float().cpu().clone() for name, parameter in named}
 
+    @property
+    def virtual_tokens(self) -> int:
+        """Virtual tokens in front of every text; what packs texts for this adapter must be told."""
+        return self.method.virtual_tokens
+
     def attached(self, backbone: Backbone) -> AbstractContextManager[None]:
-        """Put the training form on the backbone's taps for the time of the context."""
-        acts: dict[Tap, Act] = dict(self.body)  # type: ignore[arg-type]  # modules at taps are acts
-        return attached(backbone.model, acts)
+        """Put the training form on the backbone for the time of the context."""
+        acts: dict[Tap, Act] = {tap: _act(module, backbone) for tap, module in self.body.items()}
+        stack = ExitStack()
+        if self.weights is None:
+            stack.enter_context(attached(backbone.model, acts))
+        else:
+            stack.enter_context(backbone.weights_from(self.weights))
+        return stack  # type: ignore[return-value]  # an ExitStack gives itself; nobody asks for it
 
     def body_parameters(self) -> list[nn.Parameter]:
-        """The trainable parameters at the taps, in the order of the taps."""
-        return [parameter for module in self.body.values() for parameter in module.parameters()]
+        """The trainable parameters but for the head, shared ones first, then in the order of the taps."""
+        own = [parameter for module in self._body_modules() for parameter in module.parameters()]
+        return [*self.shared.values(), *own]
 
     @property
     def num_body_parameters(self) -> int:
@@ -107,20 +160,63 @@ class Adapter:
     @property
     def num_head_parameters(self) -> int:
         """Weight and bias of the head."""
-        return sum(parameter.numel() for parameter in self.head.parameters())
+        return 0 if self.head is None else sum(parameter.numel() for parameter in self.head.parameters())
 
     def pack(self) -> PackedAdapter:
         """The serving form; it shares memory with this adapter."""
-        body = {tap: self.method.pack(tap, module) for tap, module in self.body.items()}
-        return PackedAdapter(body, self.head.weight.detach(), self.head.bias.detach(), self.spec)
+        head = self.head
+        return PackedAdapter(
+            body={tap: self.method.pack(tap, module) for tap, module in self.body.items()},
+            head_weight=None if head is None else head.weight.detach(),
+            head_bias=None if head is None else head.bias.detach(),
+            spec=self.spec,
+            shared={name: parameter.detach() for name, parameter in self.shared.items()},
+            virtual_tokens=self.virtual_tokens,
+            weights=self.weights,
+        )
 
-    def _named_parameters(self) -> dict[str, nn.Parameter]:
-        named = {
-            f"{tap.key}/{name}": parameter
-            for tap, module in self.body.items()
-            for name, parameter in module.named_parameters()
-        }
-        return named | {f"head/{name}": parameter for name, parameter in self.head.named_parameters()}
+    def _body_modules(self) -> list[nn.Module]:
+        return [*self.body.values(), *([] if self.weights is None else [cast(nn.Module, self.weights)])]
+
+    def _modules(self) -> list[nn.Module]:
+        return [*self._body_modules(), *([] if self.head is None else [self.head])]
+
+    def named_parameters(self) -> dict[str, Tensor]:
+        """Everything that a file holds, by its name there."""
+        named: dict[str, Tensor] = {f"shared/{name}": p for name, p in self.shared.items()}
+        for tap, module in self.body.items():
+            named |= {f"{tap.key}/{name}": parameter for name, parameter in module.named_parameters()}
+        if self.weights is not None:
+            named |= {f"weights/{name}": parameter for name, parameter in self.weights.file_tensors().items()}
+        if self.head is not None:
+            named |= {f"head/{name}": parameter for name, parameter in self.head.named_parameters()}
+        return named
+
+
+def usable_taps(taps: Sequence[Tap], kind: str) -> list[Tap]:
+    """The taps that a task of this kind passes: only text to text reads the output layer."""
+    return [tap for tap in taps if kind == TEXT_TO_TEXT or tap.site is not Site.LM_HEAD]
+
+
+def _act(module: nn.Module, backbone: Backbone) -> Act:
+    """A module at a tap is an act; one that needs the place of tokens is told the batch that runs."""
+    if not getattr(module, "by_place", False):
+        return module  # type: ignore[return-value]
+    return _PlacedAct(module, backbone)
+
+
+@dataclass(frozen=True, slots=True)
+class _PlacedAct:
+    """A training form that must know where rows begin: it is told the batch that runs."""
+
+    module: Any
+    backbone: Backbone
+    replaces: bool = False
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        assert self.backbone.source is not None, "a prompt acts outside a batch: this is a bug"
+        new: Tensor = self.module(x, y, self.backbone.source)
+        return new
 
 
 def _check_spec(backbone: Backbone, spec: HeadSpec) -> list[Failure]:
@@ -129,7 +225,17 @@ def _check_spec(backbone: Backbone, spec: HeadSpec) -> list[Failure]:
     except UnknownNameError as error:
         known = ", ".join(error.known)
         failures = [Failure("head.kind", repr(spec.kind), known, "use a kind that this version knows.")]
-    if spec.pooling not in backbone.poolings:
+    if spec.kind == TEXT_TO_TEXT:
+        if not backbone.is_encoder_decoder:
+            remedy = "use a T5 or BART backbone, or another kind of task."
+            failures.append(
+                Failure("head.kind", TEXT_TO_TEXT, f"heads, as {backbone.name} has no decoder", remedy)
+            )
+        if spec.pooling != "none":
+            failures.append(
+                Failure("head.pooling", repr(spec.pooling), "none", "text to text pools nothing.")
+            )
+    elif spec.pooling not in backbone.poolings:
         known = ", ".join(backbone.poolings)
         failures.append(Failure("head.pooling", repr(spec.pooling), known, "train for this backbone."))
     return failures

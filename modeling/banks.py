@@ -1,12 +1,13 @@
 """Banks: the parameters of all resident adapters, by tap, op and part, gathered per row of a batch.
 
 A bank exists from the first adapter that needs it. Each part keeps rows of its own, so an adapter costs
-memory only where it has parameters; row 0 is the identity. One thread uses a `Banks` object.
+memory only where it has parameters; row 0 is the identity. One thread uses a `Banks` object. R rows of a
+batch, T tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,112 +15,140 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone
-from .ops import OPS, PackedTap
-from .packed import PackedBatch
+from .layout import Layout
+from .ops import OPS, PackedTap, Shared, Static
+from .part import Part
 from .sites import Tap
 from .tapped import attach, frozen_module
 
-_MIN_GROWTH = 8  # rows; beyond that a bank grows by an eighth, so that spare memory stays below 1.2 x
-
-
-class Part:
-    """One parameter of one op at one tap, for every adapter that has it: `data` [S, ...], row 0 the identity.
-
-    `index` [G] maps an adapter's slot to a row of `data`; 0 for adapters that do not have this part.
-    """
-
-    def __init__(self, identity: Tensor, device: torch.device) -> None:
-        self.data = identity.detach().float().to(device).clone()[None]
-        self.index = torch.zeros(1, dtype=torch.int32, device=device)
-        self._free: list[int] = []
-
-    def write(self, slot: int, value: Tensor) -> None:
-        """Give `slot` a row of its own with `value`."""
-        if not self._free:
-            self._grow()
-        row = self._free.pop()
-        self.data[row] = value.to(self.data)
-        self._cover(slot)
-        self.index[slot] = row
-
-    def clear(self, slot: int) -> None:
-        """Take the row of `slot` back; the slot has the identity again."""
-        row = int(self.index[slot])
-        self.index[slot] = 0
-        self._free.append(row)
-
-    def gather(self, slots: Tensor) -> Tensor:
-        """slots [B] -> values [B, ...]."""
-        return self.data.index_select(0, self.index.index_select(0, slots))
-
-    def reserve(self, num_slots: int) -> None:
-        """Make room for slot numbers below `num_slots`."""
-        self._cover(num_slots - 1)
-
-    def _grow(self) -> None:
-        rows = self.data.shape[0]
-        extra = max(_MIN_GROWTH, rows // 8)
-        self.data = torch.cat([self.data, self.data.new_zeros(extra, *self.data.shape[1:])])
-        self._free.extend(range(rows + extra - 1, rows - 1, -1))
-
-    def _cover(self, slot: int) -> None:
-        missing = slot + 1 - self.index.shape[0]
-        if missing > 0:
-            extra = max(missing, self.index.shape[0] // 8)
-            self.index = torch.cat([self.index, self.index.new_zeros(extra)])
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes on the device."""
-        return self.data.nbytes + self.index.nbytes
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """Adapters that one call of an op serves: the op, its statics and, for a matrix op, all shapes."""
+
+    op: str
+    static: Static = ()
+    shapes: Shapes = ()
+    shared: tuple[tuple[str, str], ...] = ()  # (part, name of the shared parameter)
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """The sequence of calls on one tap."""
+        return OPS[self.op].order, repr(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One part of an adapter: at a tap, or shared by all of its taps (tap None)."""
+
+    tap: Tap | None
+    variant: Variant
+    name: str
+
+
+Signature = frozenset[_Entry]
+
+
+@dataclass
 class _Rows:
-    """The slots of a batch in packed order, and how rows become tokens; `uniform`: one slot for all."""
+    """The slots of the batch that runs, in packed order: [R], or [1] when one slot has all rows."""
 
-    slots: Tensor  # [B], or [1] when uniform
-    row_of_token: Tensor  # [T]
-    uniform: bool
+    slots: Tensor | None = None
+    uniform: bool = True
 
-    def gather(self, part: Part) -> Tensor:
-        """Values per token [T, ...], or [1, ...] when the whole batch shares one slot."""
-        values = part.gather(self.slots)
-        return values if self.uniform else values.index_select(0, self.row_of_token)
+    def values(self, part: Part, layout: Layout) -> Tensor:
+        """A vector part per token [T, D], per row of a padded grid [R, 1, D], or [1, D] for a whole batch."""
+        assert self.slots is not None, "a bank acts outside a batch: this is a bug"
+        found = part.gather(self.slots)
+        if self.uniform:
+            return found
+        return found[:, None] if layout.padded else found.index_select(0, layout.row_of_token)
+
+
+@dataclass(slots=True)
+class _Use:
+    """A variant in the batch that runs: its parts, and the rows that have it (None: all)."""
+
+    variant: Variant
+    parts: dict[str, Part]
+    rows: tuple[int, ...] | None = None
 
 
 class TapBank:
     """All parts at one tap; acts on the module there with those that the current batch needs."""
 
-    def __init__(self, frozen: nn.Module) -> None:
-        self.frozen = frozen
-        self.parts: dict[tuple[str, str], Part] = {}  # (op, part name)
-        self._current: list[tuple[str, dict[str, Part]]] = []
-        self._rows: _Rows | None = None
+    def __init__(self, tap: Tap, frozen: nn.Module, backbone: Backbone, rows: _Rows) -> None:
+        self.tap, self.frozen = tap, frozen
+        self.parts: dict[tuple[Variant, str], Part] = {}
+        self._backbone, self._rows = backbone, rows
+        self._uses: list[_Use] = []
 
     @property
     def replaces(self) -> bool:
         """Whether an op of the current batch computes the output without the frozen module."""
-        return any(OPS[op].replaces for op, _ in self._current)
+        return any(OPS[use.variant.op].replaces for use in self._uses)
 
-    def bind(self, needed: Iterable[tuple[str, str]], rows: _Rows | None) -> None:
-        """Choose the parts that act until the next call."""
-        by_op: dict[str, dict[str, Part]] = {}
-        for op, name in needed:
-            by_op.setdefault(op, {})[name] = self.parts[op, name]
-        self._current = sorted(by_op.items(), key=lambda item: OPS[item[0]].order)
-        self._rows = rows
+    def bind(self, uses: Sequence[_Use]) -> None:
+        """Choose what acts until the next call."""
+        self._uses = sorted(uses, key=lambda use: use.variant.order)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """x [1, T, I], y [1, T, O] -> [1, T, O]."""
-        for op, parts in self._current:
-            assert self._rows is not None, "a bank acts outside a batch: this is a bug"
-            gathered = {name: self._rows.gather(part) for name, part in parts.items()}
-            y = OPS[op].apply(self.frozen, gathered, x, y).to(y.dtype)
+        """x [1, T, I], y [1, T, O] -> [1, T, O]; on a padded grid [R, L, ...]."""
+        batch = self._backbone.source if self.tap.reads_source else self._backbone.target
+        assert batch is not None, "a bank acts outside a batch: this is a bug"
+        for use in self._uses:
+            op = OPS[use.variant.op]
+            if op.per_row:
+                y = self._by_rows(use, batch.layout, x, y)
+            else:
+                parts = {name: self._rows.values(part, batch.layout) for name, part in use.parts.items()}
+                y = op.apply(self.frozen, parts, use.variant.static, x, y).to(y.dtype)
         return y
 
-
-Signature = frozenset[tuple[Tap, str, str]]  # (tap, op, part) of everything an adapter has
+    def _by_rows(self, use: _Use, layout: Layout, x: Tensor, y: Tensor) -> Tensor:
+        """A matrix op: on the whole batch if it has one slot, else on grids of the rows that have it."""
+        variant, slots = use.variant, self._rows.slots
+        op = OPS[variant.op]
+        assert slots is not None
+        if self._rows.uniform and not op.by_place:
+            whole = {name: part.gather(slots) for name, part in use.parts.items()}
+            return op.apply(self.frozen, whole, variant.static, x, y).to(y.dtype)
+        subset = layout.subset(use.rows)
+        if not subset.groups:  # none of these rows has tokens here (a decoder pass for other rows)
+            return y
+        own = slots.expand(layout.num_rows) if self._rows.uniform else slots
+        chosen = own.index_select(0, subset.rows)
+        parts = {name: part.gather(chosen) for name, part in use.parts.items()}
+        if layout.padded:
+            grid = op.apply(
+                self.frozen,
+                parts,
+                variant.static,
+                x.index_select(0, subset.rows),
+                y.index_select(0, subset.rows),
+            )
+            return y.index_copy(0, subset.rows, grid.to(y.dtype))
+        xs, ys = x[0], y[0]
+        if subset.tokens is not None:
+            same = x is y
+            ys = ys.index_select(0, subset.tokens)
+            xs = ys if same else xs.index_select(0, subset.tokens)
+        done = [
+            g.tokens(
+                op.apply(
+                    self.frozen,
+                    {name: value[g.first : g.first + g.rows] for name, value in parts.items()},
+                    variant.static,
+                    g.grid(xs),
+                    g.grid(ys),
+                )
+            )
+            for g in subset.groups
+        ]
+        new = (done[0] if len(done) == 1 else torch.cat(done)).to(y.dtype)
+        return (new if subset.tokens is None else y[0].index_copy(0, subset.tokens, new))[None]
 
 
 class Banks:
@@ -128,59 +157,109 @@ class Banks:
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
         self._taps: dict[Tap, TapBank] = {}
+        self._shared: dict[tuple[str, tuple[int, ...]], Part] = {}
         self._signatures: dict[int, Signature] = {}
         self._interned: dict[Signature, Signature] = {}
+        self._rows = _Rows()
 
-    def write(self, slot: int, body: Mapping[Tap, PackedTap]) -> None:
+    def write(self, slot: int, body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> None:
         """Put an adapter's parts into `slot`."""
-        signature = frozenset((tap, packed.op, name) for tap, packed in body.items() for name in packed.parts)
-        self._signatures[slot] = self._interned.setdefault(signature, signature)
+        entries: list[_Entry] = []
         for tap, packed in body.items():
-            for name, value in packed.parts.items():
-                self._part(tap, packed.op, name).write(slot, value)
+            variant = _variant(packed, shared)
+            own = {name: value for name, value in packed.parts.items() if isinstance(value, Tensor)}
+            entries += [_Entry(tap, variant, name) for name in packed.parts]
+            for name, value in own.items():
+                self._part(tap, variant, name, value).write(slot, value)
+        for name, value in shared.items():
+            entries.append(_Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name))
+            self._shared_part(name, value).write(slot, value)
+        signature = frozenset(entries)
+        self._signatures[slot] = self._interned.setdefault(signature, signature)
         for part in self._parts():
             part.reserve(slot + 1)
 
     def clear(self, slot: int) -> None:
         """Free everything that `slot` holds."""
-        for tap, op, name in self._signatures.pop(slot, frozenset()):
-            self._taps[tap].parts[op, name].clear(slot)
+        for entry in self._signatures.pop(slot, frozenset()):
+            if entry.tap is None:
+                self._shared[entry.variant.shapes[0]].clear(slot)
+            elif (entry.variant, entry.name) in self._taps[entry.tap].parts:
+                self._taps[entry.tap].parts[entry.variant, entry.name].clear(slot)
 
     @contextmanager
-    def selected(self, slots: Sequence[int], batch: PackedBatch) -> Iterator[None]:
-        """Let row i of the batch (in the caller's order) run under `slots[i]`."""
-        device = self._backbone.device
+    def selected(self, slots: Sequence[int], order: Sequence[int]) -> Iterator[None]:
+        """Let row i of the batch (in the caller's order) run under `slots[i]`; `order` is the packed one."""
         uniform = len(set(slots)) == 1
-        packed = [slots[0]] if uniform else [slots[i] for i in batch.order]
-        rows = _Rows(torch.tensor(packed, device=device), batch.row_of_token, uniform)
-        needed = self._needed(slots)
+        packed = [slots[i] for i in order]
+        needed = self._needed(packed)
+        self._rows.slots = torch.tensor(packed[:1] if uniform else packed, device=self._backbone.device)
+        self._rows.uniform = uniform
         try:
-            for tap, parts in needed.items():
-                self._taps[tap].bind(parts, rows)
+            for tap, uses in needed.items():
+                self._taps[tap].bind(uses)
             yield
         finally:
             for tap in needed:
-                self._taps[tap].bind((), None)
+                self._taps[tap].bind(())
+            self._rows.slots = None
 
-    def _needed(self, slots: Sequence[int]) -> dict[Tap, list[tuple[str, str]]]:
-        signatures = {id(s): s for s in (self._signatures.get(slot) for slot in set(slots)) if s}
-        needed: dict[Tap, list[tuple[str, str]]] = {}
-        for tap, op, name in frozenset().union(*signatures.values()):
-            needed.setdefault(tap, []).append((op, name))
+    def _needed(self, packed: Sequence[int]) -> dict[Tap, list[_Use]]:
+        """What acts where on a batch whose packed rows hold these slots."""
+        rows_of: dict[int, list[int]] = {}
+        for row, slot in enumerate(packed):
+            rows_of.setdefault(id(self._signatures.get(slot)), []).append(row)
+        signatures = {id(s): s for s in (self._signatures.get(slot) for slot in set(packed)) if s}
+        uses: dict[tuple[Tap, Variant], _Use] = {}
+        holders: dict[tuple[Tap, Variant], set[int]] = {}
+        for name, signature in signatures.items():
+            for entry in signature:
+                if entry.tap is None:
+                    continue
+                place = entry.tap, entry.variant
+                use = uses.setdefault(place, _Use(entry.variant, {}))
+                use.parts[entry.name] = self._find(entry)
+                holders.setdefault(place, set()).add(name)
+        everyone = set(rows_of)
+        chosen: dict[frozenset[int], tuple[int, ...]] = {}
+        needed: dict[Tap, list[_Use]] = {}
+        for (tap, variant), use in uses.items():
+            who = frozenset(holders[tap, variant])
+            if OPS[variant.op].per_row and who != everyone:
+                if who not in chosen:
+                    chosen[who] = tuple(sorted(row for name in who for row in rows_of[name]))
+                use.rows = chosen[who]
+            needed.setdefault(tap, []).append(use)
         return needed
 
-    def _part(self, tap: Tap, op: str, name: str) -> Part:
+    def _find(self, entry: _Entry) -> Part:
+        assert entry.tap is not None
+        for part, name in entry.variant.shared:
+            if part == entry.name:
+                return self._shared[name, dict(entry.variant.shapes)[part]]
+        return self._taps[entry.tap].parts[entry.variant, entry.name]
+
+    def _part(self, tap: Tap, variant: Variant, name: str, value: Tensor) -> Part:
         if tap not in self._taps:
-            bank = TapBank(frozen_module(self._backbone.model, tap.path))
+            frozen = frozen_module(self._backbone.model, tap.path)
+            bank = TapBank(tap, frozen, self._backbone, self._rows)
             attach(self._backbone.model, tap, bank)
             self._taps[tap] = bank
         bank = self._taps[tap]
-        if (op, name) not in bank.parts:
-            identity = OPS[op].identity(tap, bank.frozen)[name]
-            bank.parts[op, name] = Part(identity, self._backbone.device)
-        return bank.parts[op, name]
+        if (variant, name) not in bank.parts:
+            op = OPS[variant.op]
+            identity = torch.zeros_like(value) if op.per_row else op.identity(tap, bank.frozen)[name]
+            bank.parts[variant, name] = Part(identity, self._backbone.device)
+        return bank.parts[variant, name]
+
+    def _shared_part(self, name: str, value: Tensor) -> Part:
+        place = name, tuple(value.shape)
+        if place not in self._shared:
+            self._shared[place] = Part(torch.zeros_like(value), self._backbone.device)
+        return self._shared[place]
 
     def _parts(self) -> Iterator[Part]:
+        yield from self._shared.values()
         for bank in self._taps.values():
             yield from bank.parts.values()
 
@@ -188,3 +267,16 @@ class Banks:
     def nbytes(self) -> int:
         """Bytes on the device, spare rows included."""
         return sum(part.nbytes for part in self._parts())
+
+
+def _variant(packed: PackedTap, shared: Mapping[str, Tensor]) -> Variant:
+    if not OPS[packed.op].per_row:
+        return Variant(packed.op, packed.static)
+    aliases = tuple(sorted((part, v.name) for part, v in packed.parts.items() if isinstance(v, Shared)))
+    shapes = tuple(
+        sorted(
+            (name, tuple((shared[v.name] if isinstance(v, Shared) else v).shape))
+            for name, v in packed.parts.items()
+        )
+    )
+    return Variant(packed.op, packed.static, shapes, aliases)

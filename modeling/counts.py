@@ -9,20 +9,33 @@ from typing import Any
 
 import torch
 from transformers import (
+    AlbertConfig,
     AutoConfig,
     AutoModel,
+    AutoModelForSeq2SeqLM,
+    BartConfig,
     BertConfig,
+    DebertaConfig,
+    DebertaV2Config,
+    DistilBertConfig,
     ElectraConfig,
+    ModernBertConfig,
+    MPNetConfig,
     PreTrainedConfig,
     RobertaConfig,
+    T5Config,
 )
 
+from .adapter import TEXT_TO_TEXT, usable_taps
 from .backbone import family_of
-from .errors import BackboneError
+from .errors import BackboneError, MethodError
 from .methods import METHODS, Method
+from .methods.exclusive import weights_of
+from .sites import Tap
 from .tapped import frozen_module
 
 BYTES_PER_FLOAT32 = 4
+_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 _ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
 _XLM_R = {"vocab_size": 250002, "max_position_embeddings": 514, "type_vocab_size": 1}
@@ -33,6 +46,29 @@ _ELECTRA_BASE = {
     "intermediate_size": 3072,
 }
 _MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+_DEBERTA: dict[str, Any] = {
+    "relative_attention": True,
+    "pos_att_type": ["c2p", "p2c"],
+    "position_biased_input": False,
+}
+_DEBERTA_V3 = _DEBERTA | {"position_buckets": 256, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
+_MODERN_LARGE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "intermediate_size": 2624,
+}
+# T5's vocabulary as its tokenizer has it; the published checkpoints pad it to 32,128 rows.
+_T5 = {"vocab_size": 32100}
+_T5_BASE = _T5 | {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
+_T5_LARGE = _T5 | {"d_model": 1024, "d_ff": 4096, "num_layers": 24, "num_heads": 16}
+_T5_V11 = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+_BART_BASE = {
+    **{f"{stack}_layers": 6 for stack in ("encoder", "decoder")},
+    **{f"{stack}_attention_heads": 12 for stack in ("encoder", "decoder")},
+    **{f"{stack}_ffn_dim": 3072 for stack in ("encoder", "decoder")},
+    "d_model": 768,
+}
 
 # Published sizes; the library's defaults where nothing is given.
 ARCHITECTURES: Mapping[str, Callable[[], PreTrainedConfig]] = {
@@ -47,13 +83,36 @@ ARCHITECTURES: Mapping[str, Callable[[], PreTrainedConfig]] = {
     "electra-small": ElectraConfig,
     "electra-base": lambda: ElectraConfig(**_ELECTRA_BASE),
     "electra-large": lambda: ElectraConfig(**_LARGE, embedding_size=1024),
+    "deberta-base": lambda: DebertaConfig(**_DEBERTA),
+    "deberta-large": lambda: DebertaConfig(**_DEBERTA, **_LARGE),
+    "deberta-v2-xlarge": lambda: DebertaV2Config(**_DEBERTA_V3, conv_kernel_size=3, conv_act="gelu"),
+    "deberta-v3-small": lambda: DebertaV2Config(**_DEBERTA_V3, **_BASE | {"num_hidden_layers": 6}),
+    "deberta-v3-base": lambda: DebertaV2Config(**_DEBERTA_V3, **_BASE),
+    "deberta-v3-large": lambda: DebertaV2Config(**_DEBERTA_V3, **_LARGE),
+    "modernbert-base": ModernBertConfig,
+    "modernbert-large": lambda: ModernBertConfig(**_MODERN_LARGE),
+    "distilbert-base": DistilBertConfig,
+    "distilbert-base-cased": lambda: DistilBertConfig(vocab_size=28996),
+    "mpnet-base": lambda: MPNetConfig(max_position_embeddings=514),
+    "albert-base": lambda: AlbertConfig(**_BASE),
+    "albert-large": lambda: AlbertConfig(**_LARGE),
+    "t5-small": lambda: T5Config(**_T5),
+    "t5-base": lambda: T5Config(**_T5_BASE),
+    "t5-large": lambda: T5Config(**_T5_LARGE),
+    "t5-v1.1-base": lambda: T5Config(**_T5_BASE | {"d_ff": 2048}, **_T5_V11),
+    "bart-base": lambda: BartConfig(**_BART_BASE),
+    "bart-large": BartConfig,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class MethodCount:
-    """What a method costs on an architecture: trained parameters without and with a linear head of `labels`
-    outputs, the former's share of the backbone, and the bytes of the file's float32 tensors."""
+    """What a method costs on an architecture: trained parameters without the head, and those of the head
+    (a linear one of `labels` outputs; on T5, which answers text to text, its output layer, which stays
+    frozen); the former's share of the backbone, and the bytes of the file's float32 tensors.
+
+    `problem` says why a method's defaults do not fit this architecture; its numbers are 0 then.
+    """
 
     method: str
     paper: str
@@ -63,6 +122,7 @@ class MethodCount:
     share_percent: float
     file_bytes: int
     backbone_parameters: int
+    problem: str = ""
 
 
 def architecture(name: str) -> PreTrainedConfig:
@@ -82,19 +142,43 @@ def architecture(name: str) -> PreTrainedConfig:
 def methods_table(name: str, *, labels: int = 2) -> list[MethodCount]:
     """One row for each registered method with its default configuration, by name."""
     config = architecture(name)
+    model = empty_model(config)
+    rows = []
+    for _, kind in METHODS.items():
+        method = kind.from_config({})
+        try:
+            rows.append(count(method, config, model, labels))
+        except MethodError as error:
+            total = sum(p.numel() for p in model.parameters())
+            rows.append(
+                MethodCount(method.name, method.paper, method.config(), 0, 0, 0, 0, total, str(error))
+            )
+    return rows
+
+
+def empty_model(config: PreTrainedConfig) -> torch.nn.Module:
+    """The library's model on `meta`, prepared as its family asks: shapes without memory."""
+    family = family_of(config)
+    library = AutoModel if family.seq2seq is None else AutoModelForSeq2SeqLM
     with torch.device("meta"):
-        model = AutoModel.from_config(config)
-    return [count(method.from_config({}), config, model, labels) for _, method in METHODS.items()]
+        model: torch.nn.Module = library.from_config(config)
+        family.prepare(model)
+    return model
 
 
 def count(method: Method, config: PreTrainedConfig, model: torch.nn.Module, labels: int = 2) -> MethodCount:
-    """Build the method's modules beside `model` (on `meta`: nothing is allocated) and count them."""
-    taps = method.select(family_of(config).taps(config))
+    """Build the method's modules beside `model` (on `meta`: nothing is allocated) and count them.
+
+    Raises MethodError if the method's options do not fit.
+    """
+    family = family_of(config)
+    text_to_text = family.name == "t5"
     with torch.device("meta"):
-        built = [method.build(tap, frozen_module(model, tap.path)) for tap in taps]
-    parameters = sum(p.numel() for module in built for p in module.parameters())
-    head = labels * (int(config.hidden_size) + 1)
+        parameters = _body(method, usable_taps(family.taps(config), _kind(text_to_text)), model)
     total = sum(p.numel() for p in model.parameters())
+    head = labels * (int(config.hidden_size) + 1)
+    if text_to_text:
+        head = model.get_submodule("lm_head").weight.numel()  # type: ignore[operator]
     return MethodCount(
         method=method.name,
         paper=method.paper,
@@ -102,6 +186,22 @@ def count(method: Method, config: PreTrainedConfig, model: torch.nn.Module, labe
         parameters=parameters,
         head_parameters=head,
         share_percent=100 * parameters / total,
-        file_bytes=BYTES_PER_FLOAT32 * (parameters + head),
+        file_bytes=BYTES_PER_FLOAT32 * (parameters + (0 if text_to_text else head)),
         backbone_parameters=total,
     )
+
+
+def _kind(text_to_text: bool) -> str:
+    return TEXT_TO_TEXT if text_to_text else "single_label"
+
+
+def _body(method: Method, taps: list[Tap], model: torch.nn.Module) -> int:
+    """Trained parameters but for the head."""
+    if method.exclusive:
+        weights: Any = weights_of(method, model)
+        return sum(p.numel() for p in weights.parameters())
+    chosen = method.select(taps)
+    shared = method.share(chosen)
+    built = [method.build(tap, frozen_module(model, tap.path), shared) for tap in chosen]
+    own = sum(p.numel() for module in built for p in module.parameters())
+    return own + sum(p.numel() for p in shared.values())

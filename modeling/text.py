@@ -96,6 +96,15 @@ class TextEncoder:
         """`tokenize` and `assemble` in one call."""
         return [self.assemble(tokens, max_tokens) for tokens in self.tokenize(items)]
 
+    def targets(self, strings: Sequence[str], end: int) -> list[list[int]]:
+        """Strings as a decoder writes them: their ids and the end of the sequence `end`."""
+        encodings = self._tokenizer.encode_batch_fast(list(strings), add_special_tokens=False)
+        return [[*e.ids, end] for e in encodings]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Ids to text, special tokens left out."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+
     def _limit(self, max_tokens: int | None, template: _Template) -> int:
         limit = self.max_tokens if max_tokens is None else max_tokens
         if not template.num_special < limit <= self.max_tokens:

@@ -46,3 +46,12 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no public data sets at {SHARED_DATA}; TRUNKLINE_SHARED_DATA names another folder")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def oracles(shared_data: Path) -> Path:
+    """The folder of recorded outputs of the official Compacter code, beside the public data sets."""
+    folder = shared_data.parent / "oracles" / "compacter"
+    if not folder.is_dir():
+        pytest.skip(f"no recorded outputs of the official code at {folder}")
+    return folder

@@ -1,8 +1,8 @@
 """Families: where the sites of each kind of backbone are; one file each, found by discovery."""
 
 from ..registry import discover
-from .base import FAMILIES, Family
+from .base import FAMILIES, Family, Seq2Seq
 
 discover(__name__, __path__)
 
-__all__ = ["FAMILIES", "Family"]
+__all__ = ["FAMILIES", "Family", "Seq2Seq"]

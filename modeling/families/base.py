@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from ..registry import Registry
@@ -14,13 +15,38 @@ from ..sites import Side, Site, Stack, Tap
 SiteRow = tuple[Site, str, Side, int, int]
 
 
+def _nothing(model: nn.Module) -> None:
+    """Most models need no preparation."""
+
+
+def _no_positions(model: nn.Module, stack: Stack, positions: Tensor) -> None:
+    """Most models take position ids as an argument, or need none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seq2Seq:
+    """What an encoder-decoder has beside an encoder: module paths, and how states become logits.
+
+    `logits(model, states [T, H])` -> [T, V], through the module of the LM_HEAD tap. `place(model, stack,
+    positions [1, T])` tells a stack the positions of the tokens that it is about to read.
+    """
+
+    encoder: str
+    decoder: str
+    logits: Callable[[nn.Module, Tensor], Tensor]
+    place: Callable[[nn.Module, Stack, Tensor], None] = _no_positions
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """A kind of backbone.
 
     `taps(config)` lists every tap; `norm` says where its norms stand; `first_position(config)` is the
     position id of the first token; `max_tokens(config)` the longest sequence, special tokens included;
-    `poolings` the ways in which a sequence may become one vector, the default first.
+    `poolings` the ways in which a sequence may become one vector, the default first. `padded`: the model
+    has an attention of its own that needs a padded grid. `prepare(model)` is called once, before anything
+    is attached. `positions`: whether the model takes `position_ids`. `refused_dtypes` maps a number format
+    to the reason why the model cannot run in it.
     """
 
     name: str
@@ -29,6 +55,11 @@ class Family:
     first_position: Callable[[PreTrainedConfig], int]
     max_tokens: Callable[[PreTrainedConfig], int]
     poolings: tuple[str, ...]
+    padded: bool = False
+    positions: bool = True
+    prepare: Callable[[nn.Module], None] = _nothing
+    seq2seq: Seq2Seq | None = None
+    refused_dtypes: tuple[tuple[str, str], ...] = ()
 
 
 FAMILIES: Registry[Family] = Registry("family")

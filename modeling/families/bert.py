@@ -25,7 +25,9 @@ def encoder_taps(config: PreTrainedConfig) -> list[Tap]:
         (S.FFN_NORM, "output.LayerNorm", "out", h, h),
     ]
     layers = range(config.num_hidden_layers)
-    return [tap for i in layers for tap in layout("encoder", i, f"encoder.layer.{i}", rows)]
+    width = getattr(config, "embedding_size", h)  # ELECTRA's may be smaller than H
+    embed = Tap(S.EMBED, "encoder", 0, "embeddings.word_embeddings", "out", config.vocab_size, width)
+    return [embed, *(tap for i in layers for tap in layout("encoder", i, f"encoder.layer.{i}", rows))]
 
 
 FAMILIES.register("bert")(

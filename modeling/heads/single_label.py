@@ -10,7 +10,8 @@ from ..errors import Failure
 from .base import HEADS, Answer, HeadKind, HeadSpec, Logits, best_first, check_labels
 
 
-def _decide(spec: HeadSpec, logits: Logits, top_k: int | None) -> Answer:
+def decide(spec: HeadSpec, logits: Logits, top_k: int | None) -> Answer:
+    """Softmax over logits [L]; the best label."""
     shifted = np.exp(logits - logits.max())
     scores = best_first(spec.labels, shifted / shifted.sum(), top_k)
     label, score = next(iter(scores.items()))
@@ -26,4 +27,4 @@ def _check(spec: HeadSpec) -> list[Failure]:
     return check_labels(spec, least=2)
 
 
-HEADS.register("single_label")(HeadKind("single_label", _decide, _loss, _check))
+HEADS.register("single_label")(HeadKind("single_label", decide, _loss, _check))

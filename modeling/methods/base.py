@@ -12,9 +12,10 @@ from torch import nn
 from ..errors import MethodError
 from ..ops import PackedTap
 from ..registry import Registry
-from ..sites import Tap
+from ..sites import STACK_SITES, Tap
 
 Layers = str | int | Sequence[int]
+Shared = Mapping[str, nn.Parameter]
 MAX_LAYERS = 1000  # no backbone is deeper; a file must not make a reader count further
 _LISTED = 8
 LAYER_PRESETS: dict[str, Callable[[int], range]] = {
@@ -27,11 +28,21 @@ class Method(Protocol):
     """A way to adapt. An instance is a frozen dataclass: its fields are the method's configuration.
 
     `select` picks the taps it acts on, `build` makes the training form at one of them with the paper's
-    initial values, `pack` turns that into parameters of a row op. `paper` is the source.
+    initial values, `pack` turns that into parameters of a row op. `paper` is the source. What most methods
+    do not need, `register` supplies: `share`, `virtual_tokens` (0) and `exclusive` (False; see
+    `exclusive.py`).
     """
 
     name: ClassVar[str]
     paper: ClassVar[str]
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it has no per-row form: it changes the backbone's weights, so its rows run alone."""
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Virtual tokens in front of every text."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Method:
@@ -43,8 +54,14 @@ class Method(Protocol):
     def select(self, taps: Sequence[Tap]) -> list[Tap]:
         """The taps that it acts on."""
 
-    def build(self, tap: Tap, frozen: nn.Module) -> nn.Module:
-        """The training form at `tap`, beside the frozen module there."""
+    def share(self, taps: Sequence[Tap]) -> dict[str, nn.Parameter]:
+        """Parameters that all of the selected taps use (`shared/<name>` in the file)."""
+
+    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
+        """The training form at `tap`, beside the frozen module there. Raises MethodError if it cannot fit.
+
+        Its own named parameters are its tensors in the file; it keeps shared ones out of them.
+        """
 
     def pack(self, tap: Tap, module: nn.Module) -> PackedTap:
         """The serving form of what `build` made."""
@@ -74,12 +91,22 @@ def plain_config(method: Any) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
 
 
+def _share_nothing(method: Any, taps: Sequence[Tap]) -> dict[str, nn.Parameter]:
+    return {}
+
+
+_SUPPLIED: dict[str, Any] = {"share": _share_nothing, "virtual_tokens": 0, "exclusive": False}
+
+
 def register(cls: type[M]) -> type[M]:
-    """Class decorator: enter a frozen dataclass as a method, with `from_config` and `config` added to it."""
+    """Class decorator: enter a frozen dataclass as a method and supply what it leaves out."""
     if not dataclasses.is_dataclass(cls):
         raise TypeError(f"{cls.__name__} must be a frozen dataclass to be a method")
     cls.from_config = classmethod(from_config)  # type: ignore[attr-defined]
     cls.config = plain_config  # type: ignore[attr-defined]
+    for name, value in _SUPPLIED.items():
+        if not hasattr(cls, name):
+            setattr(cls, name, value)
     METHODS.register(cls.name)(cls)  # type: ignore[attr-defined, arg-type]
     return cls
 
@@ -145,9 +172,10 @@ def _layers_error(layers: object) -> MethodError:
 
 
 def in_layers(taps: Sequence[Tap], layers: Layers) -> list[Tap]:
-    """The taps that lie in the chosen layers, stack by stack."""
+    """The taps that lie in the chosen layers, stack by stack; those of a whole stack (final norms) stay."""
     counts: dict[str, int] = {}
-    for tap in taps:
+    layered = [tap for tap in taps if tap.site not in STACK_SITES]
+    for tap in layered:
         counts[tap.stack] = max(counts.get(tap.stack, 0), tap.layer + 1)
     chosen = {stack: select_layers(layers, count) for stack, count in counts.items()}
-    return [tap for tap in taps if tap.layer in chosen[tap.stack]]
+    return [tap for tap in taps if tap.site in STACK_SITES or tap.layer in chosen[tap.stack]]

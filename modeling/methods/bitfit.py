@@ -6,6 +6,9 @@ value and output projections, of both feed-forward projections and of both norms
 101,376 on BERT-base. What is stored is the change of each bias, which starts at zero.
 The key bias cannot change an attention weight (it adds the same number to every score of a query) and
 is kept because the paper counts it. Biases outside the layers (embedding norm, pooler) stay frozen.
+T5 has no biases: as in Compacter (arXiv 2106.04647), they are added at zero to all of these places, in
+cross-attention too, after the scale of each block's norm (not the final norms), and to the output layer,
+which only text-to-text tasks read.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from torch import nn
 from ..ops import PackedTap
 from ..ops.affine import Affine, pack_affine
 from ..sites import Site, Tap
-from .base import Layers, check_layers, in_layers, register
+from .base import Layers, Shared, check_layers, in_layers, register
 
 _SITES = frozenset(
     {
@@ -29,8 +32,10 @@ _SITES = frozenset(
         Site.ATTN_OUT,
         Site.ATTN_NORM,
         Site.FFN_UP,
+        Site.FFN_GATE,
         Site.FFN_OUT,
         Site.FFN_NORM,
+        Site.LM_HEAD,
     }
 )
 
@@ -52,7 +57,7 @@ class BitFit:
         """Every output that has a bias."""
         return in_layers([tap for tap in taps if tap.site in _SITES], self.layers)
 
-    def build(self, tap: Tap, frozen: nn.Module) -> nn.Module:
+    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
         """A shift, at zero."""
         return Affine(tap.width, scale=False, shift=True)
 

@@ -23,7 +23,7 @@ from ..ops import PackedTap
 from ..ops.affine import Affine, pack_affine
 from ..ops.norm import Norm, pack_norm
 from ..sites import NORM_SITES, Site, Tap
-from .base import Layers, check_layers, in_layers, one_of, register
+from .base import Layers, Shared, check_layers, in_layers, one_of, register
 
 _PLACEMENTS = {"pre_dense": Site.ATTN_CONTEXT, "post_dense": Site.ATTN_OUT}
 _NORMS: dict[str, frozenset[Site]] = {
@@ -56,7 +56,7 @@ class Hadamard:
         sites = _NORMS[self.norm] | {_PLACEMENTS[self.placement]}
         return in_layers([t for t in taps if t.site in sites and t.stack != "cross"], self.layers)
 
-    def build(self, tap: Tap, frozen: nn.Module) -> nn.Module:
+    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
         """A norm of one's own at a norm, w and b elsewhere."""
         return Norm(frozen) if tap.site in NORM_SITES else Affine(tap.width, scale=True, shift=True)
 

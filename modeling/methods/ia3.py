@@ -16,7 +16,7 @@ from torch import nn
 from ..ops import PackedTap
 from ..ops.affine import Affine, pack_affine
 from ..sites import Site, Tap
-from .base import Layers, check_layers, in_layers, register
+from .base import Layers, Shared, check_layers, in_layers, register
 
 _SITES = frozenset({Site.ATTN_K, Site.ATTN_V, Site.FFN_INNER})
 
@@ -38,7 +38,7 @@ class IA3:
         """Keys, values and the feed-forward activation."""
         return in_layers([tap for tap in taps if tap.site in _SITES], self.layers)
 
-    def build(self, tap: Tap, frozen: nn.Module) -> nn.Module:
+    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
         """A scale, at one."""
         return Affine(tap.width, scale=True, shift=False)
 

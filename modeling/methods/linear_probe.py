@@ -15,7 +15,7 @@ from torch import nn
 
 from ..ops import PackedTap
 from ..sites import Tap
-from .base import register
+from .base import Shared, register
 
 
 @register
@@ -30,7 +30,7 @@ class LinearProbe:
         """Nowhere."""
         return []
 
-    def build(self, tap: Tap, frozen: nn.Module) -> nn.Module:
+    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
         """Never called: there is no tap."""
         raise AssertionError("linear_probe acts on no tap: this is a bug")
 

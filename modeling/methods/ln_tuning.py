@@ -15,7 +15,7 @@ from torch import nn
 from ..ops import PackedTap
 from ..ops.norm import Norm, pack_norm
 from ..sites import NORM_SITES, Tap
-from .base import Layers, check_layers, in_layers, register
+from .base import Layers, Shared, check_layers, in_layers, register
 
 
 @register
@@ -35,7 +35,7 @@ class LNTuning:
         """Every norm inside a layer."""
         return in_layers([tap for tap in taps if tap.site in NORM_SITES], self.layers)
 
-    def build(self, tap: Tap, frozen: nn.Module) -> nn.Module:
+    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
         """A norm that starts at the frozen one."""
         return Norm(frozen)
 

@@ -1,8 +1,8 @@
 """Row ops: the handful of ways in which per-row parameters act on a mixed batch."""
 
 from ..registry import discover
-from .base import OPS, PackedTap, RowOp
+from .base import OPS, PackedTap, RowOp, Shared, Static
 
 discover(__name__, __path__)
 
-__all__ = ["OPS", "PackedTap", "RowOp"]
+__all__ = ["OPS", "PackedTap", "RowOp", "Shared", "Static"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..sites import Tap
-from .base import OPS, PackedTap, RowOp
+from .base import OPS, PackedTap, Parts, RowOp, Static
 
 
 class Affine(nn.Module):
@@ -23,7 +22,7 @@ class Affine(nn.Module):
         self.shift = nn.Parameter(torch.zeros(width)) if shift else None
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """y [1, T, D] -> [1, T, D]; x is not read."""
+        """y [..., D] -> [..., D]; x is not read."""
         return _affine(self.scale, self.shift, y)
 
 
@@ -42,8 +41,8 @@ def _identity(tap: Tap, frozen: nn.Module) -> dict[str, Tensor]:
     return {"scale": torch.ones(tap.width), "shift": torch.zeros(tap.width)}
 
 
-def _apply(frozen: nn.Module, parts: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+def _apply(frozen: nn.Module, parts: Parts, static: Static, x: Tensor, y: Tensor) -> Tensor:
     return _affine(parts.get("scale"), parts.get("shift"), y)
 
 
-OPS.register("affine")(RowOp("affine", order=1, replaces=False, identity=_identity, apply=_apply))
+OPS.register("affine")(RowOp("affine", order=1, identity=_identity, apply=_apply))

@@ -1,7 +1,6 @@
-"""What a row op is: parts with an identity, and a function that applies gathered parts to a batch.
+"""What a row op is: a function that applies the parameters of every row to a mixed batch, without a loop.
 
-An op's semantics, for token t of a batch whose row holds slot s:
-`y[t] = f(part[s], x[t], y[t])`. Slot 0 of every part is the identity.
+An op's semantics, for a token t of a row that holds slot s: `y[t] = f(parts[s], x[t], y[t])`.
 """
 
 from __future__ import annotations
@@ -14,29 +13,55 @@ from torch import Tensor, nn
 from ..registry import Registry
 from ..sites import Tap
 
+Static = tuple[tuple[str, str | int | float], ...]
+Parts = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Stands for a parameter that all taps of an adapter use (`shared/<name>` in its file)."""
+
+    name: str
+
 
 @dataclass(frozen=True, slots=True)
 class PackedTap:
-    """The serving form of an adapter at one tap: an op's name and the parts that differ from the identity."""
+    """The serving form of an adapter at one tap: an op's name and its parts.
+
+    `static` holds what is not a tensor, such as the activation. A vector op may leave out parts that are
+    the identity; adapters whose parts of a matrix op have equal shapes and statics are applied together.
+    """
 
     op: str
-    parts: Mapping[str, Tensor]
+    parts: Mapping[str, Tensor | Shared]
+    static: Static = ()
+
+
+def no_identity(tap: Tap, frozen: nn.Module) -> dict[str, Tensor]:
+    """Of a matrix op: rows without parts never reach it."""
+    raise AssertionError("a matrix op has no identity: this is a bug")
 
 
 @dataclass(frozen=True, slots=True)
 class RowOp:
     """An op on a mixed batch.
 
-    `identity(tap, frozen)` gives slot 0 of every part; `apply(frozen, parts, x, y)` gets the gathered
-    parts ([T, ...], or [1, ...] when the whole batch shares one slot) that some row of the batch needs.
-    `order` fixes the sequence of ops on one tap. With `replaces` the frozen module is not run at all.
+    A vector op gets its parts per token, [T, ...] (or [1, ...] when the whole batch shares one slot, or
+    [B, 1, ...] on a padded grid), and `identity(tap, frozen)` gives them for rows without an adapter.
+    A matrix op (`per_row`) gets rows of equal length: x [b, L, I], y [b, L, O] and parts [b, ...]; unless
+    the place of a token in its row matters to it (`by_place`), a batch of one slot comes whole, with parts
+    [1, ...].
+    `apply(frozen, parts, static, x, y)` returns the new y. `order` fixes the sequence of ops on one tap. With
+    `replaces` the frozen module is not run at all.
     """
 
     name: str
     order: int
-    replaces: bool
-    identity: Callable[[Tap, nn.Module], dict[str, Tensor]]
-    apply: Callable[[nn.Module, Mapping[str, Tensor], Tensor, Tensor], Tensor]
+    apply: Callable[[nn.Module, Parts, Static, Tensor, Tensor], Tensor]
+    replaces: bool = False
+    per_row: bool = False
+    by_place: bool = False
+    identity: Callable[[Tap, nn.Module], dict[str, Tensor]] = no_identity
 
 
 OPS: Registry[RowOp] = Registry("op")

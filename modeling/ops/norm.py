@@ -1,11 +1,11 @@
-"""norm: the backbone's norm with a gain and a bias of one's own; training and serving form.
+"""norm: the backbone's norm with a gain (and a bias, where it has one) of one's own.
 
-Not folded into `affine`, which would have to divide by the frozen gain.
+LayerNorm and, for T5, the root-mean-square norm without centring or bias. Not folded into `affine`, which
+would have to divide by the frozen gain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -14,24 +14,24 @@ from torch.nn.functional import layer_norm
 
 from ..errors import ModelingError
 from ..sites import Tap
-from .base import OPS, PackedTap, RowOp
+from .base import OPS, PackedTap, Parts, RowOp, Static
 
 
 class Norm(nn.Module):
-    """Training form: LayerNorm(x) with gain [H] and bias [H] that start at the frozen module's values."""
+    """Training form: norm(x) with gain [H] and bias [H] that start at the frozen module's values."""
 
     replaces: ClassVar[bool] = True
 
     def __init__(self, frozen: nn.Module) -> None:
         super().__init__()
-        norm = _layer_norm(frozen)
-        self.eps = norm.eps
-        self.gain = nn.Parameter(norm.weight.detach().clone())
-        self.bias = nn.Parameter(norm.bias.detach().clone())
+        weight, bias = _affine_of(frozen)
+        self.eps, self.centred = _eps(frozen), _is_centred(frozen)
+        self.gain = nn.Parameter(weight.detach().clone())
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x [1, T, H] -> [1, T, H]; y is not read, the frozen norm was not run."""
-        return layer_norm(x, self.gain.shape, self.gain, self.bias, self.eps)
+        """x [..., H] -> [..., H]; y is not read, the frozen norm was not run."""
+        return _norm(x, self.gain, self.bias, self.eps, centred=self.centred)
 
 
 def pack_norm(module: nn.Module) -> PackedTap:
@@ -39,23 +39,54 @@ def pack_norm(module: nn.Module) -> PackedTap:
     return PackedTap("norm", {name: p.detach() for name, p in module.named_parameters()})
 
 
-def _layer_norm(frozen: nn.Module) -> nn.LayerNorm:
-    if not isinstance(frozen, nn.LayerNorm):
-        raise ModelingError(f"the norm op needs a LayerNorm, this backbone has {type(frozen).__name__}")
-    return frozen
+def is_norm(frozen: nn.Module) -> bool:
+    """Whether a module is a norm of a kind that this op computes."""
+    eps = getattr(frozen, "eps", getattr(frozen, "variance_epsilon", None))
+    return eps is not None and isinstance(getattr(frozen, "weight", None), Tensor)
+
+
+def _affine_of(frozen: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Gain [H] and bias [H] of the frozen norm. Raises ModelingError for a module that is none."""
+    if not is_norm(frozen):
+        raise ModelingError(
+            f"the norm op needs a norm with a gain, this backbone has {type(frozen).__name__}"
+        )
+    weight, bias = frozen.weight, getattr(frozen, "bias", None)
+    assert isinstance(weight, Tensor)
+    return weight, bias if isinstance(bias, Tensor) else None
+
+
+def _eps(frozen: nn.Module) -> float:
+    return float(getattr(frozen, "eps", getattr(frozen, "variance_epsilon", 0.0)))
+
+
+def _is_centred(frozen: nn.Module) -> bool:
+    """A root-mean-square norm has no bias at all, not even an absent one."""
+    return hasattr(frozen, "bias")
+
+
+def _norm(x: Tensor, gain: Tensor | None, bias: Tensor | None, eps: float, *, centred: bool) -> Tensor:
+    """x [..., H], gain and bias [H] or None."""
+    if centred:
+        return layer_norm(x, x.shape[-1:], gain, bias, eps)
+    # The library's order: the statistics in float32, the result in the input's type, then the gain.
+    wide = x.float()
+    y = (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
+    return y if gain is None else y * gain
 
 
 def _identity(tap: Tap, frozen: nn.Module) -> dict[str, Tensor]:
-    norm = _layer_norm(frozen)
-    return {"gain": norm.weight.detach(), "bias": norm.bias.detach()}
+    weight, bias = _affine_of(frozen)
+    return {"gain": weight.detach()} | ({} if bias is None else {"bias": bias.detach()})
 
 
-def _apply(frozen: nn.Module, parts: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-    norm = _layer_norm(frozen)
-    gain, bias = parts["gain"], parts["bias"]
-    if gain.shape[0] == 1:  # the whole batch shares one norm: the fused kernel does it
-        return layer_norm(x, norm.normalized_shape, gain[0], bias[0], norm.eps)
-    return torch.addcmul(bias, layer_norm(x, norm.normalized_shape, None, None, norm.eps), gain)
+def _apply(frozen: nn.Module, parts: Parts, static: Static, x: Tensor, y: Tensor) -> Tensor:
+    gain, bias = parts["gain"], parts.get("bias")
+    eps, centred = _eps(frozen), _is_centred(frozen)
+    if gain.numel() == gain.shape[-1]:  # the whole batch shares one norm: the fused kernel does it
+        return _norm(x, gain.flatten(), None if bias is None else bias.flatten(), eps, centred=centred)
+    plain = _norm(x, None, None, eps, centred=centred)
+    return plain * gain if bias is None else torch.addcmul(bias, plain, gain)
 
 
 OPS.register("norm")(RowOp("norm", order=0, replaces=True, identity=_identity, apply=_apply))

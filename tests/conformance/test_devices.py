@@ -13,8 +13,9 @@ DEVICES = [
     "cpu",
     *(["cuda"] if torch.cuda.is_available() else []),
 ]  # nothing is skipped: what is there is run
-TEXTS = ["The delivery is late again.", ("A dog runs.", "An animal moves."), "", *random_texts(5, seed=3)]
-METHOD_OF_ROW = [*METHODS, None, "hadamard", "bitfit"]
+METHOD_OF_ROW = [*(m for m in METHODS if not checks.exclusive(m)), None, "hadamard", "bitfit"]
+TEXTS = ["The delivery is late again.", ("A dog runs.", "An animal moves."), "", *random_texts(40, seed=3)]
+TEXTS = TEXTS[: len(METHOD_OF_ROW)]
 # float32 on another device sums in another order; bfloat16 keeps 8 bits of each number
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
 
@@ -27,7 +28,7 @@ def test_mixed_batch_equals_float32_on_the_cpu_row_by_row(device: str, dtype: to
     served = ServedModel(backbone)
     encoded = reference.text.encode(TEXTS)
     adapters = [
-        checks.trained(reference, m, checks.SPECS[i % 4], i) if m else None
+        checks.trained(reference, m, checks.SPECS[i % 4], i, size=0.05) if m else None
         for i, m in enumerate(METHOD_OF_ROW)
     ]
     slots = [served.install(adapter.pack()) if adapter else 0 for adapter in adapters]

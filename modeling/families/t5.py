@@ -1,0 +1,121 @@
+"""T5 (v1.0, v1.1 with gated feed-forward): encoder-decoder, pre-norm, relative positions, no biases.
+
+The position bias depends on the distance of two tokens alone and is the same beyond the largest one, so the
+prepared model computes it per distance, once, instead of for every pair of tokens of a packed batch.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+from ..sites import Site as S
+from ..sites import Tap
+from .base import FAMILIES, Family, Seq2Seq, SiteRow, layout
+
+_MAX_TOKENS = 512  # relative positions have no limit; this is the length of its pre-training
+_FLOAT16 = (
+    "T5's activations overflow float16 (the feed-forward's reach beyond 65,504); use bfloat16 or float32"
+)
+
+
+def _attention(config: PreTrainedConfig, sublayer: str, name: str) -> list[SiteRow]:
+    h, a = config.d_model, config.num_heads * config.d_kv
+    path = f"{sublayer}.{name}"
+    return [
+        (S.ATTN_Q, f"{path}.q", "out", h, a),
+        (S.ATTN_K, f"{path}.k", "out", h, a),
+        (S.ATTN_V, f"{path}.v", "out", h, a),
+        (S.ATTN_CONTEXT, f"{path}.o", "in", a, h),
+        (S.ATTN_OUT, f"{path}.o", "out", a, h),
+        (S.ATTN_NORM, f"{sublayer}.layer_norm", "out", h, h),
+    ]
+
+
+def _feed_forward(config: PreTrainedConfig, sublayer: str) -> list[SiteRow]:
+    h, f = config.d_model, config.d_ff
+    path = f"{sublayer}.DenseReluDense"
+    up: list[SiteRow] = [(S.FFN_UP, f"{path}.wi", "out", h, f)]
+    if config.is_gated_act:
+        up = [(S.FFN_UP, f"{path}.wi_1", "out", h, f), (S.FFN_GATE, f"{path}.wi_0", "out", h, f)]
+    return [
+        *up,
+        (S.FFN_INNER, f"{path}.wo", "in", f, h),
+        (S.FFN_OUT, f"{path}.wo", "out", f, h),
+        (S.FFN_NORM, f"{sublayer}.layer_norm", "out", h, h),
+    ]
+
+
+def _taps(config: PreTrainedConfig) -> list[Tap]:
+    h, vocab = config.d_model, config.vocab_size
+    taps = [Tap(S.EMBED, "encoder", 0, "encoder.embed_tokens", "out", vocab, h)]
+    for i in range(config.num_layers):
+        rows = [*_attention(config, "0", "SelfAttention"), *_feed_forward(config, "1")]
+        taps += layout("encoder", i, f"encoder.block.{i}.layer", rows)
+    taps.append(Tap(S.FINAL_NORM, "encoder", 0, "encoder.final_layer_norm", "out", h, h))
+    for i in range(config.num_decoder_layers):
+        block = f"decoder.block.{i}.layer"
+        taps += layout("decoder", i, block, _attention(config, "0", "SelfAttention"))
+        taps += layout("cross", i, block, _attention(config, "1", "EncDecAttention"))
+        taps += layout("decoder", i, block, _feed_forward(config, "2"))
+    taps.append(Tap(S.FINAL_NORM, "decoder", 0, "decoder.final_layer_norm", "out", h, h))
+    return [*taps, Tap(S.LM_HEAD, "decoder", 0, "lm_head", "out", h, vocab)]
+
+
+def _prepare(model: nn.Module) -> None:
+    """Let each stack compute its position bias per distance, and cross-attention none."""
+    for stack in (model.encoder, model.decoder):
+        for block in stack.block:  # type: ignore[union-attr]  # the library's modules
+            own = block.layer[0].SelfAttention
+            if own.has_relative_attention_bias:
+                own.compute_bias = partial(_bias_by_distance, own)
+            if len(block.layer) == 3:
+                cross = block.layer[1].EncDecAttention
+                cross.has_relative_attention_bias = True  # so that it asks instead of making a zero per pair
+                cross.compute_bias = _no_bias
+
+
+def _bias_by_distance(attention: Any, *_: Any, **__: Any) -> Tensor:
+    """[1, heads, 1, 2 R + 1]: the bias for key minus query from -R to R, the largest distance."""
+    most = attention.relative_attention_max_distance
+    weight = attention.relative_attention_bias.weight
+    bucket = attention._relative_position_bucket(
+        torch.arange(-most, most + 1, device=weight.device),
+        bidirectional=not attention.is_decoder,
+        num_buckets=attention.relative_attention_num_buckets,
+        max_distance=most,
+    )
+    values: Tensor = attention.relative_attention_bias(bucket)  # [2 R + 1, heads]
+    return values.T[None, :, None]
+
+
+def _no_bias(*_: Any, **__: Any) -> None:
+    return None
+
+
+def _logits(model: nn.Module, states: Tensor) -> Tensor:
+    """Tied output layers read scaled states."""
+    if model.config.scale_decoder_outputs:  # type: ignore[union-attr]
+        states = states * model.config.d_model**-0.5  # type: ignore[union-attr, operator]
+    logits: Tensor = model.lm_head(states)  # type: ignore[operator]
+    return logits
+
+
+FAMILIES.register("t5")(
+    Family(
+        name="t5",
+        norm="pre",
+        taps=_taps,
+        first_position=lambda config: 0,
+        max_tokens=lambda config: _MAX_TOKENS,
+        poolings=("eos",),
+        positions=False,
+        prepare=_prepare,
+        seq2seq=Seq2Seq("encoder", "decoder", _logits),
+        refused_dtypes=(("float16", _FLOAT16),),
+    )
+)

@@ -1,0 +1,41 @@
+"""What an exclusive method has: no per-row form, but other weights for the whole backbone.
+
+Its rows run in batches of their own, with the weights swapped; everything else about it (file, head, probes)
+is as with every method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
+
+from torch import Tensor, nn
+
+from ..errors import MethodError
+from ..ops import PackedTap
+from ..sites import Tap
+
+
+class Weights(Protocol):
+    """A module whose parameters decide the backbone's weights."""
+
+    def __call__(self) -> Mapping[str, Tensor]:
+        """The weights by the model's own parameter names; gradients flow to the module's parameters."""
+
+    def file_tensors(self) -> Mapping[str, Tensor]:
+        """What a file holds of it, by lower-case name (`weights/<name>` there)."""
+
+
+def weights_of(method: Any, model: nn.Module) -> Weights:
+    """The weights module of an exclusive method, started at the model's own weights."""
+    return cast(Weights, method.weights(model))
+
+
+def no_taps(taps: Sequence[Tap]) -> list[Tap]:
+    """An exclusive method acts at no tap."""
+    return []
+
+
+def no_pack(name: str) -> PackedTap:
+    """An exclusive method has no per-row form. Raises MethodError."""
+    raise MethodError(f"method {name} has no per-row form: this is a bug")

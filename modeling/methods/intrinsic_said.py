@@ -1,0 +1,145 @@
+"""Intrinsic-SAID: the whole backbone moves along a random projection of a few thousand numbers.
+
+Aghajanyan et al., "Intrinsic Dimensionality Explains the Effectiveness of Language Model Fine-Tuning", ACL
+2021, arXiv 2012.13255, structure-aware form, as compared with in Compacter (arXiv 2106.04647):
+theta_i = theta0_i + lambda_i P_i(v) for every parameter tensor i of the model, P_i a Fastfood projection
+drawn once, v at zero and all lambda at one. A budget of d numbers is split into v with d - (m + 1) and
+lambda with m + 1, m tensors in all (the last lambda is not used, as in the official code).
+
+Departures of the official code, not followed: its backward pass divides each tensor's gradient by the length
+of its transform; after the first step its tied output layer keeps the pre-trained embedding, here tied
+tensors move together. There is no per-row form: such a task runs in batches of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import MethodError
+from ..layers.fastfood import Fastfood, padded_size
+from ..ops import PackedTap
+from ..sites import Tap
+from .base import Shared, one_of, register
+from .exclusive import Weights, no_pack, no_taps
+
+_MAX_SEED = 2**63
+
+
+class Said(nn.Module):
+    """`direction` [d - (m + 1)] and `scales` [m + 1]; the projections are drawn from `seed` when first used.
+
+    With `stored` they are buffers and part of the file: `<tensor>.signs`, `.permutation`, `.gaussian`, each
+    [L], for files whose projections come from elsewhere.
+    """
+
+    def __init__(self, model: nn.Module, dimension: int, seed: int, *, stored: bool) -> None:
+        super().__init__()
+        self._frozen = {name: p.detach() for name, p in model.named_parameters()}
+        self.direction = nn.Parameter(torch.zeros(dimension - len(self._frozen) - 1))
+        self.scales = nn.Parameter(torch.ones(len(self._frozen) + 1))
+        self._seed, self._stored = seed, stored
+        self._projections: list[Fastfood] = []
+        self._constants = _draw(self._frozen, seed) if stored else {}
+
+    def forward(self) -> Mapping[str, Tensor]:
+        """The moved weights, by name."""
+        if self._stored or not self._projections:
+            self._projections = self._make_projections()
+        moved = {}
+        for scale, projection, (name, start) in zip(
+            self.scales, self._projections, self._frozen.items(), strict=False
+        ):
+            moved[name] = start + (scale * projection(self.direction)).view_as(start).to(start.dtype)
+        return moved
+
+    def file_tensors(self) -> Mapping[str, Tensor]:
+        """The two vectors, and the constants where they are stored."""
+        return {"direction": self.direction, "scales": self.scales, **self._constants}
+
+    def _make_projections(self) -> list[Fastfood]:
+        inputs, made = self.direction.numel(), []
+        for number, (name, frozen) in enumerate(self._frozen.items()):
+            if self._stored:
+                signs, places, gaussian = (self._constants[f"{name.lower()}.{part}"] for part in _PARTS)
+                built = Fastfood.of(frozen.numel(), inputs, signs, places.long(), gaussian)
+            else:
+                built = Fastfood.draw(frozen.numel(), inputs, _generator(self._seed, number))
+            made.append(built.to(self.direction.device))
+        return made
+
+
+_PARTS = ("signs", "permutation", "gaussian")
+
+
+def _generator(seed: int, number: int) -> torch.Generator:
+    """One of its own per tensor, so that the projections do not depend on each other's sizes."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + number) % _MAX_SEED)
+
+
+def _draw(frozen: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """All constants as float32 tensors, which hold permutations up to 2^24 exactly."""
+    constants: dict[str, Tensor] = {}
+    for number, (name, tensor) in enumerate(frozen.items()):
+        size, generator = padded_size(tensor.numel()), _generator(seed, number)
+        signs = torch.randint(2, (size,), generator=generator).mul_(2).sub_(1).float()
+        places = torch.randperm(size, generator=generator).float()
+        gaussian = torch.randn(size, generator=generator)
+        constants |= dict(
+            zip((f"{name.lower()}.{p}" for p in _PARTS), (signs, places, gaussian), strict=True)
+        )
+    return constants
+
+
+@register
+@dataclass(frozen=True)
+class IntrinsicSaid:
+    """Options: the budget d, the seed of the projections, and whether the file holds them."""
+
+    name: ClassVar[str] = "intrinsic_said"
+    paper: ClassVar[str] = "Aghajanyan et al. 2021, arXiv 2012.13255"
+    exclusive: ClassVar[bool] = True
+
+    dimension: int = 20_000
+    projection_seed: int = 42
+    projections: Literal["seed", "stored"] = "seed"
+
+    def __post_init__(self) -> None:
+        one_of(self.name, "projections", self.projections, ("seed", "stored"))
+        if type(self.dimension) is not int or self.dimension < 2:
+            raise MethodError(f"method {self.name}: dimension is {self.dimension!r}; give a whole number")
+        if type(self.projection_seed) is not int or not 0 <= self.projection_seed < 2**31:
+            raise MethodError(
+                f"method {self.name}: projection_seed is {self.projection_seed!r}; allowed: 0 to 2147483647"
+            )
+
+    def weights(self, model: nn.Module) -> Weights:
+        """v at zero. Raises MethodError if the budget leaves nothing for it, or storing is inexact."""
+        sizes = [p.numel() for p in model.parameters()]
+        if self.dimension <= len(sizes) + 1:
+            raise MethodError(
+                f"method {self.name}: dimension is {self.dimension}; this backbone has {len(sizes)} tensors, "
+                f"so it needs at least {len(sizes) + 2}"
+            )
+        if self.projections == "stored" and max(map(padded_size, sizes)) > 2**24:
+            raise MethodError(
+                f"method {self.name}: projections of a tensor of {max(sizes)} numbers cannot be stored "
+                "exactly; use projections=seed"
+            )
+        return Said(model, self.dimension, self.projection_seed, stored=self.projections == "stored")
+
+    def select(self, taps: Sequence[Tap]) -> list[Tap]:
+        """Nowhere."""
+        return no_taps(taps)
+
+    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
+        """Never called: there is no tap."""
+        raise AssertionError("intrinsic_said acts on no tap: this is a bug")
+
+    def pack(self, tap: Tap, module: nn.Module) -> PackedTap:
+        """Never called: there is no tap."""
+        return no_pack(self.name)

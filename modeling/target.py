@@ -1,0 +1,127 @@
+"""What a decoder reads in one pass: any number of target sequences for the rows of a packed batch.
+
+All target tokens of a source row lie together, in the order of the source's rows, so that cross-attention
+takes them as one query and adapters see them as one row. R source rows, N sequences, T target tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .layout import Group, Layout, groups, put, spans, stretch_of
+from .packed import PackedBatch
+
+_SHORT = 16  # target sequences up to this long share one grid, whatever their lengths
+
+
+@dataclass(frozen=True, slots=True)
+class CrossGroup:
+    """Source rows whose target tokens attend together: queries [rows, q] on keys [rows, k]."""
+
+    queries: Group
+    keys: Group
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TargetBatch:
+    """N target sequences over R source rows. `starts` and `lengths` [N] are in tokens, on the host.
+
+    `own` are grids over the sequences (self-attention), `cross` pairs target with source tokens. With `step`
+    set it holds one token per source row, the `step`-th of a cached generation.
+    """
+
+    ids: Tensor  # [1, T]
+    positions: Tensor  # [1, T], from 0
+    starts: np.ndarray[tuple[int], np.dtype[np.int64]]
+    lengths: np.ndarray[tuple[int], np.dtype[np.int64]]
+    layout: Layout
+    own: list[Group]
+    cross: list[CrossGroup]
+    step: int | None = None
+    biases: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    @property
+    def num_tokens(self) -> int:
+        """T."""
+        return int(self.ids.shape[1])
+
+    def last_tokens(self) -> Tensor:
+        """The place of each sequence's last token [N]."""
+        return put(self.starts + self.lengths - 1, self.ids.device)
+
+
+def targets(source: PackedBatch, sequences: Sequence[tuple[int, Sequence[int]]]) -> TargetBatch:
+    """Sequences as (packed row, ids), in ascending order of rows, each at least one token long."""
+    device = source.ids.device
+    lengths = np.array([len(ids) for _, ids in sequences], dtype=np.int64)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    total = int(lengths.sum())
+    ids = np.fromiter(chain.from_iterable(ids for _, ids in sequences), np.int64, total)
+    rows = np.array([row for row, _ in sequences], dtype=np.int64)
+    per_row = np.bincount(rows, weights=lengths, minlength=source.num_rows).astype(np.int64)
+    layout = Layout.of(per_row, device, padded=False)
+    stretch = float("inf") if lengths.max() <= _SHORT else stretch_of(device)
+    return TargetBatch(
+        ids=put(ids, device)[None],
+        positions=put(spans(np.zeros_like(lengths), lengths), device)[None],
+        starts=starts,
+        lengths=lengths,
+        layout=layout,
+        own=groups(lengths, device, stretch),
+        cross=_cross(source.layout, layout),
+    )
+
+
+def step_targets(source: PackedBatch, ids: Tensor, step: int, cross: list[CrossGroup]) -> TargetBatch:
+    """The `step`-th token of every source row, ids [R] in packed order; `cross` of the first step is kept."""
+    rows = source.num_rows
+    ones = np.ones(rows, dtype=np.int64)
+    layout = Layout.of(ones, ids.device)
+    return TargetBatch(
+        ids=ids[None],
+        positions=torch.full_like(ids, step)[None],
+        starts=np.arange(rows),
+        lengths=ones,
+        layout=layout,
+        own=[],
+        cross=cross or _cross(source.layout, layout),
+        step=step,
+    )
+
+
+def _cross(source: Layout, target: Layout) -> list[CrossGroup]:
+    """Cut where neither the number of queries nor that of keys may share a grid any more."""
+    device = source.device
+    rows = np.flatnonzero(target.lengths > 0)
+    keys, queries = source.lengths[rows], target.lengths[rows]
+    ends = _ends(groups(keys, device, stretch_of(device))) | _ends(
+        groups(queries, device, stretch_of(device))
+    )
+    ends |= set(np.flatnonzero(np.diff(rows) > 1) + 1)  # rows without targets lie between: no slice covers it
+    found = []
+    for i, j in pairwise(sorted({0, *ends})):
+        found.append(
+            CrossGroup(
+                _placed(queries[i:j], int(target.starts[rows[i]]), device),
+                _placed(keys[i:j], int(source.starts[rows[i]]), device),
+            )
+        )
+    return found
+
+
+def _ends(grids: Sequence[Group]) -> set[int]:
+    return {grid.first + grid.rows for grid in grids}
+
+
+def _placed(lengths: np.ndarray[tuple[int], np.dtype[np.int64]], start: int, device: torch.device) -> Group:
+    """One grid over rows of these lengths, whose tokens begin at `start`."""
+    (grid,) = groups(lengths, device, float("inf"))
+    return Group(
+        start + grid.start, start + grid.stop, grid.first, grid.rows, grid.length, grid.flat, grid.mask
+    )
