@@ -50,12 +50,12 @@ class Tapped(nn.Module):
         """x [1, T, I] -> [1, T, O]."""
         for tap, act in self.acts:
             if tap.side == "in":
-                x = act(x, x)
+                x = act(x, x).to(x.dtype)  # parameters are float32, whatever the backbone runs in
         # An output act that replaces the module is handed its input twice and must not read the second.
         y = x if any(act.replaces for tap, act in self.acts if tap.side == "out") else self.base(x)
         for tap, act in self.acts:
             if tap.side == "out":
-                y = _on_columns(act, tap.columns, x, y)
+                y = _on_columns(act, tap.columns, x, y).to(y.dtype)
         return y
 
 

@@ -10,20 +10,27 @@ from torch import Tensor, nn
 
 @contextmanager
 def replaced(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Let `weights` (by parameter name) stand for the model's parameters; tied ones move together.
+    """Let `weights` (by parameter name) stand for the model's parameters.
 
-    The tensors may carry gradients. Raises KeyError for a name that the model does not have.
+    Tied parameters move together under the first of their names; another of their names among the weights
+    stands for that place alone. The tensors may carry gradients. Raises KeyError for an unknown name.
     """
-    named = dict(model.named_parameters())
-    by_parameter = {id(named[name]): tensor for name, tensor in weights.items()}
+    first, every = dict(model.named_parameters()), dict(model.named_parameters(remove_duplicate=False))
+    unknown = [name for name in weights if name not in every]
+    if unknown:
+        raise KeyError(f"the model has no parameter {unknown[0]}")
+    by_parameter = {id(first[name]): tensor for name, tensor in weights.items() if name in first}
     taken: list[tuple[nn.Module, str, nn.Parameter]] = []
     try:
-        for module in model.modules():
+        for path, module in model.named_modules():
             for name, parameter in list(module._parameters.items()):
-                if parameter is not None and id(parameter) in by_parameter:
-                    taken.append((module, name, parameter))
-                    module._parameters[name] = None  # not deleted: the order of parameters must stay
-                    module.__dict__[name] = by_parameter[id(parameter)]
+                new = weights.get(f"{path}.{name}" if path else name)
+                new = by_parameter.get(id(parameter)) if new is None else new
+                if parameter is None or new is None:
+                    continue
+                taken.append((module, name, parameter))
+                module._parameters[name] = None  # not deleted: the order of parameters must stay
+                module.__dict__[name] = new
         yield
     finally:
         for module, name, parameter in taken:

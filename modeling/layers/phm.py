@@ -32,9 +32,9 @@ _FEW_TOKENS = 8  # times n; where the two ways of `phm` took equally long on a C
 
 def kronecker_sum(rule: Tensor, blocks: Tensor) -> Tensor:
     """rule [..., n, p, q], blocks [..., n, i, o] -> sum_s kron(rule_s, blocks_s) [..., p i, q o]."""
-    p, i = rule.shape[-2], blocks.shape[-2]
-    q, o = rule.shape[-1], blocks.shape[-1]
-    return torch.einsum("...spq,...sio->...piqo", rule, blocks).reshape(*rule.shape[:-3], p * i, q * o)
+    lead, (p, q), (i, o) = rule.shape[:-3], rule.shape[-2:], blocks.shape[-2:]
+    products = (rule.flatten(-2).mT @ blocks.flatten(-2)).view(*lead, p, q, i, o)
+    return products.transpose(-3, -2).reshape(*lead, p * i, q * o)
 
 
 def phm(x: Tensor, rule: Tensor, blocks: Tensor, onto: Tensor | None = None) -> Tensor:
@@ -60,10 +60,9 @@ def _phm_by_factors(x: Tensor, rule: Tensor, blocks: Tensor) -> Tensor:
         rows = product(_split(x, n), thin).view(*tokens, n * n, wide_out)  # [b, L, p s, O]
         return torch.matmul(rule.permute(0, 3, 2, 1).reshape(b, 1, n, n * n), rows).flatten(-2)
     mixing = rule.permute(0, 3, 1, 2).reshape(b, 1, n * n, n)
-    rows = torch.matmul(mixing, x.view(*tokens, n, wide_in))  # [b, L, q s, I]
-    return product(rows.view(b, -1, n * wide_in), blocks.reshape(b, n * wide_in, wide_out)).view(
-        *tokens, n * wide_out
-    )
+    rows = torch.matmul(mixing, x.reshape(*tokens, n, wide_in))  # [b, L, q s, I]
+    y = product(rows.view(b, -1, n * wide_in), blocks.reshape(b, n * wide_in, wide_out))
+    return y.view(*tokens, n * wide_out)
 
 
 def lphm(x: Tensor, rule: Tensor, left: Tensor, right: Tensor, onto: Tensor | None = None) -> Tensor:
@@ -77,10 +76,12 @@ def lphm(x: Tensor, rule: Tensor, left: Tensor, right: Tensor, onto: Tensor | No
     wide_out, tokens = right.shape[3], x.shape[:-1]
     if wide_in >= wide_out:
         thin = left.transpose(1, 2).reshape(-1, wide_in, n * rank)
-        mixed = torch.einsum("bspq,bsro->bpsrqo", rule, right).reshape(-1, n * n * rank, n * wide_out)
+        mixed = rule.transpose(1, 2)[:, :, :, None, :, None] * right[:, None, :, :, None]
+        mixed = mixed.reshape(-1, n * n * rank, n * wide_out)  # [b, p s k, q O]
         rows = product(_split(x, n), thin)  # [b, L n, n k]
         return product(rows.view(*tokens, n * n * rank), mixed, onto)
-    mixed = torch.einsum("bspq,bsir->bpiqsr", rule, left).reshape(-1, n * wide_in, n * n * rank)
+    mixed = rule.permute(0, 2, 3, 1)[:, :, None, :, :, None] * left.transpose(1, 2)[:, None, :, None]
+    mixed = mixed.reshape(-1, n * wide_in, n * n * rank)  # [b, p I, q s k]
     rows = _split(product(x, mixed), n)  # [b, L n, n k]
     spread = None if onto is None else _split(onto.expand(*tokens, n * wide_out), n)
     return product(rows, right.reshape(-1, n * rank, wide_out), spread).view(*tokens, n * wide_out)

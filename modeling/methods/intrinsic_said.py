@@ -6,9 +6,10 @@ theta_i = theta0_i + lambda_i P_i(v) for every parameter tensor i of the model, 
 drawn once, v at zero and all lambda at one. A budget of d numbers is split into v with d - (m + 1) and
 lambda with m + 1, m tensors in all (the last lambda is not used, as in the official code).
 
-Departures of the official code, not followed: its backward pass divides each tensor's gradient by the length
-of its transform; after the first step its tied output layer keeps the pre-trained embedding, here tied
-tensors move together. There is no per-row form: such a task runs in batches of its own.
+Departures of the official code: its backward pass divides each tensor's gradient by the length of its
+transform, which is not followed; its tied output layer keeps the pre-trained embedding while the input
+embedding moves, here tied tensors move together (`tied="input"` is the other). There is no per-row form: such
+a task runs in batches of its own.
 """
 
 from __future__ import annotations
@@ -37,8 +38,11 @@ class Said(nn.Module):
     [L], for files whose projections come from elsewhere.
     """
 
-    def __init__(self, model: nn.Module, dimension: int, seed: int, *, stored: bool) -> None:
+    def __init__(
+        self, model: nn.Module, dimension: int, seed: int, *, stored: bool, kept: Mapping[str, Tensor]
+    ) -> None:
         super().__init__()
+        self._kept = kept  # what stays as it is although it is tied to a tensor that moves
         self._frozen = {name: p.detach() for name, p in model.named_parameters()}
         self.direction = nn.Parameter(torch.zeros(dimension - len(self._frozen) - 1))
         self.scales = nn.Parameter(torch.ones(len(self._frozen) + 1))
@@ -50,7 +54,7 @@ class Said(nn.Module):
         """The moved weights, by name."""
         if self._stored or not self._projections:
             self._projections = self._make_projections()
-        moved = {}
+        moved = dict(self._kept)
         for scale, projection, (name, start) in zip(
             self.scales, self._projections, self._frozen.items(), strict=False
         ):
@@ -95,10 +99,17 @@ def _draw(frozen: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     return constants
 
 
+def _output_layer(model: nn.Module) -> dict[str, Tensor]:
+    """The output layer's weight, if it is tied to the embedding."""
+    once = dict(model.named_parameters())
+    every = dict(model.named_parameters(remove_duplicate=False))
+    return {n: p.detach() for n, p in every.items() if n == "lm_head.weight" and n not in once}
+
+
 @register
 @dataclass(frozen=True)
 class IntrinsicSaid:
-    """Options: the budget d, the seed of the projections, and whether the file holds them."""
+    """Options: the budget d, the seed of the projections, whether the file holds them, and what moves."""
 
     name: ClassVar[str] = "intrinsic_said"
     paper: ClassVar[str] = "Aghajanyan et al. 2021, arXiv 2012.13255"
@@ -107,9 +118,11 @@ class IntrinsicSaid:
     dimension: int = 20_000
     projection_seed: int = 42
     projections: Literal["seed", "stored"] = "seed"
+    tied: Literal["together", "input"] = "together"
 
     def __post_init__(self) -> None:
         one_of(self.name, "projections", self.projections, ("seed", "stored"))
+        one_of(self.name, "tied", self.tied, ("together", "input"))
         if type(self.dimension) is not int or self.dimension < 2:
             raise MethodError(f"method {self.name}: dimension is {self.dimension!r}; give a whole number")
         if type(self.projection_seed) is not int or not 0 <= self.projection_seed < 2**31:
@@ -130,7 +143,9 @@ class IntrinsicSaid:
                 f"method {self.name}: projections of a tensor of {max(sizes)} numbers cannot be stored "
                 "exactly; use projections=seed"
             )
-        return Said(model, self.dimension, self.projection_seed, stored=self.projections == "stored")
+        kept = _output_layer(model) if self.tied == "input" else {}
+        stored = self.projections == "stored"
+        return Said(model, self.dimension, self.projection_seed, stored=stored, kept=kept)
 
     def select(self, taps: Sequence[Tap]) -> list[Tap]:
         """Nowhere."""

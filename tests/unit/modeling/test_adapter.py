@@ -95,6 +95,7 @@ def test_head_spans_are_reused_and_joined() -> None:
     batch = backbone.pack(encoded)
     pooled = backbone.pool(backbone.hidden(batch), batch, "mean")
     got = served.run(encoded, [0], [(0, slot), (0, slots[0])])
+    assert wide.head is not None
     torch.testing.assert_close(torch.from_numpy(got[0]), wide.head(pooled)[0].detach())
     assert got[1].shape == (30,)
 

@@ -64,7 +64,9 @@ def test_value_out_of_the_list_is_refused(config: dict[str, str]) -> None:
 
 
 def test_unknown_method_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match="unknown method 'lora2'; known: .*bitfit, .*hadamard") as error:
+    with pytest.raises(
+        UnknownNameError, match="unknown method 'lora2'; known: .*bitfit, .*hadamard"
+    ) as error:
         METHODS["lora2"]
     assert str(error.value).startswith("unknown method")
 

@@ -1,0 +1,140 @@
+"""T5 and BART: what the packed decoder gives is what the library's padded model gives, masks and all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig
+
+from modeling import Backbone, Encoded, ServedModel
+from tests.conformance import checks
+from tests.tiny import CONFIGS, VARIANTS, random_backbone, random_model, random_texts
+
+MODELS: dict[str, PreTrainedConfig] = {
+    "t5": CONFIGS["t5"],
+    "t5 v1.1": VARIANTS["t5 v1.1"],
+    "bart": CONFIGS["bart"],
+}
+TEXTS = random_texts(7, seed=11)
+LABELS = ("w1", "w2 w3", "w4 w5 w6")
+
+
+def pair(name: str) -> tuple[Backbone, Any]:
+    """A backbone, and an untouched model of the library with the same weights."""
+    return random_backbone(MODELS[name]), random_model(MODELS[name])
+
+
+def padded(model: Any, encoded: list[Encoded]) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask [B, L] of the library's own way."""
+    longest, pad = max(map(len, encoded)), model.config.pad_token_id
+    ids = torch.tensor([e.ids + [pad] * (longest - len(e)) for e in encoded])
+    return ids, torch.tensor([[1] * len(e) + [0] * (longest - len(e)) for e in encoded])
+
+
+def library_scores(model: Any, encoded: list[Encoded], ids: list[int], *, mask: bool = True) -> Tensor:
+    """log p of one string after every text [B], by the library's forward pass with labels."""
+    source, attention = padded(model, encoded)
+    labels = torch.tensor(ids).repeat(len(encoded), 1)
+    with torch.no_grad():
+        kwargs = {"attention_mask": attention if mask else torch.ones_like(attention)}
+        logits: Tensor = model(input_ids=source, labels=labels, **kwargs).logits
+    return logits.log_softmax(-1).gather(-1, labels[..., None])[..., 0].sum(-1)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_label_strings_score_as_in_the_library(name: str) -> None:
+    backbone, model = pair(name)
+    encoded = backbone.text.encode(TEXTS)
+    got = backbone.label_logits(encoded, LABELS).detach()
+    for column, ids in enumerate(backbone.label_ids(LABELS)):
+        torch.testing.assert_close(got[:, column], library_scores(model, encoded, ids), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_leaving_out_the_attention_mask_would_show(name: str) -> None:
+    """The comparison above can fail: without its mask the library's padded model answers otherwise."""
+    backbone, model = pair(name)
+    encoded = backbone.text.encode(TEXTS)
+    got = backbone.label_logits(encoded, LABELS[:1]).detach()[:, 0]
+    without = library_scores(model, encoded, backbone.label_ids(LABELS[:1])[0], mask=False)
+    assert (got - without).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_loss_is_the_librarys(name: str) -> None:
+    backbone, model = pair(name)
+    encoded = backbone.text.encode(TEXTS)
+    targets = [LABELS[i % len(LABELS)] for i in range(len(encoded))]
+    ids = backbone.label_ids(targets)
+    source, attention = padded(model, encoded)
+    longest = max(map(len, ids))
+    labels = torch.tensor([i + [-100] * (longest - len(i)) for i in ids])
+    want = model(input_ids=source, attention_mask=attention, labels=labels).loss
+    torch.testing.assert_close(backbone.target_loss(encoded, targets), want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_end_states_are_those_of_the_librarys_classifiers(name: str) -> None:
+    """The decoder reads the text shifted by one; its state at the last end of sequence is the text's."""
+    backbone, model = pair(name)
+    encoded = backbone.text.encode(TEXTS)
+    source, attention = padded(model, encoded)
+    start = model.config.decoder_start_token_id
+    shifted = torch.cat([torch.full_like(source[:, :1], start), source[:, :-1]], 1)
+    body: Any = model.model if name == "bart" else model
+    with torch.no_grad():
+        output = body(
+            input_ids=source,
+            attention_mask=attention,
+            decoder_input_ids=shifted,
+            output_hidden_states=True,
+        )
+        states = output.last_hidden_state if name == "bart" else output.decoder_hidden_states[-1]
+    want = torch.stack([row[len(e) - 1] for row, e in zip(states, encoded, strict=True)])
+    torch.testing.assert_close(backbone.states(encoded, "eos").detach(), want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_greedy_text_is_the_librarys(name: str) -> None:
+    backbone, model = pair(name)
+    encoded = backbone.text.encode(TEXTS)
+    source, attention = padded(model, encoded)
+    options = {"max_new_tokens": 9, "do_sample": False, "num_beams": 1}
+    written = model.generate(input_ids=source, attention_mask=attention, **options)
+    end = int(model.config.eos_token_id)
+    want = [row[1:].tolist() for row in written]
+    want = [row[: row.index(end)] if end in row else row for row in want]
+    assert backbone.generate_ids(encoded, 9) == want
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rows_of_many_tasks_write_as_if_alone(name: str) -> None:
+    backbone = random_backbone(MODELS[name])
+    encoded = backbone.text.encode(TEXTS)
+    methods = ["hadamard", "compacter", "lora", "ia3", "prompt_tuning", "bitfit", None]
+    spec = checks.SEQ2SEQ_SPECS[2]
+    adapters = [checks.trained(backbone, m, spec, i, size=0.6) if m else None for i, m in enumerate(methods)]
+    want = []
+    for adapter, row in zip(adapters, encoded, strict=True):
+        if adapter is None:
+            want += backbone.generate_ids([row], 8)
+            continue
+        with adapter.attached(backbone):
+            want += backbone.generate_ids([row], 8, adapter.virtual_tokens)
+    served = ServedModel(backbone)
+    slots = [served.install(adapter.pack()) if adapter else 0 for adapter in adapters]
+    assert served.generate_ids(encoded, slots, 8) == want
+    assert len({tuple(row) for row in want}) > 1
+
+
+def test_many_labels_are_scored_in_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from modeling import decoding
+
+    backbone = random_backbone(CONFIGS["t5"])
+    encoded = backbone.text.encode(TEXTS)
+    whole = backbone.label_logits(encoded, LABELS)
+    monkeypatch.setattr(decoding, "MAX_PASS_TOKENS", 5)
+    torch.testing.assert_close(backbone.label_logits(encoded, LABELS), whole, **checks.TOLERANCE)
