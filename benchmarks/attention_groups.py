@@ -3,7 +3,7 @@
 The packed forward pads nothing but, on the CPU, the grids inside attention. Rows in order of length share a
 call while the longest is at most `stretch` times the shortest; with 1 only rows of equal length do, and there
 is no padding at all. This script runs the same batches with several choices, in turns, and prints each one's
-throughput as a ratio to a single padded grid per batch. `modeling/packed.py` uses 1 on the CPU.
+throughput as a ratio to a single padded grid per batch. `modeling/layout.py` uses 1 on the CPU.
 
     python -m benchmarks.attention_groups [--rounds 15] [--rows 64]
 """
@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import record
 from benchmarks.mixed_batch import bare, random_batch, timed
-from modeling import load_backbone, packed
+from modeling import layout, load_backbone
 
 NAME = "attention_groups"
 CHOICES = (1.0, 1.2, 1.5, 2.0, 3.0)
@@ -29,13 +29,13 @@ ONE_GRID = math.inf
 def measure(rounds: int, rows: int) -> dict[str, Any]:
     """Throughput ratios of each choice to one grid per batch."""
     rng, backbone = random.Random(0), load_backbone("minilm")
-    in_use = packed.GROUP_STRETCH["cpu"]
+    in_use = layout.GROUP_STRETCH["cpu"]
     ratios: dict[float, list[float]] = {choice: [] for choice in CHOICES}
     for round_ in range(rounds + 1):
         batches = [random_batch(backbone, rows, rng) for _ in range(3)]
         seconds = {}
         for choice in sorted([*CHOICES, ONE_GRID], key=lambda _: rng.random()):
-            packed.GROUP_STRETCH["cpu"] = choice
+            layout.GROUP_STRETCH["cpu"] = choice
             seconds[choice] = timed(lambda batch: bare(backbone, batch), batches)
         if round_ > 0:  # the first round warms up
             for choice, values in ratios.items():

@@ -31,8 +31,8 @@ NEAR_START = {
     "pfeiffer": 0.05,
     "adapter_drop": 0.05,
     "phm": 0.05,
-    "compacter": 0.05,
-    "compacter_pp": 0.05,
+    "compacter": 1e-3,
+    "compacter_pp": 1e-3,
 }
 FAR_START = frozenset({"low_rank_adapter", "prompt_tuning"})  # not an identity in their papers
 

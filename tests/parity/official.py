@@ -9,6 +9,7 @@ from torch import Tensor
 
 from modeling import METHODS, Method
 
+_SHARED = re.compile(r"W_(down|up)_(left|right)")
 _BLOCK = re.compile(r"(encoder|decoder)\.block\.(\d+)\.layer\.(\d)\.(.+)")
 _ADAPTER = re.compile(r"adapter_controller\.adapters\.task\.(down|up)_sampler\.(.+)")
 _PARTS = {
@@ -39,6 +40,7 @@ METHODS_OF_FILES: dict[str, tuple[str, dict[str, Any]]] = {
     "prompt_tuning_r": ("prompt_tuning", {"tokens": 5}),
     "prompt_tuning_t": ("prompt_tuning", {"tokens": 6, "start": "vocabulary"}),
     "compacter": ("compacter", SMALL | {"division": 4}),
+    "compacter_n2_shared_w": ("compacter", SMALL | {"division": 2, "share_factors": True}),
 }
 
 
@@ -54,6 +56,8 @@ def our_name(official: str) -> str:
         return "encoder.embed/prompt"
     if official == "phm_rule":
         return "shared/phm_rule"
+    if shared := _SHARED.fullmatch(official):
+        return f"shared/{shared[1]}.{shared[2]}"
     if official == "lm_head.bias":
         return "decoder.lm_head/shift"
     if official.endswith("final_layer_norm.weight"):

@@ -13,11 +13,18 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from modeling import Adapter, Backbone, Encoded, HeadSpec, ServedModel
-from tests.parity.official import method_of, ours
+from tests.conftest import SHARED_DATA
+from tests.parity.official import METHODS_OF_FILES, method_of, ours
 from tests.tiny import tokenizer
 
 pytestmark = pytest.mark.shared_data
-FILES = ["adapter", "compacter_n4", "bitfit", "prompt_tuning_r"]
+FOLDER = SHARED_DATA.parent / "oracles" / "compacter"
+FILES = sorted(
+    f"{folder}/{path.stem}"
+    for folder in ("t5_tiny", "t5v11_tiny")
+    for path in (FOLDER / folder).glob("*.safetensors")
+    if path.stem in METHODS_OF_FILES
+) or ["none"]
 SPEC = HeadSpec("text_to_text", ("w1", "w2"), pooling="none")
 
 
@@ -30,9 +37,10 @@ def backbone_of(folder: Path) -> Backbone:
 
 def load(oracles: Path, file: str) -> tuple[Backbone, Adapter, dict[str, Tensor]]:
     """The backbone, the adapter built from the official tensors, and everything recorded."""
-    recorded = load_file(oracles / "t5_tiny" / f"{file}.safetensors")
-    backbone = backbone_of(oracles / "t5_tiny" / "base")
-    method = method_of(file)
+    folder, _, name = file.partition("/")
+    recorded = load_file(oracles / f"{file}.safetensors")
+    backbone = backbone_of(oracles / folder / "base")
+    method = method_of(name)
     wanted = Adapter.create(backbone, method, SPEC).to_tensors()
     return backbone, Adapter.from_tensors(backbone, method, SPEC, ours(recorded, "w.", wanted)), recorded
 
@@ -62,7 +70,7 @@ def test_gradients_and_five_steps(oracles: Path, file: str) -> None:
     backbone, adapter, recorded = load(oracles, file)
     encoded, targets = inputs(recorded)
     named = {n: p for n, p in adapter.named_parameters().items() if isinstance(p, torch.nn.Parameter)}
-    with safe_open(oracles / "t5_tiny" / f"{file}.safetensors", "pt") as opened:
+    with safe_open(oracles / f"{file}.safetensors", "pt") as opened:
         rate = json.loads(opened.metadata()["meta"])["lr"]
     optimizer = torch.optim.AdamW(named.values(), lr=rate, weight_decay=0.0)
     losses = []
@@ -107,4 +115,4 @@ def test_greedy_generation(oracles: Path, file: str) -> None:
     slot = served.install(adapter.pack())
     mixed = served.generate_ids([*encoded, encoded[0]], [slot] * len(encoded) + [0], 8)
     assert mixed[: len(encoded)] == got
-    assert mixed[-1] == backbone_of(oracles / "t5_tiny" / "base").generate_ids(encoded[:1], 8)[0]
+    assert mixed[-1] == backbone_of(oracles / file.partition("/")[0] / "base").generate_ids(encoded[:1], 8)[0]

@@ -1,4 +1,4 @@
-"""Adapter blocks on a backbone: where they sit, what their tensors are called, every option's serving form."""
+"""Adapter blocks on a backbone: where they sit, their tensors' names, the serving form of every option."""
 
 from __future__ import annotations
 
