@@ -75,7 +75,10 @@ def read_adapter(data: bytes, *, limits: FileLimits | None = None) -> AdapterFil
         raise AdapterFileError(failures)
     parsed = _manifest_of(header, limits)
     failures += parsed.failures
-    failures += _head_failures(header, parsed.num_labels)
+    if parsed.has_head:
+        failures += _head_failures(header, parsed.num_labels)
+    else:
+        failures += _headless_failures(header)
     failures += _value_failures(data, header)
     if failures or parsed.manifest is None:
         raise AdapterFileError(failures)
@@ -143,6 +146,16 @@ def _head_failures(header: Header, num_labels: int | None) -> list[Failure]:
             remedy = "Put the labels and the head of the same training together."
             failures.append(Failure(name, f"shape {list(shape)}", allowed, remedy))
     return failures
+
+
+def _headless_failures(header: Header) -> list[Failure]:
+    """A text_to_text answers with the backbone's own output layer: head tensors would mean nothing."""
+    allowed = "no tensor of a head: the kind is text_to_text"
+    return [
+        Failure(name, "a tensor", allowed, "Remove it.")
+        for name in sorted(header.names)
+        if name.startswith("head/")
+    ]
 
 
 def _value_failures(data: bytes, header: Header) -> list[Failure]:

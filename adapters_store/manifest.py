@@ -21,11 +21,16 @@ from adapters_store.strict_json import parse_json
 
 SCHEMA_VERSION = 1
 MIN_PROBES, MAX_PROBES = 8, 32
+MIN_CHOICES, MAX_CHOICES = 2, 100
 MAX_LABELS = 10_000
 MAX_KEYS = 1_000
 """Most keys of one object; each unknown one is a failure, and probes are objects too."""
 
+CHOICE_LABEL = "choice"
+TEXT_TO_TEXT = "text_to_text"
+
 _CORRECT = "Correct it and write the file again."
+_NO_PAIR = ("null, as input.fields has one", "null: each choice is the second text of a pair")
 _REMEDIES = {"missing": "Add it.", "extra_forbidden": "Remove it."}
 _Violation = tuple[tuple[str | int, ...], str, object]  # where, what is allowed, what was found
 
@@ -66,12 +71,14 @@ class MethodRef(BaseModel, frozen=True, extra="forbid"):
 class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """What the logits mean: `labels` in the order of the rows of head/weight; regression has one name.
 
-    `threshold` belongs to multi_label alone, `low` and `high` (both or none) to regression alone.
+    multiple_choice has one output, which scores a choice, and the one label `choice`. text_to_text has no
+    head: its labels are the strings that are scored, and its pooling is `none`. `threshold` belongs to
+    multi_label alone, `low` and `high` (both or none) to regression alone.
     """
 
-    kind: Literal["single_label", "multi_label", "regression"]
+    kind: Literal["single_label", "multi_label", "regression", "multiple_choice", "text_to_text"]
     labels: Annotated[list[ShortText], Field(min_length=1, max_length=MAX_LABELS)]
-    pooling: Literal["mean", "first", "pooler"] = "mean"
+    pooling: Literal["mean", "first", "pooler", "eos", "none"] = "mean"
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     low: float | None = None
     high: float | None = None
@@ -108,10 +115,17 @@ class Provenance(BaseModel, frozen=True, extra="forbid"):
 
 
 class Probe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """One input with the logits [L] the trainer saw; replayed before a version becomes visible."""
+    """One input with the logits [L] the trainer saw; replayed before a version becomes visible.
+
+    A multiple_choice probe has `choices`, and one logit for each; other probes are written without the key.
+    """
 
     text: str
     text_pair: str | None = None
+    choices: Annotated[
+        Annotated[list[str], Field(min_length=MIN_CHOICES, max_length=MAX_CHOICES)] | None,
+        Field(exclude_if=lambda choices: choices is None),
+    ] = None
     logits: Annotated[list[float], Field(min_length=1, max_length=MAX_LABELS), FailFast()]
 
 
@@ -153,6 +167,13 @@ def _head_violations(head: HeadRef) -> Iterator[_Violation]:
     regression = head.kind == "regression"
     if regression and len(head.labels) != 1:
         yield ("labels",), "Exactly one name for a regression", head.labels
+    if head.kind == "multiple_choice" and head.labels != [CHOICE_LABEL]:
+        yield ("labels",), f"[{CHOICE_LABEL!r}]: the head of a multiple_choice scores one choice", head.labels
+    if (head.kind == TEXT_TO_TEXT) != (head.pooling == "none"):
+        allowed = (
+            "none: a text_to_text has no head" if head.kind == TEXT_TO_TEXT else "A pooling for the head"
+        )
+        yield ("pooling",), allowed, head.pooling
     if head.threshold is not None and head.kind != "multi_label":
         yield ("threshold",), f"null for {head.kind}", head.threshold
     for name in ("low", "high"):
@@ -165,13 +186,18 @@ def _head_violations(head: HeadRef) -> Iterator[_Violation]:
 
 
 def _probe_violations(head: HeadRef, fields: InputRef, probes: list[Probe]) -> Iterator[_Violation]:
-    num_labels, pairs = len(head.labels), len(fields.fields) == 2
+    multiple = head.kind == "multiple_choice"
+    pairs = len(fields.fields) == 2 and not multiple  # the second field may name the choices
     for index, probe in enumerate(probes):
-        if len(probe.logits) != num_labels:
-            allowed = f"{num_labels} logits, one per label"
+        num_logits = len(probe.choices or ()) if multiple else len(head.labels)
+        if (probe.choices is not None) != multiple:
+            allowed = "A list of choices" if multiple else f"No choices: the kind is {head.kind}"
+            yield ("probes", index, "choices"), allowed, probe.choices
+        elif len(probe.logits) != num_logits:
+            allowed = f"{num_logits} logits, one per {'choice' if multiple else 'label'}"
             yield ("probes", index, "logits"), allowed, f"{len(probe.logits)} logits"
         if (probe.text_pair is not None) != pairs:
-            allowed = "A second text, as input.fields has two" if pairs else "null, as input.fields has one"
+            allowed = "A second text, as input.fields has two" if pairs else _NO_PAIR[multiple]
             yield ("probes", index, "text_pair"), allowed, probe.text_pair
 
 
@@ -189,11 +215,15 @@ def _detail(loc: tuple[str | int, ...], allowed: str, got: object) -> InitErrorD
 
 @dataclass(frozen=True, slots=True)
 class ParsedManifest:
-    """The manifest if it is valid; `num_labels` as far as it can be told, for checks against the head."""
+    """The manifest if it is valid; `num_labels` as far as it can be told, for checks against the head.
+
+    `has_head` is False for a kind that has no head tensors.
+    """
 
     manifest: Manifest | None
     num_labels: int | None
     failures: list[Failure]
+    has_head: bool = True
 
 
 def parse_manifest(text: str, *, max_values: int = 500_000) -> ParsedManifest:
@@ -206,11 +236,10 @@ def parse_manifest(text: str, *, max_values: int = 500_000) -> ParsedManifest:
     unknown = _schema_failure(value)
     if unknown is not None:  # another schema has other keys: reporting each would only confuse
         return ParsedManifest(None, None, [*failures, unknown])
-    num_labels = _num_labels(value)
-    if failures:
-        return ParsedManifest(None, num_labels, failures + _violations_of(value, raw)[1])
-    manifest, failures = _violations_of(value, raw)
-    return ParsedManifest(manifest, num_labels, failures)
+    manifest, violations = _violations_of(value, raw)
+    kind, num_labels = _kind_and_labels(value)
+    sound = None if failures else manifest
+    return ParsedManifest(sound, num_labels, failures + violations, has_head=kind != TEXT_TO_TEXT)
 
 
 def _schema_failure(value: dict[str, object]) -> Failure | None:
@@ -221,10 +250,13 @@ def _schema_failure(value: dict[str, object]) -> Failure | None:
     return Failure("manifest.schema_version", show(found), str(SCHEMA_VERSION), remedy)
 
 
-def _num_labels(value: dict[str, object]) -> int | None:
+def _kind_and_labels(value: dict[str, object]) -> tuple[object, int | None]:
+    """The head's kind and its number of labels, valid or not; None where there is nothing to count."""
     head = value.get("head")
-    labels = head.get("labels") if isinstance(head, dict) else None
-    return len(labels) if isinstance(labels, list) else None
+    if not isinstance(head, dict):
+        return None, None
+    labels = head.get("labels")
+    return head.get("kind"), len(labels) if isinstance(labels, list) else None
 
 
 def _violations_of(value: dict[str, object], raw: bytes) -> tuple[Manifest | None, list[Failure]]:

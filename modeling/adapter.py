@@ -93,7 +93,7 @@ class Adapter:
         head = None
         weights, body, shared = None, {}, {}
         if method.exclusive:
-            weights = weights_of(method, backbone.model)
+            weights = weights_of(method, backbone.parameters)
         else:
             taps = method.select(usable_taps(backbone.taps, spec.kind))
             shared = method.share(taps)

@@ -26,7 +26,7 @@ from .packed import PackedBatch, pack
 from .sites import Site, Tap
 from .target import TargetBatch
 from .text import Encoded, TextEncoder
-from .weights import replaced
+from .weights import OwnParameters, replaced
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # What a config says of its origin or of how it runs, not of the function that it computes.
@@ -63,6 +63,7 @@ class Backbone:
                 if tap.site is Site.ATTN_Q:
                     setattr(model.get_submodule(tap.path.rpartition(".")[0]), STACK_MARK, tap.stack)
         self.model = model.to(dtype).eval().requires_grad_(False)
+        self.parameters = OwnParameters(self.model)  # before anything is attached
         self.dtype, self.device = dtype, next(model.parameters()).device
         self.source: PackedBatch | None = None
         self.target: TargetBatch | None = None
@@ -235,7 +236,7 @@ class Backbone:
             return
         self._weights_in_place = True
         try:
-            with replaced(self.model, self._weights()):
+            with replaced(self.parameters, self._weights()):
                 yield
         finally:
             self._weights_in_place = False

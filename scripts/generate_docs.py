@@ -36,10 +36,13 @@ PLACE = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end generated -->
 NO_RESULTS = "No results are stored yet: the scripts in `benchmarks/` write them.\n"
 LITERAL_CODE = re.compile(r'ItemError\(\s*"([a-z_]+)"')
 ITEM_ERRORS = {
-    "invalid_item": "not a text, and not an object with `text` and perhaps `text_pair`",
+    "invalid_item": "not a text, and not an object with `text` and perhaps `text_pair` or `choices`",
+    "invalid_choices": "`choices` are not 2 to 100 different texts",
     "too_long": "more tokens than the task takes, without `truncate`; or more characters than allowed",
     "text_pair_required": "the task is about pairs, and there is no `text_pair`",
     "text_pair_not_allowed": "the task is about single texts, and there is a `text_pair`",
+    "choices_required": "the task chooses, and there are no `choices`",
+    "choices_not_allowed": "the task does not choose, and there are `choices`",
     "non_finite": "the model's output is not a number; it is withheld",
     "out_of_memory": "the device had no room for this input, even alone",
     "internal": "the pass failed for a reason of the service's; its log says why",

@@ -36,6 +36,7 @@ _TABLE: tuple[tuple[str, str, str, str, tuple[str, ...], tuple[float, ...]], ...
     ("counter", "cancelled", "cancelled_total", "Requests dropped because the client left.", (), ()),
     ("counter", "device_failures", "device_failures_total", "Failed passes, by reason.", ("code",), ()),
     ("counter", "uploads", "uploads_total", "Uploads by outcome.", ("outcome",), ()),
+    ("counter", "passes", "passes_total", "Batches: mixed, exclusive or generate.", ("kind",), ()),
     ("histogram", "batch_rows", "batch_rows", "Rows per forward pass.", (), _ROWS),
     ("histogram", "batch_tokens", "batch_tokens", "Tokens per forward pass.", (), _TOKENS),
     ("histogram", "batch_adapters", "batch_adapters", "Distinct adapters per forward pass.", (), _ROWS),
@@ -112,6 +113,7 @@ class Metrics:
     cancelled: CounterRow
     device_failures: CounterRow
     uploads: CounterRow
+    passes: CounterRow
     latency: HistogramRow
     batch_rows: HistogramRow
     batch_tokens: HistogramRow
@@ -157,9 +159,10 @@ class Metrics:
             self.predictions.remove(task)
 
     def observe_batch(
-        self, *, rows: int, tokens: int, adapters: int, seconds: float, waits_s: Sequence[float]
+        self, *, kind: str, rows: int, tokens: int, adapters: int, seconds: float, waits_s: Sequence[float]
     ) -> None:
-        """Record one forward pass."""
+        """Record one batch."""
+        self.passes.inc(kind)
         self.batch_rows.observe(rows)
         self.batch_tokens.observe(tokens)
         self.batch_adapters.observe(adapters)

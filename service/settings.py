@@ -29,7 +29,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on; without a token loopback only")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the backbone runs")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="number format of the backbone")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="number format of the backbone; auto is float32, and T5 refuses float16"
+    )
     token: SecretStr | None = Field(None, description="bearer token that callers must send")
     token_file: Path | None = Field(
         None, description="file with the token; created with a random one if missing"
@@ -44,8 +46,9 @@ class Settings(BaseSettings):
     max_tasks: int = Field(64, ge=1, description="tasks per request")
     max_scores: int = Field(2_000_000, ge=1, description="inputs x labels over all tasks of a request")
     max_text_chars: int = Field(
-        1_000_000, ge=1, description="characters per input, both texts of a pair together"
+        1_000_000, ge=1, description="characters per input, its pair or choices included"
     )
+    max_new_tokens: int = Field(128, ge=1, description="tokens that a request may have generated per input")
     max_body_bytes: int = Field(32 * MIB, ge=1024, description="body of a predict call")
     max_adapter_bytes: int = Field(64 * MIB, ge=1024, description="uploaded adapter file")
     max_adapters: int = Field(10_000, ge=1, description="adapter versions on the device")

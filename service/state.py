@@ -51,6 +51,7 @@ class Parts:
     catalog: Catalog
     device: str
     max_batch_tokens: int
+    max_new_tokens: int
 
 
 class Service:
@@ -152,14 +153,18 @@ class Service:
         )
         store = await asyncio.to_thread(AdapterStore, settings.store)
         catalog = _catalog(store, backbone, engine, self.metrics, settings, max_batch_tokens)
-        return Parts(backbone, model, engine, tokenizer, catalog, device, max_batch_tokens)
+        max_new_tokens = min(settings.max_new_tokens, backbone.max_tokens)  # a decoder has positions too
+        return Parts(backbone, model, engine, tokenizer, catalog, device, max_batch_tokens, max_new_tokens)
 
     async def _warm_up(self, parts: Parts) -> None:
         """The longest row and a batch of many residents, so that no request pays for being the first."""
         text, limit = parts.backbone.text, parts.backbone.max_tokens
         longest = text.encode(["warm " * limit], min(limit, parts.max_batch_tokens))
         short = text.encode(["a text to warm up with"])
-        slots = [0, *(resident.card.body_slot for resident in parts.catalog.cache)][:_WARM_UP_ROWS]
+        room = limit - len(short[0])
+        placements = [resident.card.placement for resident in parts.catalog.cache]
+        mixing = [one for one in placements if not one.exclusive and one.virtual_tokens <= room]
+        slots = [0, *(one.body_slot for one in mixing)][:_WARM_UP_ROWS]
         for encoded, body_slots in ((longest, [0]), (short * len(slots), slots)):
             run = partial(_run, encoded=encoded, body_slots=body_slots)
             await asyncio.wrap_future(parts.engine.call(run))
@@ -197,8 +202,8 @@ async def _load(engine: Engine, settings: Settings, device: str) -> tuple[Backbo
 
         from modeling import ServedModel, load_backbone
 
-        # float32 is the format with the published tolerance on every device; bfloat16 is a choice
-        dtype = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
+        # float32 is the format with the published tolerance on every device; the others are a choice
+        dtype = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(settings.dtype, torch.float32)
         backbone = load_backbone(settings.backbone, device=device, dtype=dtype)
         model = ServedModel(backbone)
         loaded.append((backbone, model))

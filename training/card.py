@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from training.config import KINDS, TrainConfig
+from training.checks import HEAD, KINDS, TEXT_TO_TEXT
+from training.config import TrainConfig
 from training.errors import DataError
 from training.readers import FORMATS, Row, format_of, read_rows
 from training.tasks import head_kind
@@ -29,11 +30,22 @@ _PAIR_FIELDS = (
     ("question", "sentence"),
 )
 _LABEL_FIELDS = ("label", "labels")
+_CHOICE_LIST = "choices"
+_FIELDS_OF_KIND: Mapping[str, tuple[int, ...]] = {
+    "single_sentence": (1,),
+    "sentence_pair": (2,),
+    "multiple_choice": (1, 2, 3),
+}
+MULTIPLE_CHOICE = "multiple_choice"
 
 
 @dataclass(frozen=True)
 class Card:
-    """How to read the rows. `label_names` None means: take the names found in the rows."""
+    """How to read the rows. `label_names` None means: take the names found in the rows.
+
+    `choice_fields` belong to a multiple choice answered by a head; `name` is the data set's own, `row_fields`
+    are all fields of its first row.
+    """
 
     kind: str
     text_fields: tuple[str, ...]
@@ -41,11 +53,21 @@ class Card:
     label_names: tuple[str, ...] | None
     metric: str | None
     notes: tuple[str, ...] = ()
+    name: str | None = None
+    choice_fields: tuple[str, ...] = ()
+    form: str = HEAD
+    row_fields: frozenset[str] = frozenset()
 
     @property
     def head_kind(self) -> str:
-        """single_label, multi_label or regression."""
-        return head_kind(self.kind)
+        """The kind of head that answers: single_label, multi_label, ..., or text_to_text, which has none."""
+        return "text_to_text" if self.form == TEXT_TO_TEXT else head_kind(self.kind)
+
+    @property
+    def label_kind(self) -> str:
+        """What a label in the rows is, whatever answers: text-to-text chooses among label strings."""
+        kind = head_kind(self.kind)
+        return "single_label" if self.form == TEXT_TO_TEXT and kind == "multiple_choice" else kind
 
 
 @dataclass(frozen=True)
@@ -57,11 +79,21 @@ class Flags:
     label_field: str | None = None
     label_names: tuple[str, ...] | None = None
     metric: str | None = None
+    choice_fields: tuple[str, ...] | None = None
+    form: str = HEAD
 
     @classmethod
     def of(cls, config: TrainConfig) -> "Flags":
         """The data flags of a training configuration."""
-        return cls(config.kind, config.text_fields, config.label_field, config.label_names, config.metric)
+        return cls(
+            config.kind,
+            config.text_fields,
+            config.label_field,
+            config.label_names,
+            config.metric,
+            config.choice_fields,
+            config.form,
+        )
 
 
 def find_splits(data: Path) -> dict[str, Path]:
@@ -112,11 +144,37 @@ def read_card(data: Path, flags: Flags) -> Card:
         label_field=label_field,
         label_names=tuple(names) if names else None,
         metric=flags.metric or stored.get("metric"),
+        name=stored.get("name"),
+        choice_fields=tuple(flags.choice_fields or stored.get("choice_fields") or ()),
+        form=flags.form,
+        row_fields=frozenset(sample[0]),
     )
     if not card.kind:
         card = _with_guessed_kind(card, sample)
+    if card.kind == MULTIPLE_CHOICE and card.form == HEAD:
+        card = _with_choices(card, sample, sample_path)
     _check(card, sample_path)
     return card
+
+
+def _with_choices(card: Card, sample: Sequence[Row], path: Path) -> Card:
+    """The fields of the choices: as given, those named as labels are, or a list called `choices`."""
+    fields = card.choice_fields or tuple(
+        name for name in card.text_fields if name in (card.label_names or ())
+    )
+    if not fields and isinstance(sample[0].get(_CHOICE_LIST), list):
+        fields = (_CHOICE_LIST,)
+    if not fields:
+        raise DataError(
+            f"{path.name}: which of the fields {_names(sample)} are the choices? say so with --choice-fields"
+        )
+    names = card.label_names
+    if names is None and len(fields) > 1:
+        names = fields
+    elif names is None and isinstance(sample[0].get(fields[0]), list):
+        names = tuple(str(index) for index in range(len(sample[0][fields[0]])))
+    texts = tuple(name for name in card.text_fields if name not in fields)
+    return replace(card, text_fields=texts, choice_fields=fields, label_names=names)
 
 
 def _split_of(path: Path) -> str | None:
@@ -143,6 +201,8 @@ def _read_stored(folder: Path) -> dict[str, Any]:
         ("kind", False),
         ("metric", False),
         ("label_field", False),
+        ("name", False),
+        ("choice_fields", True),
     ):
         _check_stored(path, stored, key, words=words)
     return stored
@@ -196,7 +256,9 @@ def _guess_text_fields(sample: Sequence[Row], path: Path) -> tuple[str, ...]:
 
 def _with_guessed_kind(card: Card, sample: Sequence[Row]) -> Card:
     values = [row.get(card.label_field) for row in sample]
-    if any(isinstance(value, list) for value in values):
+    if card.choice_fields:
+        kind = MULTIPLE_CHOICE
+    elif any(isinstance(value, list) for value in values):
         kind = "multi_label"
     elif any(_is_fraction(value) for value in values) and not card.label_names:
         kind = "regression"
@@ -214,18 +276,19 @@ def _is_fraction(value: Any) -> bool:
 
 
 def _check(card: Card, path: Path) -> None:
-    if card.kind == "multiple_choice":
-        raise DataError(
-            f"{path.name}: kind multiple_choice cannot be trained yet; allowed: {', '.join(KINDS)}"
-        )
     if card.kind not in KINDS:
         raise DataError(f"{path.name}: kind is {card.kind!r}; allowed: {', '.join(KINDS)}")
-    count = len(card.text_fields)
-    wanted = {"single_sentence": (1,), "sentence_pair": (2,)}.get(card.kind, (1, 2))
-    if count not in wanted:
+    if card.form == TEXT_TO_TEXT and card.kind == "multi_label":
         raise DataError(
-            f"{path.name}: kind {card.kind} takes {' or '.join(map(str, wanted))} text field(s), "
-            f"got {count}: {', '.join(card.text_fields)}; choose with --text-fields"
+            f"{path.name}: kind multi_label has no text-to-text form (a target is one label); train a head"
+        )
+    wanted = _FIELDS_OF_KIND.get(card.kind, (1, 2)) if card.form == HEAD else None
+    count = len(card.text_fields)
+    if count == 0 or (wanted is not None and count not in wanted):
+        raise DataError(
+            f"{path.name}: kind {card.kind} takes {' or '.join(map(str, wanted or ('at least 1',)))} text "
+            f"field(s), got {count}: {', '.join(card.text_fields)}; choose with --text-fields, "
+            f"or give --form {TEXT_TO_TEXT}, which takes any number"
         )
     if card.label_names is not None and len(set(card.label_names)) != len(card.label_names):
         raise DataError(f"{path.name}: label_names has a name twice: {', '.join(card.label_names)}")

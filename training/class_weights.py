@@ -23,8 +23,8 @@ def class_weights(setting: str, task: Task, targets: Sequence[Target]) -> list[f
     """
     if setting == "none":
         return None
-    if task.kind == "regression":
-        raise ConfigError("class_weights has no meaning for regression; leave it at none")
+    if task.kind not in ("single_label", "multi_label"):
+        raise ConfigError(f"class_weights has no meaning for {task.kind}; leave it at none")
     return _balanced(task, targets) if setting == "auto" else _from_file(Path(setting), task.labels)
 
 

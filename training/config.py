@@ -1,26 +1,21 @@
-"""Every setting of one training run: its type, its limits and one sentence of help; and how gaps are filled.
+"""Every setting of one training run: its type and one sentence of help; and how gaps are filled.
 
 `TrainConfig` is what the user asked for (None = "you choose"); `Hyper` is what the run does, with no gaps
-left. Only `recipe.py` and `full.py` read these; everything below them takes plain values.
+left. Only `recipe.py` and `full.py` read these; everything below them takes plain values. The limits of each
+setting are in `checks.py`, the defaults of each method in `defaults.py`.
 """
 
 import difflib
-import json
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from training.defaults import defaults_for
+from training.checks import HEAD, TEXT_TO_TEXT, problems_of
+from training.compacter_recipe import Occasion, recipe
+from training.defaults import MethodDefaults, defaults_for
 from training.errors import ConfigError
-
-KINDS = ("single_sentence", "sentence_pair", "regression", "multi_label")
-POOLINGS = ("mean", "first", "pooler")
-FILE_DTYPES = ("float32", "float16")
-DEVICES = ("auto", "cpu", "cuda")
-_TASK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -49,6 +44,13 @@ class TrainConfig:
         metadata={"help": "settings of the method, e.g. norm=both; its own defaults otherwise"},
     )
     backbone: str = _setting("minilm", "`minilm`, a local model directory, or a hub id")
+    form: str = _setting(
+        HEAD,
+        "head (a classifier on the backbone's state) or text-to-text (an encoder-decoder writes the label)",
+    )
+    recipe: str | None = _setting(
+        None, "compacter: train as that paper does (rates, epochs, batches, warm-up, best checkpoint)"
+    )
     device: str = _setting("auto", "auto, cpu or cuda (a number may follow, cuda:1)")
     out: str | None = _setting(None, "adapter file to write; <task>.safetensors when not given")
     file_dtype: str = _setting("float32", "number format inside the file: float32 or float16")
@@ -56,10 +58,14 @@ class TrainConfig:
     description: str = _setting("", "one sentence about the task, kept in the file")
 
     kind: str | None = _setting(
-        None, "single_sentence, sentence_pair, regression or multi_label, instead of dataset.json"
+        None,
+        "single_sentence, sentence_pair, regression, multi_label or multiple_choice, instead of dataset.json",
     )
     text_fields: tuple[str, ...] | None = _setting(
-        None, "the one or two text fields, in order, instead of dataset.json"
+        None, "the one or two text fields, in order, instead of dataset.json (more with text-to-text)"
+    )
+    choice_fields: tuple[str, ...] | None = _setting(
+        None, "the fields of a multiple choice's answers, or the one that lists them"
     )
     label_field: str | None = _setting(
         None, "the field with the label (`label`, or `labels` for multi-label)"
@@ -67,12 +73,34 @@ class TrainConfig:
     label_names: tuple[str, ...] | None = _setting(
         None, "label names in index order, instead of dataset.json"
     )
-    metric: str | None = _setting(None, "metric that chooses the best epoch, instead of dataset.json")
+    metric: str | None = _setting(
+        None, "metric that chooses the best epoch, instead of dataset.json; f1+accuracy means their mean"
+    )
+    format: str = _setting(
+        "auto",
+        "text-to-text: an official GLUE or SuperGLUE task, fields (`name: text` of each field), or auto "
+        "(by the data set's name)",
+    )
+    targets: str = _setting("digits", "text-to-text: labels as digits, as in the papers, or as words")
+    task_prefix: bool | None = _setting(
+        None, "text-to-text: put the task's name in front; as in the paper when not given (by method)"
+    )
+    official_code: bool = _setting(
+        False,
+        "text-to-text: exactly what the papers' code writes (MNLI lacks a colon, COPA its question, "
+        "STS-B rounds to 0.1)",
+    )
     class_weights: str = _setting("none", "auto (inverse frequency), none, or a JSON file {label: weight}")
+    split_rule: str = _setting(
+        "files",
+        "files (train and validation as they are), or paper (the Compacter paper's seeded splits of them)",
+    )
     validation_fraction: float = _setting(
         0.1, "share of the train rows held out when there is no validation file"
     )
-    max_train_rows: int | None = _setting(None, "use only the first rows of the train file")
+    max_train_rows: int | None = _setting(
+        None, "use only the first rows of the train file (of its seeded permutation with split_rule paper)"
+    )
     max_validation_rows: int | None = _setting(None, "use only the first rows of the validation file")
     max_tokens: int | None = _setting(None, "longer inputs are cut to this many tokens, longest text first")
 
@@ -92,7 +120,11 @@ class TrainConfig:
         None,
         "stage two gets more epochs on small data until it has this many steps; no effect with epochs given",
     )
+    evaluate_steps: int | None = _setting(
+        None, "evaluate after the first epoch that ends so many steps after the last time; 0 = every epoch"
+    )
     warmup: float | None = _setting(None, "share of the steps in which the learning rate rises")
+    warmup_steps: int | None = _setting(None, "the same as a number of steps; 0 = use the share")
     weight_decay: float | None = _setting(
         None, "decay of the head's weights in stage two; adapter parameters never decay"
     )
@@ -100,13 +132,13 @@ class TrainConfig:
     patience: int | None = _setting(
         None, "a stage stops after this many epochs without a better validation metric"
     )
-    pooling: str | None = _setting(None, "mean, first or pooler")
+    pooling: str | None = _setting(None, "mean, first or pooler; eos on an encoder-decoder")
     seed: int = _setting(0, "first seed: initial head, order of rows, split")
     seeds: int = _setting(1, "train this many seeds, keep the best by validation, tell the spread")
     resume: bool = _setting(True, "go on from <out>.resume when it belongs to the same run")
 
     def __post_init__(self) -> None:
-        problems = [*_type_problems(self), *_value_problems(self)]
+        problems = problems_of(vars(self))
         if problems:
             raise ConfigError("; ".join(problems))
 
@@ -156,8 +188,24 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class Situation:
+    """What is known once data and backbone are loaded: `official` task (None = another), rows, limits.
+
+    `positions` is the backbone's limit in tokens, of which `virtual_tokens` are taken by the method.
+    """
+
+    official: str | None
+    num_train: int
+    subsampled: bool
+    hidden_size: int
+    positions: int
+    virtual_tokens: int
+    poolings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Hyper:
-    """The numbers of a run with every gap filled from the method's row in `defaults.py`."""
+    """The numbers of a run with every gap filled from the method's row in `defaults.py` or from a recipe."""
 
     epochs: int
     head_epochs: int
@@ -168,7 +216,9 @@ class Hyper:
     batch_size: int
     batch_tokens: int
     min_steps: int
+    evaluate_steps: int
     warmup: float
+    warmup_steps: int
     weight_decay: float
     head_weight_decay: float
     patience: int | None
@@ -182,112 +232,62 @@ class Hyper:
             return self.epochs
         return max(self.epochs, math.ceil(self.min_steps / steps_per_epoch))
 
+    def warmup_for(self, num_steps: int) -> float:
+        """Share of `num_steps` steps in which the rate of stage two rises."""
+        if self.warmup_steps == 0:
+            return self.warmup
+        return min(1.0, self.warmup_steps / max(1, num_steps))
 
-def resolve(config: TrainConfig, method: str | None = None) -> Hyper:
-    """Fill the gaps of `config` from the defaults of its method (or of `method`, for the baseline `full`)."""
+    def evaluate_every(self, steps_per_epoch: int) -> int:
+        """Epochs from one evaluation to the next."""
+        return max(1, math.ceil(self.evaluate_steps / max(1, steps_per_epoch)))
+
+
+def resolve(config: TrainConfig, method: str | None = None, situation: Situation | None = None) -> Hyper:
+    """Fill the gaps of `config`: from its recipe, then from the row of its method (or of `method`).
+
+    Without a `situation` what depends on data and backbone (a recipe, the limits) is left out.
+    """
     row = defaults_for(method or config.method)
+    filled: dict[str, Any] = {f.name: getattr(row, f.name, None) for f in fields(Hyper)}
+    filled["lr"] = _rate(config, row)
+    if situation is not None:
+        filled |= _fitting(config, filled, situation)
     given = {f.name: getattr(config, f.name) for f in fields(Hyper)}
-    filled = {name: getattr(row, name) if value is None else value for name, value in given.items()}
     if config.epochs is not None and config.min_steps is None:
-        filled["min_steps"] = 0
+        given["min_steps"] = 0
+    if config.warmup is not None and config.warmup_steps is None:
+        given["warmup_steps"] = 0
+    filled |= {name: value for name, value in given.items() if value is not None}
     filled["method_config"] = dict(config.method_config or row.method_config)
+    if config.form == TEXT_TO_TEXT:  # there is no head: nothing of it is trained or pooled
+        filled |= {"head_epochs": 0, "train_head": False, "pooling": "none"}
     return Hyper(**filled)
+
+
+def _rate(config: TrainConfig, row: MethodDefaults) -> float:
+    """The method's own rate; the published one for T5 where the run is like the paper's."""
+    if row.published is None or (config.form != TEXT_TO_TEXT and config.recipe is None):
+        return row.lr
+    return row.published.lr_for({**row.method_config, **config.method_config})
+
+
+def _fitting(config: TrainConfig, filled: Mapping[str, Any], situation: Situation) -> dict[str, Any]:
+    """What the recipe says, and defaults that the backbone can take."""
+    fitted: dict[str, Any] = {}
+    if config.recipe is not None:
+        occasion = Occasion(
+            situation.official, situation.num_train, situation.subsampled, situation.hidden_size
+        )
+        fitted |= {**recipe(occasion), "lr_head_stage2": filled["lr"], "patience": None}
+    tokens = fitted.get("max_tokens", filled["max_tokens"])
+    fitted["max_tokens"] = min(tokens, situation.positions - situation.virtual_tokens)
+    if filled["pooling"] not in situation.poolings and situation.poolings:
+        fitted["pooling"] = situation.poolings[0]
+    return fitted
 
 
 def _unknown_key(key: str, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known settings: {', '.join(known)}"
     return f"unknown setting {key!r}; {hint}"
-
-
-def _type_problems(config: TrainConfig) -> list[str]:
-    problems = []
-    for name, (test, allowed) in _RULES.items():
-        value = getattr(config, name)
-        if value is not None and not test(value):
-            problems.append(f"{name} is {value!r}; allowed: {allowed}")
-    return problems
-
-
-def _value_problems(config: TrainConfig) -> list[str]:
-    problems = []
-    if not _TASK_NAME.fullmatch(str(config.task)):
-        problems.append(
-            f"task is {config.task!r}; allowed: 1 to 64 of lower-case letters, digits, '.', '_' and '-', "
-            "the first one a letter or digit"
-        )
-    if config.kind == "sentence_pair" and config.text_fields is not None and len(config.text_fields) != 2:
-        problems.append(f"kind sentence_pair takes two text_fields, got {len(config.text_fields)}: name both")
-    if config.kind == "regression" and config.class_weights != "none":
-        problems.append("class_weights has no meaning for regression; leave it at none")
-    try:
-        json.dumps(dict(config.method_config))
-    except (TypeError, ValueError) as error:
-        problems.append(f"method_config must be plain JSON values: {error}")
-    return problems
-
-
-def _whole(low: int) -> Callable[[Any], bool]:
-    return lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low
-
-
-def _number(v: Any) -> bool:
-    return isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
-
-
-def _fraction(v: Any) -> bool:
-    return _number(v) and 0 <= v < 1
-
-
-def _rate(v: Any) -> bool:
-    return _number(v) and 0 < v <= 10
-
-
-def _words(v: Any) -> bool:
-    return isinstance(v, tuple) and len(v) > 0 and all(isinstance(word, str) and word for word in v)
-
-
-def _text(v: Any) -> bool:
-    return isinstance(v, str) and bool(v)
-
-
-_Rule = tuple[Callable[[Any], bool], str]
-_RULES: Mapping[str, _Rule] = {
-    "data": (_text, "a path"),
-    "task": (_text, "a name"),
-    "method": (_text, "a method name"),
-    "method_config": (lambda v: isinstance(v, Mapping), "a mapping"),
-    "backbone": (_text, "a name or path"),
-    "device": (lambda v: isinstance(v, str) and v.split(":")[0] in DEVICES, ", ".join(DEVICES)),
-    "out": (_text, "a path"),
-    "file_dtype": (lambda v: v in FILE_DTYPES, ", ".join(FILE_DTYPES)),
-    "report": (_text, "a path"),
-    "description": (lambda v: isinstance(v, str), "text"),
-    "kind": (lambda v: v in KINDS, ", ".join(KINDS)),
-    "text_fields": (lambda v: _words(v) and len(v) <= 2 and len(set(v)) == len(v), "one or two field names"),
-    "label_field": (_text, "a field name"),
-    "label_names": (lambda v: _words(v) and len(set(v)) == len(v), "different names"),
-    "metric": (_text, "a metric name"),
-    "class_weights": (_text, "auto, none or a JSON file"),
-    "validation_fraction": (lambda v: _fraction(v) and v > 0, "a number over 0 and under 1"),
-    "max_train_rows": (_whole(1), "a whole number from 1"),
-    "max_validation_rows": (_whole(1), "a whole number from 1"),
-    "max_tokens": (_whole(8), "a whole number from 8"),
-    "epochs": (_whole(0), "a whole number from 0"),
-    "head_epochs": (_whole(0), "a whole number from 0"),
-    "lr": (_rate, "a number over 0, at most 10"),
-    "head_lr": (_rate, "a number over 0, at most 10"),
-    "lr_head_stage2": (_rate, "a number over 0, at most 10"),
-    "train_head": (lambda v: isinstance(v, bool), "true or false"),
-    "batch_size": (_whole(1), "a whole number from 1"),
-    "batch_tokens": (_whole(8), "a whole number from 8"),
-    "min_steps": (_whole(0), "a whole number from 0"),
-    "warmup": (_fraction, "a number from 0, under 1"),
-    "head_weight_decay": (lambda v: _number(v) and v >= 0, "a number from 0"),
-    "weight_decay": (lambda v: _number(v) and v >= 0, "a number from 0"),
-    "patience": (_whole(1), "a whole number from 1"),
-    "pooling": (lambda v: v in POOLINGS, ", ".join(POOLINGS)),
-    "seed": (_whole(0), "a whole number from 0"),
-    "seeds": (lambda v: _whole(1)(v) and v <= 100, "a whole number from 1 to 100"),
-    "resume": (lambda v: isinstance(v, bool), "true or false"),
-}

@@ -3,11 +3,9 @@
 Knows nothing of tokens or models. One bad row stops the run, and up to ten of them are told at once.
 """
 
-import hashlib
-import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,52 +13,28 @@ from typing import Any
 from training.card import Card, Flags, find_splits, read_card
 from training.config import TrainConfig
 from training.errors import DataError
-from training.metrics import demand_metric, read_metric
+from training.examples import Example, Split, digest_of
+from training.formats import FORMATS, Formatter, official_name
+from training.items import BadFieldError, ChoiceItem, Item, parts_of, present
+from training.metrics import KNOWN, Metric, all_metrics, demand_metric, read_metric
 from training.readers import Row, read_rows
-from training.split import draw_validation
-from training.tasks import Target, TargetError, Task, build_task
+from training.reading import Reading, formatter_of, reading_of
+from training.split import draw_validation, paper_file, paper_rows, rule_for
+from training.tasks import Target, TargetError, Task, TextToText, build_task
 
-TextItem = str | tuple[str, str]
 _MAX_TOLD = 10
 _FEW_ROWS = 30
 _MAX_LABELS, _MAX_LABEL_CHARACTERS = 10_000, 200
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One row: its text or pair, its parsed label, and its row number in the file."""
-
-    text: TextItem
-    target: Target
-    row: int
-
-
-@dataclass(frozen=True)
-class Split:
-    """Checked rows of one file, or drawn from one."""
-
-    name: str
-    source: str
-    examples: tuple[Example, ...]
-
-    @property
-    def texts(self) -> list[TextItem]:
-        """The inputs, in order."""
-        return [example.text for example in self.examples]
-
-    @property
-    def targets(self) -> list[Target]:
-        """The labels, in order."""
-        return [example.target for example in self.examples]
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-
 @dataclass(frozen=True)
 class TaskData:
-    """What a run learns from: the task with its labels, both splits, and what a person should know."""
+    """What a run learns from: the task with its labels, both splits, and what a person should know.
+
+    `official` is the GLUE or SuperGLUE task that the data set is, `formatter` makes sources of text-to-text,
+    `split_rule` is the paper's rule that was used; each None where there is none.
+    """
 
     task: Task
     fields: tuple[str, ...]
@@ -68,6 +42,9 @@ class TaskData:
     validation: Split
     digest: str
     notes: tuple[str, ...]
+    official: str | None = None
+    formatter: Formatter | None = None
+    split_rule: str | None = None
 
 
 def load_data(config: TrainConfig) -> TaskData:
@@ -75,37 +52,56 @@ def load_data(config: TrainConfig) -> TaskData:
 
     Raises:
         DataError: unreadable files, bad rows (file, row, field, found, remedy), one-class data, too few rows.
-        ConfigError: a metric that this kind of task has not.
+        ConfigError: a metric that this kind of task has not, or a format that does not fit the rows.
     """
     data = Path(config.data)
     card = read_card(data, Flags.of(config))
     files = find_splits(data)
     if "train" not in files:
         raise DataError(f"{data}: no train file; found {', '.join(path.name for path in files.values())}")
+    official = official_name(card.name, card.row_fields)
+    reading = reading_of(card, formatter_of(card, config))
     names = card.label_names or _found_names(card, [files[s] for s in ("train", "validation") if s in files])
-    task, metric_note = _build(card, names, config.metric)
-    train = read_split(
-        "train", files["train"], card.text_fields, card.label_field, task, config.max_train_rows
-    )
-    task = task.fitted(train.targets)
-    notes = [*card.notes, *metric_note, *_name_notes(card, names)]
-    if "validation" in files:
-        path = files["validation"]
-        rows = config.max_validation_rows
-        validation = read_split("validation", path, card.text_fields, card.label_field, task, rows)
+    task, metric_note = _build(card, names, config, official, reading.formatter)
+    rule = split_rule_of(official, files) if config.split_rule == "paper" else None
+    if rule is None:
+        task, train, validation, drawn = _file_splits(config, files, reading, task)
     else:
-        train, validation = _drawn(train, task, config)
-        task = task.fitted(train.targets)
-        notes.append(_drawn_note(train, validation, config))
+        train = read_part("train", rule, files, reading, task, config.max_train_rows)
+        task, drawn = task.fitted(train.targets), [_paper_note(rule, config)]
+        validation = read_part("validation", rule, files, reading, task, config.max_validation_rows)
     _check_learnable(task, train, validation)
+    notes = [*card.notes, *metric_note, *_name_notes(card, names), *drawn]
     notes += [*_label_notes(task, train, validation), *_text_notes(train, validation)]
-    digest = _digest(card, task, (train, validation))
-    return TaskData(task, card.text_fields, train, validation, digest, tuple(notes))
+    digest = digest_of([card.kind, card.text_fields, task.labels], (train, validation))
+    return TaskData(
+        task, reading.fields, train, validation, digest, tuple(notes), official, reading.formatter, rule
+    )
 
 
-def read_split(
-    name: str, path: Path, fields: Sequence[str], label_field: str, task: Task, max_rows: int | None = None
+def split_rule_of(official: str | None, files: Mapping[str, Path]) -> str:
+    """The paper's rule for an official task; for other data by the number of train rows."""
+    if official is not None:
+        return FORMATS[official].split_rule
+    return rule_for(sum(1 for _ in read_rows(files["train"])))
+
+
+def read_part(
+    split: str, rule: str, files: Mapping[str, Path], reading: Reading, task: Task, max_rows: int | None
 ) -> Split:
+    """A split as the paper's `rule` makes it. Raises DataError as `read_split`, or without its file."""
+    file = paper_file(split, rule)
+    if file not in files:
+        raise DataError(
+            f"the paper's rule ({rule}) takes the {split} rows out of a {file} file; there are only "
+            f"{', '.join(files)}: add it, or leave --split-rule out"
+        )
+    whole = read_split(split, files[file], reading, task)
+    rows = paper_rows(split, rule, len(whole), max_rows)
+    return replace(whole, examples=tuple(whole.examples[row] for row in rows))
+
+
+def read_split(name: str, path: Path, reading: Reading, task: Task, max_rows: int | None = None) -> Split:
     """All rows of one file as examples.
 
     Raises:
@@ -117,8 +113,10 @@ def read_split(
         if max_rows is not None and len(examples) + len(problems) >= max_rows:
             break
         try:
-            examples.append(Example(_text(row, fields), _target(row, label_field, task), number))
-        except _BadFieldError as bad:
+            examples.append(
+                Example(_item(row, reading, task), _target(row, reading.label_field, task), number)
+            )
+        except BadFieldError as bad:
             problems.append(f"row {number}, field {bad.field!r}: found {bad.found}; {bad.remedy}")
             if len(problems) >= _MAX_TOLD:
                 break
@@ -129,42 +127,36 @@ def read_split(
     return Split(name, path.name, tuple(examples))
 
 
-class _BadFieldError(Exception):
-    def __init__(self, field: str, found: str, remedy: str) -> None:
-        super().__init__(field)
-        self.field, self.found, self.remedy = field, found, remedy
-
-
-def _text(row: Row, fields: Sequence[str]) -> TextItem:
-    texts = [_one_text(row, field) for field in fields]
-    return texts[0] if len(texts) == 1 else (texts[0], texts[1])
-
-
-def _one_text(row: Row, field: str) -> str:
-    value = _present(row, field, "--text-fields")
-    if not isinstance(value, str):
-        raise _BadFieldError(
-            field, f"{value!r} ({type(value).__name__})"[:120], "a text is a string: quote or fill it"
+def _item(row: Row, reading: Reading, task: Task) -> Item:
+    item = reading.item(row)
+    if isinstance(item, ChoiceItem) and len(item.choices) != len(task.class_names):
+        raise BadFieldError(
+            "choices", f"{len(item.choices)} choices", f"every row of a task has {len(task.class_names)}"
         )
-    return value
+    return item
 
 
 def _target(row: Row, field: str, task: Task) -> Target:
-    value = _present(row, field, "--label-field")
+    value = present(row, field, "--label-field")
     if value is None:
-        raise _BadFieldError(field, "null", "every row needs a label: fill it in or remove the row")
+        raise BadFieldError(field, "null", "every row needs a label: fill it in or remove the row")
     try:
         return task.parse(value)
     except TargetError as error:
-        raise _BadFieldError(field, error.found, error.remedy) from None
+        raise BadFieldError(field, error.found, error.remedy) from None
 
 
-def _present(row: Row, field: str, flag: str) -> Any:
-    if field not in row:
-        raise _BadFieldError(
-            field, f"only {', '.join(sorted(map(str, row))) or 'no fields'}", f"add it, or set {flag}"
-        )
-    return row[field]
+def _file_splits(
+    config: TrainConfig, files: Mapping[str, Path], reading: Reading, task: Task
+) -> tuple[Task, Split, Split, list[str]]:
+    """The files as they are; a drawn validation split where there is no file for it."""
+    train = read_split("train", files["train"], reading, task, config.max_train_rows)
+    task = task.fitted(train.targets)
+    if "validation" in files:
+        rows = config.max_validation_rows
+        return task, train, read_split("validation", files["validation"], reading, task, rows), []
+    train, validation = _drawn(train, task, config)
+    return task.fitted(train.targets), train, validation, [_drawn_note(train, validation, config)]
 
 
 def _found_names(card: Card, paths: Iterable[Path]) -> tuple[str, ...]:
@@ -188,18 +180,48 @@ def _cell_parts(value: Any, kind: str) -> list[Any]:
     return [value]
 
 
-def _build(card: Card, names: tuple[str, ...], wanted: str | None) -> tuple[Task, list[str]]:
-    kind = card.head_kind
+def _build(
+    card: Card, names: tuple[str, ...], config: TrainConfig, official: str | None, formatter: Formatter | None
+) -> tuple[Task, list[str]]:
+    kind = card.label_kind
     if kind != "regression" and len(names) < (1 if kind == "multi_label" else 2):
         found = f"found {len(names)} label(s): {', '.join(names) or 'none'}"
         raise DataError(f"field {card.label_field!r}: {found}; a classification needs at least two classes")
     if kind == "regression":
         names = names[:1] or (card.label_field,)
     _check_names(names)
-    if wanted is not None:
-        return build_task(kind, names, demand_metric(wanted, kind, names), wanted), []
+    metric, notes = _metric(card, names, config, official)
+    task = build_task(kind, names, metric, config.metric or card.metric)
+    return (task if formatter is None else as_text(task, formatter)), notes
+
+
+def as_text(task: Task, formatter: Formatter) -> Task:
+    """The text-to-text form of a task. Raises DataError for a format whose answers are any text."""
+    if formatter.name in FORMATS and FORMATS[formatter.name].free_text:
+        raise DataError(
+            f"format {formatter.name}: its answers are any text, but tasks here choose among label strings; "
+            "use --format fields with labels"
+        )
+    if task.kind != "regression":
+        return TextToText(task, formatter.label_strings(task.class_names))
+    scale = formatter.scale
+    return TextToText(task, () if scale is None else scale.strings, scale)
+
+
+def _metric(
+    card: Card, names: tuple[str, ...], config: TrainConfig, official: str | None
+) -> tuple[Metric, list[str]]:
+    """As asked for; else a recipe's mean of the task's metrics; else what the card names first."""
+    kind = card.label_kind
+    if config.metric is not None:
+        return demand_metric(config.metric, kind, names), []
+    if config.recipe is not None:
+        known = [m for m in (FORMATS[official].metrics if official else ()) if m in KNOWN[kind]]
+        return (
+            demand_metric("+".join(known), kind, names) if known else all_metrics(card.metric, kind, names)
+        ), []
     metric, problem = read_metric(card.metric, kind, names)
-    return build_task(kind, names, metric, card.metric), [problem] if problem else []
+    return metric, [problem] if problem else []
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -229,6 +251,16 @@ def _drawn(train: Split, task: Task, config: TrainConfig) -> tuple[Split, Split]
     )
 
 
+def _paper_note(rule: str, config: TrainConfig) -> str:
+    how = {
+        "halve": "validation is one half of the validation file, test the other",
+        "thousand": "validation is 1,000 train rows, test the validation file",
+        "files": "train and validation are the files",
+    }[rule]
+    rows = "" if config.max_train_rows is None else f"; train is {config.max_train_rows} permuted rows"
+    return f"split as in the Compacter paper (seed 42): {how}{rows}"
+
+
 def _drawn_note(train: Split, validation: Split, config: TrainConfig) -> str:
     return (
         f"no validation file: {len(validation)} of {len(train) + len(validation)} rows of {train.source} "
@@ -239,7 +271,8 @@ def _drawn_note(train: Split, validation: Split, config: TrainConfig) -> str:
 def _check_learnable(task: Task, train: Split, validation: Split) -> None:
     distinct = set(train.targets)
     if len(distinct) < 2:
-        shown = task.labels[train.targets[0]] if isinstance(train.targets[0], int) else train.targets[0]
+        first = train.targets[0]
+        shown = task.class_names[first] if isinstance(first, int) else first
         raise DataError(
             f"{train.source}: all {len(train)} train rows have the label {shown!r}; "
             "add rows with others, or shuffle the file when only its first rows are used"
@@ -259,13 +292,13 @@ def _name_notes(card: Card, names: tuple[str, ...]) -> list[str]:
 
 
 def _label_notes(task: Task, train: Split, validation: Split) -> list[str]:
-    if task.kind == "regression":
+    if not task.class_names:
         return []
     counts = [_label_counts(split) for split in (train, validation)]
     notes = []
-    missing = [label for index, label in enumerate(task.labels) if not counts[0][index]]
+    missing = [label for index, label in enumerate(task.class_names) if not counts[0][index]]
     if missing:
-        tested = [label for label in missing if counts[1][task.labels.index(label)]]
+        tested = [label for label in missing if counts[1][task.class_names.index(label)]]
         extra = f" ({', '.join(tested[:5])} occur in validation)" if tested else ""
         notes.append(
             f"no train row has the label {', '.join(missing[:5])}{'...' if len(missing) > 5 else ''}{extra}"
@@ -290,24 +323,7 @@ def _text_notes(train: Split, validation: Split) -> list[str]:
         notes.append(
             f"{shared} of {len(validation)} validation texts are also in train: their score is flattering"
         )
-    empty = sum(not "".join(text).strip() for text in train.texts)
+    empty = sum(not "".join(parts_of(text)).strip() for text in train.texts)
     if empty:
         notes.append(f"{empty} train rows have an empty text")
     return notes
-
-
-def _digest(card: Card, task: Task, splits: Iterable[Split]) -> str:
-    """One digest of everything that decides what is learnt: fields, labels, rows and their order."""
-    total = hashlib.sha256()
-    head = [card.kind, card.text_fields, task.labels]
-    total.update(json.dumps(head, ensure_ascii=False).encode())
-    for split in splits:
-        total.update(f"\n{split.name} {len(split)}".encode())
-        for example in split.examples:
-            total.update(b"\n")
-            total.update(
-                json.dumps([example.text, example.target], ensure_ascii=False).encode(
-                    "utf-8", "surrogatepass"
-                )
-            )
-    return f"sha256:{total.hexdigest()}"

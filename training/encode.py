@@ -1,7 +1,8 @@
-"""Texts of both splits as token ids, and pooled states of a frozen backbone: what every stage starts from.
+"""Items of both splits as token ids, and what a backbone says about them: pooled states, label strings.
 
-Token ids are made once per run. Features [N, H] are the pooled states without any adapter; stage one reuses
-them over all its epochs.
+Token ids are made once per run. Features are the pooled states without any adapter, [N, H] (or [N, K, H] for
+K choices a row); stage one reuses them over all its epochs. `virtual` tokens of a method stand in front of
+every text and count in every budget.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from modeling import Backbone, Encoded, TextItem
+from modeling import Backbone, Encoded
 from training.batches import evaluation_batches
 from training.errors import ConfigError
+from training.items import Item, pairs_of
 
 EVALUATION_TOKENS = 8192
 _CHUNK_TEXTS = 2048
@@ -20,61 +22,96 @@ _CHUNK_TEXTS = 2048
 
 @dataclass(frozen=True)
 class Rows:
-    """Token ids of one split, in its order."""
+    """Token ids of one split, in its order; `per_row` texts to a row (K for a multiple choice, else 1)."""
 
     encoded: tuple[Encoded, ...]
+    per_row: int = 1
+
+    def __len__(self) -> int:
+        return len(self.encoded) // self.per_row
 
     @property
     def lengths(self) -> list[int]:
         """Tokens per row, after truncation."""
-        return [len(row) for row in self.encoded]
+        return [sum(map(len, self.of(row))) for row in range(len(self))]
 
     @property
     def num_truncated(self) -> int:
         """Rows that lost tokens."""
-        return sum(row.truncated for row in self.encoded)
+        return sum(self.truncated)
+
+    @property
+    def truncated(self) -> list[bool]:
+        """Which rows lost tokens."""
+        return [any(text.truncated for text in self.of(row)) for row in range(len(self))]
+
+    def of(self, row: int) -> tuple[Encoded, ...]:
+        """The texts of one row."""
+        return self.encoded[row * self.per_row : (row + 1) * self.per_row]
 
     def take(self, rows: Sequence[int]) -> list[Encoded]:
-        """Some rows, in the order asked for."""
-        return [self.encoded[row] for row in rows]
+        """The texts of some rows, in the order asked for."""
+        return [text for row in rows for text in self.of(row)]
 
 
-def encode_texts(backbone: Backbone, texts: Sequence[TextItem], max_tokens: int) -> Rows:
-    """Tokenise and cut to `max_tokens`.
+def encode_items(backbone: Backbone, items: Sequence[Item], max_tokens: int, virtual: int = 0) -> Rows:
+    """Tokenise and cut to `max_tokens`. Items of one split have equally many texts.
 
     Raises:
-        ConfigError: the backbone has fewer positions than `max_tokens`.
+        ConfigError: the backbone has not enough positions for `max_tokens` and the `virtual` tokens.
     """
-    if max_tokens > backbone.max_tokens:
+    if max_tokens + virtual > backbone.max_tokens or max_tokens < 1:
+        taken = f", of which the method takes {virtual}" if virtual else ""
         raise ConfigError(
-            f"max_tokens is {max_tokens}; {backbone.name} has positions for {backbone.max_tokens}: lower it"
+            f"max_tokens is {max_tokens}; {backbone.name} has positions for {backbone.max_tokens}{taken}: "
+            "lower it"
         )
+    texts = [text for item in items for text in pairs_of(item)]
     encoded: list[Encoded] = []
     for start in range(0, len(texts), _CHUNK_TEXTS):
         encoded += backbone.text.encode(texts[start : start + _CHUNK_TEXTS], max_tokens)
-    return Rows(tuple(encoded))
+    return Rows(tuple(encoded), len(texts) // max(1, len(items)))
 
 
-def pooled_states(backbone: Backbone, encoded: Sequence[Encoded], pooling: str) -> Tensor:
-    """One forward pass with whatever is attached: [B, H], gradients as the caller has set them."""
-    batch = backbone.pack(encoded)
-    return backbone.pool(backbone.hidden(batch), batch, pooling)
+def row_states(
+    backbone: Backbone, rows: Rows, chosen: Sequence[int], pooling: str, virtual: int = 0
+) -> Tensor:
+    """One forward pass with whatever is attached: [B, H], or [B, K, H] for K texts a row; gradients flow."""
+    states = backbone.states(rows.take(chosen), pooling, virtual)
+    return states if rows.per_row == 1 else states.view(len(chosen), rows.per_row, -1)
 
 
-def state_batches(rows: Rows) -> list[list[int]]:
-    """The batches of `all_states`."""
-    return evaluation_batches(rows.lengths, EVALUATION_TOKENS)
+def state_batches(rows: Rows, extra: int = 0) -> list[list[int]]:
+    """Batches of rows for a pass without gradients; each text costs `extra` tokens more than its own."""
+    costs = [length + extra * rows.per_row for length in rows.lengths]
+    return evaluation_batches(costs, EVALUATION_TOKENS)
 
 
 def all_states(
-    backbone: Backbone, rows: Rows, pooling: str, after_batch: Callable[[], None] | None = None
+    backbone: Backbone,
+    rows: Rows,
+    pooling: str,
+    after_batch: Callable[[], None] | None = None,
+    virtual: int = 0,
 ) -> Tensor:
-    """Pooled states of all rows [N, H] without gradients, in the order of the rows."""
-    states = torch.empty(len(rows.encoded), backbone.hidden_size, device=backbone.device)
+    """Pooled states of all rows [N, H] or [N, K, H] without gradients, in the order of the rows."""
+    choices = () if rows.per_row == 1 else (rows.per_row,)
+    states = torch.empty((len(rows), *choices, backbone.hidden_size), device=backbone.device)
     with torch.no_grad():
-        for batch in state_batches(rows):
+        for batch in state_batches(rows, virtual):
             index = torch.as_tensor(batch, device=backbone.device)
-            states[index] = pooled_states(backbone, rows.take(batch), pooling)
+            states[index] = row_states(backbone, rows, batch, pooling, virtual)
             if after_batch is not None:
                 after_batch()
     return states
+
+
+def all_label_logits(backbone: Backbone, rows: Rows, labels: Sequence[str], virtual: int = 0) -> Tensor:
+    """log p(label string | source) of all rows [N, L] without gradients, in the order of the rows."""
+    decoder_tokens = sum(map(len, backbone.label_ids(labels)))
+    logits = torch.empty(len(rows), len(labels), device=backbone.device)
+    with torch.no_grad():
+        for batch in state_batches(rows, virtual + decoder_tokens):
+            index = torch.as_tensor(batch, device=backbone.device)
+            logits[index] = backbone.label_logits(rows.take(batch), labels, virtual)
+    return logits

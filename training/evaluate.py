@@ -1,6 +1,7 @@
 """An adapter file against rows of data, through the serving form: what a server would answer, and the scores.
 
-Logits come from `ServedModel`, exactly as in the service, not from the training form.
+Logits come from `ServedModel`, exactly as in the service, not from the training form. Rows are read as in
+training: the file says how sources are made of them, and by which rule they were split.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,34 +9,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adapters_store.adapter_file import AdapterFile, read_adapter_file
 from adapters_store.errors import AdapterFileError
 from adapters_store.manifest import Manifest
-from modeling import (
-    METHODS,
-    Adapter,
-    Backbone,
-    HeadSpec,
-    ModelingError,
-    ServedModel,
-    TextItem,
-    answer,
-    load_backbone,
-)
+from modeling import METHODS, Adapter, Backbone, HeadSpec, ModelingError, ServedModel, answer, load_backbone
 from training.card import Card, Flags, find_splits, read_card
-from training.data import Example, Split, read_split
+from training.checks import HEAD, TEXT_TO_TEXT
+from training.data import read_part, read_split
 from training.device import pick_device
-from training.encode import Rows, encode_texts, state_batches
+from training.encode import Rows, encode_items
 from training.errors import ConfigError, DataError
+from training.examples import Example, Split
+from training.items import ChoiceItem, Item, TextItem
 from training.metrics import demand_metric, read_metric
-from training.tasks import Baseline, Logits, Target, Task, build_task
+from training.publish import TextForm
+from training.reading import reading_of
+from training.serve_rows import served_logits, served_texts
+from training.tasks import Baseline, Logits, Target, Task, TextToText, build_task
+from training.text_metrics import scores_of_texts
 
 
 @dataclass(frozen=True)
 class RowAnswer:
-    """What one row is answered. `row` is its number in the file; `label` is None for a regression."""
+    """What one row is answered. `row` is its number in the file; `label` is None for a regression.
+
+    `generated` is what the decoder writes freely, when that was asked for.
+    """
 
     row: int
     expected: Any
@@ -44,11 +43,12 @@ class RowAnswer:
     tokens: int
     truncated: bool
     logits: list[float]
+    generated: str | None = None
 
 
 @dataclass(frozen=True)
 class FileEvaluation:
-    """Scores and answers of one adapter file on one split."""
+    """Scores and answers of one adapter file on one split; `generated_metrics`: of free generation."""
 
     task: str
     digest: str
@@ -59,12 +59,21 @@ class FileEvaluation:
     metrics: Mapping[str, float]
     baseline: Baseline
     rows: tuple[RowAnswer, ...]
-    texts: tuple[TextItem, ...]
+    texts: tuple[Item, ...]
+    generated_metrics: Mapping[str, float] | None = None
 
     @property
     def value(self) -> float:
         """The deciding metric."""
         return self.metrics[self.metric]
+
+    @property
+    def inputs(self) -> list[TextItem | dict[str, object]]:
+        """What a server is asked for each row."""
+        return [
+            {"text": item.text, "choices": list(item.choices)} if isinstance(item, ChoiceItem) else item
+            for item in self.texts
+        ]
 
     def to_dict(self, *, with_rows: bool = False) -> dict[str, Any]:
         """Plain JSON values; the rows on demand."""
@@ -80,7 +89,19 @@ class FileEvaluation:
             "metrics": dict(self.metrics),
             "baseline": {"name": self.baseline.name, **self.baseline.values},
         }
+        if self.generated_metrics is not None:
+            plain["generated_metrics"] = dict(self.generated_metrics)
         return plain | ({"rows": [vars(row).copy() for row in self.rows]} if with_rows else {})
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The rows to score, those whose majority is the baseline (train, when it is there), and their task."""
+
+    rows: Split
+    baseline_rows: Split
+    task: Task
+    split: str
 
 
 def evaluate_file(
@@ -93,58 +114,61 @@ def evaluate_file(
     device: str = "auto",
     flags: Flags | None = None,
     max_rows: int | None = None,
+    split_rule: str | None = None,
+    generate: bool = False,
 ) -> FileEvaluation:
     """Score an adapter file on the `split` of a folder, or on all rows of one file.
 
     `backbone` may be given when it is loaded already; else `backbone_name`, or the one named in the file, is
-    loaded. `flags` override `dataset.json`.
+    loaded. `flags` override `dataset.json`, `split_rule` ("files" or a rule of the paper) the rule that the
+    file was trained with. `generate` lets a text-to-text task write freely as well.
 
     Raises:
         DataError: the file is refused, there is no such split, or its rows do not fit the adapter.
-        ConfigError: the backbone is not the one that the adapter was trained on.
+        ConfigError: the backbone is not the one that the adapter was trained on, or it cannot generate.
     """
-    stored = _read(Path(path))
+    stored = read_file(Path(path))
     manifest = stored.manifest
-    rows, baseline_rows, task = _load_rows(Path(data), split, manifest, flags or Flags(), max_rows)
+    scored = load_rows(Path(data), split, manifest, flags or Flags(), max_rows, split_rule)
+    if generate and manifest.head.kind != "text_to_text":
+        raise ConfigError(f"task {manifest.task} is answered by a head: only text-to-text tasks generate")
     if backbone is None:
         backbone = load_backbone(backbone_name or manifest.backbone.name, device=pick_device(device))
-    adapter = _build(stored, backbone)
-    encoded = encode_texts(backbone, rows.texts, manifest.input.max_tokens)
-    logits = served_logits(backbone, adapter, encoded)
+    adapter = build_adapter(stored, backbone)
+    rows, task = scored.rows, scored.task
+    encoded = encode_items(backbone, rows.texts, manifest.input.max_tokens, adapter.virtual_tokens)
+    model = ServedModel(backbone)
+    logits = served_logits(model, adapter, encoded)
+    texts = served_texts(model, adapter, encoded) if generate else None
     return FileEvaluation(
         task=manifest.task,
         digest=stored.digest,
         method=manifest.method.name,
-        split=split if Path(data).is_dir() else "all rows",
+        split=scored.split,
         source=rows.source,
         metric=task.metric.name,
         metrics=task.scores(logits, rows.targets),
-        baseline=task.baseline(baseline_rows.targets, rows.targets),
-        rows=_answers(rows, encoded, logits, adapter.spec, task),
+        baseline=task.baseline(scored.baseline_rows.targets, rows.targets),
+        rows=_answers(rows, encoded, logits, texts, adapter.spec, task),
         texts=tuple(rows.texts),
+        generated_metrics=None if texts is None else _generated_metrics(texts, rows.targets, task),
     )
 
 
-def served_logits(backbone: Backbone, adapter: Adapter, rows: Rows) -> Logits:
-    """Logits [N, L] of all rows through the serving form."""
-    model = ServedModel(backbone)
-    slot = model.install(adapter.pack())
-    body = model.body_slot(slot)
-    logits = np.empty((len(rows.encoded), len(adapter.spec.labels)), dtype=np.float32)
-    for batch in state_batches(rows):
-        reads = [(index, slot) for index in range(len(batch))]
-        logits[batch] = np.stack(model.run(rows.take(batch), [body] * len(batch), reads))
-    return logits
-
-
-def _read(path: Path) -> AdapterFile:
+def read_file(path: Path) -> AdapterFile:
+    """An adapter file. Raises DataError when it is refused."""
     try:
         return read_adapter_file(path)
     except (AdapterFileError, OSError) as error:
         raise DataError(f"{path.name}: {error}") from error
 
 
-def _build(stored: AdapterFile, backbone: Backbone) -> Adapter:
+def build_adapter(stored: AdapterFile, backbone: Backbone) -> Adapter:
+    """The adapter that a file holds, on the backbone that it was trained on.
+
+    Raises:
+        ConfigError: another backbone. DataError: tensors or settings that do not fit.
+    """
     manifest, head = stored.manifest, stored.manifest.head
     reference = manifest.backbone
     if (reference.config_digest, reference.weights_digest) != (
@@ -163,51 +187,104 @@ def _build(stored: AdapterFile, backbone: Backbone) -> Adapter:
         raise DataError(f"task {manifest.task}: {error}") from error
 
 
-def _load_rows(
-    data: Path, split: str, manifest: Manifest, flags: Flags, max_rows: int | None
-) -> tuple[Split, Split, Task]:
-    """The rows to score, the rows whose majority is the baseline (train, when it is there), and the task."""
+def load_rows(
+    data: Path,
+    split: str,
+    manifest: Manifest,
+    flags: Flags,
+    max_rows: int | None = None,
+    split_rule: str | None = None,
+) -> Scored:
+    """Rows of `data` with targets in the adapter's order of labels, whatever the order in the data.
+
+    Raises:
+        DataError: no such split, or rows that do not fit the adapter.
+    """
     files = find_splits(data)
+    used = manifest.provenance.config
+    rule = used.get("split_rule_used") if split_rule is None else split_rule
+    rule = None if rule == "files" or data.is_file() else rule
     path = data if data.is_file() else files.get(split)
-    if path is None:
+    if path is None and rule is None:
         raise DataError(f"{data}: no {split} file; there are {', '.join(files)}: name one of them, or a file")
-    head = manifest.head
-    flags = replace(flags, text_fields=flags.text_fields or tuple(manifest.input.fields))
-    card = read_card(data, flags)
-    if card.head_kind != head.kind:
-        raise DataError(f"{path.name}: the data is {card.head_kind}, the adapter {head.kind}; correct --kind")
-    task = _task(card, manifest, flags.metric)
-    rows = _read_rows(split, path, card, task, max_rows)
+    card, form = _card(data, flags, manifest)
+    if card.head_kind != manifest.head.kind:
+        name = data.name if path is None else path.name
+        raise DataError(
+            f"{name}: the data is {card.head_kind}, the adapter {manifest.head.kind}; correct --kind"
+        )
+    names = _names(card, manifest, form)
+    task = _task(card, manifest, flags.metric, names, form)
+    reading = reading_of(card, None if form is None else form.formatter)
+
+    def read(wanted: str, rows: int | None) -> Split:
+        own = _task(card, manifest, flags.metric, card.label_names or names, form)
+        if rule is not None:
+            found = read_part(wanted, rule, files, reading, own, rows)
+        else:
+            found = read_split(wanted, data if data.is_file() else files[wanted], reading, own, rows)
+        return _in_order(found, card.label_names or names, names)
+
+    rows = read(split, max_rows)
     has_train = data.is_dir() and split != "train" and "train" in files
-    return rows, _read_rows("train", files["train"], card, task, None) if has_train else rows, task
+    told = split if data.is_dir() else "all rows"
+    told = told if rule is None else f"{told}, split as in the paper ({rule})"
+    return Scored(rows, read("train", None) if has_train else rows, task, told)
 
 
-def _task(card: Card, manifest: Manifest, wanted: str | None) -> Task:
-    head = manifest.head
-    metric, _ = read_metric(card.metric, head.kind, head.labels)
-    if wanted is not None:
-        metric = demand_metric(wanted, head.kind, head.labels)
-    value_range = (head.low, head.high) if head.low is not None and head.high is not None else None
-    return build_task(
-        head.kind, head.labels, metric, card.metric, threshold=head.threshold, value_range=value_range
+def _card(data: Path, flags: Flags, manifest: Manifest) -> tuple[Card, TextForm | None]:
+    """How to read the data: by its own card, by flags, and for the rest as in training."""
+    used = manifest.provenance.config
+    form = TextForm.from_config(used) if manifest.head.kind == "text_to_text" else None
+    if form is not None:
+        fields: Sequence[str] | None = form.formatter.fields
+    elif manifest.head.kind == "multiple_choice":
+        fields = used.get("text_fields")
+    else:
+        fields = manifest.input.fields
+    flags = replace(
+        flags,
+        text_fields=flags.text_fields or (tuple(fields) if fields else None),
+        choice_fields=flags.choice_fields or tuple(used.get("choice_fields") or ()) or None,
+        form=HEAD if form is None else TEXT_TO_TEXT,
     )
+    return read_card(data, flags), form
 
 
-def _read_rows(name: str, path: Path, card: Card, task: Task, max_rows: int | None) -> Split:
-    """Rows with targets in the adapter's order of labels, whatever the order in the data."""
-    names = task.labels if card.label_names is None else card.label_names
-    if task.kind == "regression" or tuple(names) == task.labels:
-        return read_split(name, path, card.text_fields, card.label_field, task, max_rows)
-    own = build_task(task.kind, names, task.metric, None)
-    rows = read_split(name, path, card.text_fields, card.label_field, own, max_rows)
-    return replace(rows, examples=tuple(_translated(e, names, task.labels, path) for e in rows.examples))
+def _names(card: Card, manifest: Manifest, form: TextForm | None) -> tuple[str, ...]:
+    """What the adapter's classes are called, in its order; nothing for a regression."""
+    if form is not None:
+        return form.names
+    if manifest.head.kind == "multiple_choice":
+        return card.label_names or ()
+    return () if manifest.head.kind == "regression" else tuple(manifest.head.labels)
 
 
-def _translated(example: Example, names: Sequence[str], labels: Sequence[str], path: Path) -> Example:
+def _task(
+    card: Card, manifest: Manifest, wanted: str | None, names: Sequence[str], form: TextForm | None
+) -> Task:
+    head, kind = manifest.head, card.label_kind
+    labels = tuple(names) or tuple(head.labels[:1])
+    metric, _ = read_metric(card.metric, kind, labels)
+    if wanted is not None:
+        metric = demand_metric(wanted, kind, labels)
+    value_range = (head.low, head.high) if head.low is not None and head.high is not None else None
+    task = build_task(kind, labels, metric, card.metric, threshold=head.threshold, value_range=value_range)
+    return task if form is None else TextToText(task, tuple(head.labels), form.scale)
+
+
+def _in_order(rows: Split, names: Sequence[str], wanted: Sequence[str]) -> Split:
+    """Class indices by `names` as indices into the adapter's names."""
+    if tuple(names) == tuple(wanted):
+        return rows
+    return replace(rows, examples=tuple(_translated(e, names, wanted, rows.source) for e in rows.examples))
+
+
+def _translated(example: Example, names: Sequence[str], labels: Sequence[str], source: str) -> Example:
     def move(index: int) -> int:
         if names[index] not in labels:
             raise DataError(
-                f"{path.name}, row {example.row}: label {names[index]!r} is not one of the adapter's; "
+                f"{source}, row {example.row}: label {names[index]!r} is not one of the adapter's; "
                 "evaluate it on data with its own labels"
             )
         return list(labels).index(names[index])
@@ -217,29 +294,42 @@ def _translated(example: Example, names: Sequence[str], labels: Sequence[str], p
     return replace(example, target=moved)
 
 
-def _answers(rows: Split, encoded: Rows, logits: Logits, spec: HeadSpec, task: Task) -> tuple[RowAnswer, ...]:
+def _answers(
+    rows: Split, encoded: Rows, logits: Logits, texts: Sequence[str] | None, spec: HeadSpec, task: Task
+) -> tuple[RowAnswer, ...]:
     found = []
-    for example, tokens, values in zip(rows.examples, encoded.encoded, logits, strict=True):
-        told = answer(spec, values, top_k=None, raw=False)
-        expected = _expected(example.target, task)
-        logits_list = [float(v) for v in values]
+    for index, example in enumerate(rows.examples):
+        told = answer(spec, logits[index], top_k=None, raw=False)
+        tokens = encoded.of(index)
         found.append(
             RowAnswer(
-                example.row,
-                expected,
-                told.label,
-                told.score,
-                tokens.num_tokens,
-                tokens.truncated,
-                logits_list,
+                row=example.row,
+                expected=_expected(example.target, task),
+                label=told.label,
+                score=told.score,
+                tokens=sum(text.num_tokens for text in tokens),
+                truncated=any(text.truncated for text in tokens),
+                logits=[float(value) for value in logits[index]],
+                generated=None if texts is None else texts[index],
             )
         )
     return tuple(found)
 
 
 def _expected(target: Target, task: Task) -> Any:
-    if task.kind == "regression":
+    """The target as an answer would be: a label, a list of labels, a number, the number of a choice."""
+    if not task.class_names:
         return target
     if isinstance(target, tuple):
-        return [task.labels[i] for i in target]
-    return task.labels[int(target)]
+        return [task.class_names[i] for i in target]
+    return str(target) if task.kind == "multiple_choice" else task.class_names[int(target)]
+
+
+def _generated_metrics(texts: Sequence[str], targets: Sequence[Target], task: Task) -> dict[str, float]:
+    """The paper's metrics of what was written: classes by their strings, numbers as they are."""
+    if not task.class_names:
+        return scores_of_texts(texts, [str(target) for target in targets], None)
+    digits = {label: str(index) for index, label in enumerate(task.labels)}
+    told = [digits.get(text.strip(), f"no label: {text}") for text in texts]
+    wanted = [digits[_expected(target, task)] for target in targets]
+    return scores_of_texts(told, wanted, len(task.labels))

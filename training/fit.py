@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modeling import HEADS
 from training.errors import TrainingFailedError
 from training.journal import Journal
 from training.optim import Group, build_optimizer, clip, schedule_factor, set_learning_rate
@@ -25,51 +24,51 @@ _PROOF_TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class StagePlan:
-    """How long a stage runs. `patience` counts epochs without a better metric; None = to the end."""
+    """How long a stage runs. `patience` counts epochs without a better metric; None = to the end.
+
+    `every` epochs there is an evaluation, and after the last one.
+    """
 
     name: str
     epochs: int
     warmup: float
     patience: int | None = None
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a learner's state gives on the validation rows: logits [N, L] in the data's units, mean loss."""
+
+    logits: Logits
+    loss: float
 
 
 @dataclass(frozen=True)
 class Learner:
     """What a stage trains and on what.
 
-    `parameters` are all that move, by name; `groups` gives them their rates. `pooled` maps train rows to
-    states [B, H] with gradients, `validation` gives all validation states [N, H] without; `head` makes logits
-    of both. `targets` are the stacked train targets; `batches(epoch)` says which rows go together.
+    `parameters` are all that move, by name; `groups` gives them their rates. `loss` is the mean loss of some
+    train rows, with gradients; `validation` measures all validation rows without. `batches(epoch)` says which
+    rows go together. `exact`: whether the same state measures the same twice (not so on a GPU).
     """
 
     task: Task
-    head: nn.Linear
     parameters: Mapping[str, nn.Parameter]
     groups: Sequence[Group]
-    pooled: Callable[[Sequence[int]], Tensor]
-    validation: Callable[[], Tensor]
+    loss: Callable[[Sequence[int]], Tensor]
+    validation: Callable[[], Measured]
     batches: Callable[[int], list[list[int]]]
-    targets: Tensor
     validation_targets: Sequence[Target]
-    class_weights: Tensor | None = None
-
-    def loss(self, rows: Sequence[int]) -> Tensor:
-        """Mean loss of some train rows."""
-        logits = self.head(self.pooled(rows))  # [B, L]
-        targets = self.targets[torch.as_tensor(rows, device=self.targets.device)]
-        return HEADS[self.task.kind].loss(logits, targets, self.class_weights)
+    exact: bool = True
 
     def evaluate(self) -> "Evaluation":
-        """All metrics on the validation rows, with the head in the data's units."""
+        """All metrics on the validation rows."""
         with torch.no_grad():
-            pooled = self.validation()  # [N, H]
-            targets = self.task.stack(self.validation_targets).to(pooled.device)
-            loss = HEADS[self.task.kind].loss(self.head(pooled), targets, self.class_weights)
-            weight, bias = self.task.to_units(self.head.weight, self.head.bias)
-            logits = (pooled @ weight.T + bias).float().cpu().numpy()  # [N, L]
-        task = self.task.calibrated(logits, self.validation_targets)
-        values = task.scores(logits, self.validation_targets)
-        return Evaluation(values, values[task.metric.name], float(loss), logits, task)
+            found = self.validation()
+        task = self.task.calibrated(found.logits, self.validation_targets)
+        values = task.scores(found.logits, self.validation_targets)
+        return Evaluation(values, values[task.metric.name], found.loss, found.logits, task)
 
 
 @dataclass(frozen=True)
@@ -134,8 +133,11 @@ def fit(plan: StagePlan, learner: Learner, progress: Progress, journal: Journal)
     state = _resume(plan, learner, optimizer, journal) or _begin(plan, learner)
     progress.begin(plan.name, sum(len(learner.batches(e)) for e in range(state.epoch + 1, plan.epochs + 1)))
     while not state.over(plan):
-        epoch = state.epoch + 1
+        state.epoch += 1
+        epoch = state.epoch
         loss = _run_epoch(plan, learner, optimizer, epoch, progress)
+        if epoch % plan.every and epoch < plan.epochs:
+            continue
         _record(plan, state, epoch, loss, learner)
         journal.save(plan.name, _to_plain(state, learner, optimizer))
         progress.evaluated(epoch, learner.task.metric.name, _last_value(state, learner), _best_value(state))
@@ -169,6 +171,8 @@ def _run_epoch(
         norm = clip(learner.parameters.values())
         value = float(loss.detach())
         _check_step(plan, epoch, index, value, norm)
+        if epoch == 1 and index == 0:
+            _check_reached(plan, learner)
         optimizer.step()
         progress.step(value)
         total += value * len(rows)
@@ -181,6 +185,14 @@ def _check_step(plan: StagePlan, epoch: int, index: int, loss: float, norm: floa
         raise TrainingFailedError(f"{where}: loss {loss}, gradient norm {norm}; lower the learning rate")
     if epoch == 1 and index == 0 and norm == 0.0:
         raise TrainingFailedError(f"{where}: the gradient is zero everywhere; nothing would be learnt")
+
+
+def _check_reached(plan: StagePlan, learner: Learner) -> None:
+    """Some of the parameters may have no part in a loss (an unused pooler), but never a whole group."""
+    if any(group.parameters and all(p.grad is None for p in group.parameters) for group in learner.groups):
+        raise TrainingFailedError(
+            f"stage {plan.name}: no gradient reaches the parameters of a group: this is a bug"
+        )
 
 
 def _record(plan: StagePlan, state: StageState, epoch: int, loss: float | None, learner: Learner) -> None:
@@ -222,11 +234,7 @@ def _restore_best(plan: StagePlan, state: StageState, learner: Learner) -> Stage
 
 def _tolerance(learner: Learner) -> float:
     # Reductions on a GPU are not bitwise repeatable, so a row on the boundary may turn over there.
-    return (
-        _PROOF_TOLERANCE
-        if learner.targets.device.type == "cpu"
-        else 3.0 / max(100, len(learner.validation_targets))
-    )
+    return _PROOF_TOLERANCE if learner.exact else 3.0 / max(100, len(learner.validation_targets))
 
 
 def _last_value(state: StageState, learner: Learner) -> float:

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from modeling import Backbone, load_backbone
-from training.config import TrainConfig, resolve
+from training.config import TrainConfig
 from training.data import load_data
 from training.device import pick_device
-from training.fit import EpochRecord, Learner, StagePlan, fit
+from training.fit import EpochRecord, Learner, Measured, fit
 from training.journal import NoJournal
 from training.progress import NullProgress, Progress
-from training.recipe import frozen_features, prepare, train_head
+from training.recipe import frozen_features, prepare, settle, stage_plan, train_head
 from training.stages import Material, full_learner
+from training.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,20 @@ def full_finetune(
     """
     started = time.monotonic()
     progress = progress or NullProgress()
-    hyper = resolve(config, "full")
+    config = replace(config, method="full", method_config={})
     data = load_data(config)
     backbone = backbone or load_backbone(config.backbone, device=pick_device(config.device))
+    hyper = settle(config, data, backbone)
     material, _ = prepare(config, hyper, data, backbone)
-    head = _new_head(backbone.hidden_size, len(data.task.labels), config.seed).to(backbone.device)
+    head = _new_head(backbone, data.task, config.seed)
     first = None
-    if hyper.head_epochs:
+    if hyper.head_epochs and head is not None:
         features = frozen_features(material, hyper.pooling, progress)
         first = train_head(material, features, head, hyper, config.seed, progress, NoJournal())
     own = replace(material, backbone=unfrozen_copy(backbone))
     learner = full_learner(own, head, hyper, config.seed)
     learner = with_dropout(learner, own, config.seed) if dropout else learner
-    plan = StagePlan("full", hyper.epochs_for(len(learner.batches(1))), hyper.warmup, hyper.patience)
+    plan = stage_plan("full", hyper, len(learner.batches(1)))
     result = fit(plan, learner, progress, NoJournal())
     return FullResult(
         metric=data.task.metric.name,
@@ -90,21 +92,24 @@ def with_dropout(learner: Learner, material: Material, seed: int) -> Learner:
     model = material.backbone.model
     torch.manual_seed(seed)
 
-    def pooled(rows: Sequence[int]) -> Tensor:
+    def loss(rows: Sequence[int]) -> Tensor:
         model.train()
-        return learner.pooled(rows)
+        return learner.loss(rows)
 
-    def validation() -> Tensor:
+    def validation() -> Measured:
         model.eval()
         return learner.validation()
 
-    return replace(learner, pooled=pooled, validation=validation)
+    return replace(learner, loss=loss, validation=validation)
 
 
-def _new_head(hidden: int, num_labels: int, seed: int) -> nn.Linear:
+def _new_head(backbone: Backbone, task: Task, seed: int) -> nn.Linear | None:
+    """A random head on the backbone's device; a text-to-text task has none."""
+    if task.kind == "text_to_text":
+        return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = nn.Linear(hidden, num_labels)
+        head = nn.Linear(backbone.hidden_size, len(task.labels))
         nn.init.normal_(head.weight, std=0.02)
         nn.init.zeros_(head.bias)
-    return head
+    return head.to(backbone.device)

@@ -27,7 +27,9 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "single_label": SINGLE_LABEL,
     "multi_label": MULTI_LABEL,
     "regression": REGRESSION,
+    "multiple_choice": ("accuracy",),
 }
+MEAN_OF = "+"
 LOWER_IS_BETTER = frozenset({"mae", "rmse"})
 
 _PROSE: tuple[tuple[str, str], ...] = (
@@ -46,10 +48,18 @@ _PROSE: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True)
 class Metric:
-    """The number that decides which epoch is best. `positive` is the class of `f1` (two-class tasks)."""
+    """The number that decides which epoch is best. `positive` is the class of `f1` (two-class tasks).
+
+    A name with `+` is the mean of several: `f1+accuracy`.
+    """
 
     name: str
     positive: str | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The metrics whose mean this is; itself alone as a rule."""
+        return tuple(self.name.split(MEAN_OF))
 
     @property
     def higher_is_better(self) -> bool:
@@ -80,27 +90,56 @@ def read_metric(text: str | None, kind: str, labels: Sequence[str]) -> tuple[Met
 
 
 def demand_metric(text: str, kind: str, labels: Sequence[str]) -> Metric:
-    """The same for a metric the user asked for: not understood is an error.
+    """The same for a metric the user asked for: not understood is an error. `a+b` means the mean of both.
 
     Raises:
-        ConfigError: no metric of this kind of task has that name.
+        ConfigError: no metric of this kind of task has that name, or errors would be averaged with scores.
     """
     if text in KNOWN[kind]:
         return _with_class(text, text, labels)
+    if MEAN_OF in text:
+        return mean_metric([demand_metric(part.strip(), kind, labels) for part in text.split(MEAN_OF)])
     metric, problem = read_metric(text, kind, labels)
     if problem is not None:
         raise ConfigError(f"metric is {text!r}; allowed for a {kind} task: {', '.join(KNOWN[kind])}")
     return metric
 
 
+def all_metrics(text: str | None, kind: str, labels: Sequence[str]) -> Metric:
+    """The mean of every metric that a card's text names, in its order; the default when it names none."""
+    found = _named((text or "").lower())
+    names = [name for name in sorted(found, key=lambda name: found[name]) if name in KNOWN[kind]]
+    if not names:
+        return read_metric(text, kind, labels)[0]
+    return mean_metric([_with_class(name, text or "", labels) for name in names])
+
+
+def mean_metric(metrics: Sequence[Metric]) -> Metric:
+    """The mean of some metrics as one. Raises ConfigError when higher is better for some of them only."""
+    names = list(dict.fromkeys(metric.name for metric in metrics))
+    if {"pearson", "spearman"} == set(names):
+        return Metric("pearson_spearman")
+    if len(names) > 1 and LOWER_IS_BETTER & set(names):
+        raise ConfigError(f"metric is {MEAN_OF.join(names)!r}; errors and scores have no common mean")
+    positive = next((metric.positive for metric in metrics if metric.positive is not None), None)
+    return Metric(MEAN_OF.join(names), positive)
+
+
+def with_mean(values: dict[str, float], metric: Metric) -> dict[str, float]:
+    """`values` and, when `metric` is a mean of several of them, that mean. Left out where a part is."""
+    if len(metric.parts) == 1 or not set(metric.parts) <= values.keys():
+        return values
+    return values | {metric.name: float(np.mean([values[part] for part in metric.parts]))}
+
+
 def default_metric(kind: str, labels: Sequence[str]) -> Metric:
     """What decides when nobody said: accuracy, micro-F1, or the mean of both correlations."""
     del labels
-    return Metric({"single_label": "accuracy", "multi_label": "micro_f1"}.get(kind, "pearson_spearman"))
+    return Metric({"multi_label": "micro_f1", "regression": "pearson_spearman"}.get(kind, "accuracy"))
 
 
 def _first_named(text: str, kind: str) -> str | None:
-    found = {name: match.start() for name, pattern in _PROSE if (match := re.search(pattern, text))}
+    found = _named(text)
     if "pearson" in found and "spearman" in found and kind == "regression":
         return "pearson_spearman"
     usable = {name: at for name, at in found.items() if name in KNOWN[kind]}
@@ -109,6 +148,11 @@ def _first_named(text: str, kind: str) -> str | None:
     if not usable and kind == "multi_label" and "accuracy" in found:
         return "exact_match"
     return min(usable, key=lambda name: usable[name]) if usable else None
+
+
+def _named(text: str) -> dict[str, int]:
+    """Where each metric is first named."""
+    return {name: match.start() for name, pattern in _PROSE if (match := re.search(pattern, text))}
 
 
 def _with_class(name: str, text: str, labels: Sequence[str]) -> Metric:

@@ -2,8 +2,33 @@
 
 from collections.abc import Hashable, Sequence
 
+from adapters_store.manifest import Probe
+from training.encode import Rows
+from training.examples import Split
+from training.items import ChoiceItem, Item, parts_of
+from training.tasks import Logits, Task
+
 MIN_PROBES, MAX_PROBES = 8, 32
 _MAX_TEXT_CHARACTERS = 2_000
+
+
+def probes_of(split: Split, task: Task, encoded: Rows, logits: Logits) -> list[Probe]:
+    """Probes out of the rows of a split, with the logits [N, L] that they were given."""
+    items = split.texts
+    rows = choose_probes(
+        [task.stratum(target) for target in split.targets],
+        encoded.lengths,
+        encoded.truncated,
+        [sum(map(len, parts_of(item))) for item in items],
+    )
+    return [_probe(items[row], [float(value) for value in logits[row]]) for row in rows]
+
+
+def _probe(item: Item, logits: Sequence[float]) -> Probe:
+    if isinstance(item, ChoiceItem):
+        return Probe(text=item.text, choices=list(item.choices), logits=list(logits))
+    text, pair = (item, None) if isinstance(item, str) else item
+    return Probe(text=text, text_pair=pair, logits=list(logits))
 
 
 def choose_probes(

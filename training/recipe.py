@@ -17,32 +17,29 @@ from torch import nn
 from modeling import (
     METHODS,
     Adapter,
+    AdapterError,
     Backbone,
     Method,
     MethodError,
     UnknownNameError,
     load_backbone,
 )
+from training.announce import Verify, check_writable, code_version, verify_in_fresh_process
+from training.checks import TEXT_TO_TEXT
 from training.class_weights import class_weights
-from training.config import Hyper, TrainConfig, resolve
+from training.config import Hyper, Situation, TrainConfig, resolve
 from training.data import TaskData, load_data
 from training.device import pick_device
-from training.encode import all_states, encode_texts, state_batches
+from training.encode import all_states, encode_items, state_batches
 from training.errors import ConfigError
 from training.fit import StagePlan, StageResult, fit
 from training.journal import RESUMED, FileJournal, Journal, NoJournal
 from training.progress import NullProgress, Progress
-from training.publish import (
-    Verify,
-    check_writable,
-    code_version,
-    head_spec,
-    publish,
-    verify_in_fresh_process,
-)
+from training.publish import head_spec, publish
 from training.report import write_report
 from training.result import SeedOutcome, TrainResult, seed_values
 from training.stages import Features, Material, Scaling, adapter_learner, head_learner
+from training.tasks import Task
 
 
 def train(
@@ -68,11 +65,12 @@ def train(
     progress = progress or NullProgress()
     if write_file:
         check_writable(config.out_path)
-    hyper, method = resolve(config), build_method(config)
+    method = build_method(config)
     progress.begin("data", 0)
     data = load_data(config)
     backbone = backbone or load_backbone(config.backbone, device=pick_device(config.device))
-    material, notes = prepare(config, hyper, data, backbone)
+    hyper = settle(config, data, backbone, virtual=method.virtual_tokens)
+    material, notes = prepare(config, hyper, data, backbone, virtual=method.virtual_tokens)
     progress.end("data")
     for note in notes:
         progress.note(note)
@@ -108,7 +106,10 @@ class _Run:
     def one_seed(self, seed: int) -> SeedOutcome:
         """Both stages with one seed."""
         spec = head_spec(self.data.task, self.hyper.pooling)
-        adapter = Adapter.create(self.material.backbone, self.method, spec, seed=seed)
+        try:
+            adapter = Adapter.create(self.material.backbone, self.method, spec, seed=seed)
+        except AdapterError as error:
+            raise ConfigError(f"{self.config.method} on {self.material.backbone.name}: {error}") from error
         if not (self.hyper.head_epochs or (self.hyper.epochs and adapter.num_body_parameters)):
             raise ConfigError(
                 f"nothing to train: {self.config.method} with these epochs; raise head_epochs or epochs"
@@ -120,7 +121,7 @@ class _Run:
 
     def _head_stage(self, adapter: Adapter, seed: int, journal: Journal) -> StageResult | None:
         """Stage one: the classifier alone on the frozen backbone; its features are computed once per run."""
-        if self.hyper.head_epochs == 0:
+        if self.hyper.head_epochs == 0 or adapter.head is None:
             return None
         if self.features is None:
             self.features = frozen_features(self.material, self.hyper.pooling, self.progress)
@@ -134,8 +135,7 @@ class _Run:
             return None
         with adapter.attached(self.material.backbone):
             learner = adapter_learner(self.material, adapter, self.hyper, seed)
-            epochs = self.hyper.epochs_for(len(learner.batches(1)))
-            plan = StagePlan("adapter", epochs, self.hyper.warmup, self.hyper.patience)
+            plan = stage_plan("adapter", self.hyper, len(learner.batches(1)))
             return fit(plan, learner, self.progress, journal)
 
     def _journal(self, seed: int) -> Journal:
@@ -188,18 +188,38 @@ def build_method(config: TrainConfig) -> Method:
         raise ConfigError(str(error)) from error
 
 
+def settle(config: TrainConfig, data: TaskData, backbone: Backbone, *, virtual: int = 0) -> Hyper:
+    """All numbers of the run, now that data and backbone are known."""
+    situation = Situation(
+        official=data.official,
+        num_train=len(data.train),
+        subsampled=config.max_train_rows is not None,
+        hidden_size=backbone.hidden_size,
+        positions=backbone.max_tokens,
+        virtual_tokens=virtual,
+        poolings=backbone.poolings,
+    )
+    return resolve(config, situation=situation)
+
+
+def stage_plan(name: str, hyper: Hyper, steps_per_epoch: int) -> StagePlan:
+    """How long a stage that runs through the backbone lasts."""
+    epochs = hyper.epochs_for(steps_per_epoch)
+    warmup = hyper.warmup_for(epochs * steps_per_epoch)
+    return StagePlan(name, epochs, warmup, hyper.patience, hyper.evaluate_every(steps_per_epoch))
+
+
 def prepare(
-    config: TrainConfig, hyper: Hyper, data: TaskData, backbone: Backbone
+    config: TrainConfig, hyper: Hyper, data: TaskData, backbone: Backbone, *, virtual: int = 0
 ) -> tuple[Material, list[str]]:
     """Tokenise both splits and stack the targets; notes for a person.
 
     Raises:
-        ConfigError: the pooling or the token limit is not the backbone's, or class weights do not fit.
+        ConfigError: form, pooling or token limit are not the backbone's, or class weights do not fit.
     """
-    if hyper.pooling not in backbone.poolings:
-        raise ConfigError(f"pooling is {hyper.pooling!r}; {backbone.name} has {', '.join(backbone.poolings)}")
-    train_rows = encode_texts(backbone, data.train.texts, hyper.max_tokens)
-    validation_rows = encode_texts(backbone, data.validation.texts, hyper.max_tokens)
+    _check_form(config, hyper, data.task, backbone)
+    train_rows = encode_items(backbone, data.train.texts, hyper.max_tokens, virtual)
+    validation_rows = encode_items(backbone, data.validation.texts, hyper.max_tokens, virtual)
     weights = class_weights(config.class_weights, data.task, data.train.targets)
     notes = list(data.notes)
     if train_rows.num_truncated:
@@ -217,6 +237,28 @@ def prepare(
         class_weights=None if weights is None else torch.tensor(weights, device=backbone.device),
     )
     return material, notes
+
+
+def _check_form(config: TrainConfig, hyper: Hyper, task: Task, backbone: Backbone) -> None:
+    """A head needs a pooling of the backbone's, text-to-text a decoder and strings that it tells apart."""
+    if config.form != TEXT_TO_TEXT:
+        if hyper.pooling not in backbone.poolings:
+            known = ", ".join(backbone.poolings)
+            raise ConfigError(f"pooling is {hyper.pooling!r}; {backbone.name} has {known}")
+        return
+    if not backbone.is_encoder_decoder:
+        raise ConfigError(
+            f"--form {TEXT_TO_TEXT} needs an encoder-decoder (T5 or BART); {backbone.name} is an encoder: "
+            "choose another backbone, or train a head"
+        )
+    ids = [tuple(found) for found in backbone.label_ids(task.labels)]
+    same = next((i for i, found in enumerate(ids) if found in ids[:i]), None)
+    if same is not None:
+        first = task.labels[ids.index(ids[same])]
+        raise ConfigError(
+            f"the label strings {first!r} and {task.labels[same]!r} are the same tokens to {backbone.name}; "
+            "write them otherwise (--targets, --label-names)"
+        )
 
 
 def frozen_features(material: Material, pooling: str, progress: Progress) -> Features:

@@ -90,15 +90,15 @@ def _scores(result: TrainResult) -> _Table:
 
 
 def _per_label(data: TaskData, result: TrainResult) -> list[str]:
-    """Precision, recall and F1 by label; nothing for a regression."""
+    """Precision, recall and F1 by label; nothing where answers are numbers."""
     task = result.evaluation.task
-    if task.kind == "regression":
+    if not task.class_names:
         return []
     answers = task.answers(result.evaluation.logits)
     told = [_as_set(answer) for answer in answers]
-    truth = [_as_set(_names(target, task.labels)) for target in data.validation.targets]
+    truth = [_as_set(_names(target, task.class_names)) for target in data.validation.targets]
     rows = []
-    for label in task.labels:
+    for label in task.class_names:
         is_true, is_told = [label in s for s in truth], [label in s for s in told]
         precision, recall, f1, _ = precision_recall_fscore_support(
             is_true, is_told, average="binary", zero_division=0.0

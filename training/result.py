@@ -98,16 +98,16 @@ class TrainResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without logits."""
         skipped = {"evaluation", "history", "baseline", "file"}
-        plain = {k: _plain(v) for k, v in vars(self).items() if k not in skipped}
+        own = {k: plain(v) for k, v in vars(self).items() if k not in skipped}
         mean, deviation = self.spread
         return {
-            **plain,
+            **own,
             "value": self.value,
             "body_share": self.body_share,
-            "seeds": {"mean": mean, "standard_deviation": deviation, "values": _plain(self.seed_values)},
+            "seeds": {"mean": mean, "standard_deviation": deviation, "values": plain(self.seed_values)},
             "baseline": {"name": self.baseline.name, **self.baseline.values},
-            "file": None if self.file is None else _plain(vars(self.file)),
-            "history": [_plain(vars(record)) for record in self.history],
+            "file": None if self.file is None else plain(vars(self.file)),
+            "history": [plain(vars(record)) for record in self.history],
         }
 
 
@@ -116,11 +116,12 @@ def seed_values(outcomes: Sequence[SeedOutcome]) -> dict[int, float]:
     return {outcome.seed: outcome.final.value for outcome in outcomes}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: tuples as lists, what is no number as null."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no NaN
     return value

@@ -2,6 +2,8 @@
 
 Stage one standardises the features (so that one learning rate suits every backbone) and folds that back into
 the head. The frozen backbone stays in evaluation mode throughout: no dropout, so cached features are exact.
+A task is answered by a head on pooled states (of K pairs for a multiple choice, which gives K scores), or as
+text, by the log probabilities of its label strings; text has no head and no stage one.
 """
 
 from collections.abc import Sequence
@@ -10,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from modeling import Adapter, Backbone
+from modeling import HEADS, Adapter, Backbone
 from training.batches import plain_batches, training_batches
 from training.config import Hyper
-from training.encode import Rows, all_states, pooled_states
-from training.fit import Learner
+from training.encode import Rows, all_label_logits, all_states, row_states
+from training.fit import Learner, Measured
 from training.optim import Group, decay_groups
-from training.tasks import Target, Task
+from training.tasks import Logits, Target, Task
 
 _HEAD_BATCH_FACTOR = 2
 _SMALLEST_SPREAD = 1e-6
@@ -37,7 +39,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Features:
-    """Pooled states of the frozen backbone, train [N, H] and validation [M, H]."""
+    """Pooled states of the frozen backbone, train [N, H] and validation [M, H]; [N, K, H] for K choices."""
 
     train: Tensor
     validation: Tensor
@@ -52,14 +54,13 @@ class Scaling:
 
     @classmethod
     def of(cls, features: Tensor) -> "Scaling":
-        """Of the rows of [N, H]; a constant feature keeps its size."""
-        spread = features.std(dim=0, unbiased=False)
-        return cls(
-            features.mean(dim=0), torch.where(spread > _SMALLEST_SPREAD, spread, torch.ones_like(spread))
-        )
+        """Of the rows of [..., H]; a constant feature keeps its size."""
+        rows = features.flatten(0, -2)
+        spread = rows.std(dim=0, unbiased=False)
+        return cls(rows.mean(dim=0), torch.where(spread > _SMALLEST_SPREAD, spread, torch.ones_like(spread)))
 
     def apply(self, features: Tensor) -> Tensor:
-        """[N, H] -> [N, H] with mean 0 and spread 1."""
+        """[..., H] -> [..., H] with mean 0 and spread 1."""
         return (features - self.mean) / self.spread
 
     def fold(self, scaled: nn.Linear, head: nn.Linear) -> None:
@@ -78,72 +79,138 @@ def head_learner(
     nn.init.zeros_(scaled.bias)
     train, validation = scaling.apply(features.train), scaling.apply(features.validation)
     size = hyper.batch_size * _HEAD_BATCH_FACTOR
+
+    def loss(rows: Sequence[int]) -> Tensor:
+        return _head_loss(material, scaled, train[torch.as_tensor(rows, device=train.device)], rows)
+
     return Learner(
         task=material.task,
-        head=scaled,
         parameters=_head_parameters(scaled),
         groups=_head_groups(scaled, hyper.head_lr, hyper.head_weight_decay),
-        pooled=lambda rows: train[torch.as_tensor(rows, device=train.device)],
-        validation=lambda: validation,
+        loss=loss,
+        validation=lambda: _measured(material, scaled, validation),
         batches=lambda epoch: plain_batches(len(train), batch_size=size, seed=seed, epoch=epoch),
-        targets=material.targets,
         validation_targets=material.validation_targets,
-        class_weights=material.class_weights,
+        exact=train.device.type == "cpu",
     )
 
 
 def adapter_learner(material: Material, adapter: Adapter, hyper: Hyper, seed: int) -> Learner:
-    """Stage two: the parameters at the taps, and the head with them when `hyper.train_head`.
+    """Stage two: the adapter's parameters, and the head with them when `hyper.train_head`.
 
     The adapter must be attached for as long as the learner is used. Body parameters never decay: their
     neutral value (a scale of one, a pre-trained norm) is not zero.
     """
-    body = {f"body.{index}": p for index, p in enumerate(adapter.body_parameters())}
-    head = _head_parameters(adapter.head) if hyper.train_head else {}
-    groups = [Group(tuple(body.values()), hyper.lr)]
-    if hyper.train_head:
+    parameters = {f"body.{index}": p for index, p in enumerate(adapter.body_parameters())}
+    groups = [Group(tuple(parameters.values()), hyper.lr)]
+    if adapter.head is not None and hyper.train_head:
+        parameters |= _head_parameters(adapter.head)
         groups += _head_groups(adapter.head, hyper.lr_head_stage2, hyper.weight_decay)
-    return _text_learner(material, adapter.head, {**body, **head}, groups, hyper, seed)
+    return _backbone_learner(material, adapter.head, adapter.virtual_tokens, parameters, groups, hyper, seed)
 
 
-def full_learner(material: Material, head: nn.Linear, hyper: Hyper, seed: int) -> Learner:
-    """The baseline: every parameter of the backbone and the head."""
+def full_learner(material: Material, head: nn.Linear | None, hyper: Hyper, seed: int) -> Learner:
+    """The baseline: every parameter of the backbone, and the head where there is one."""
     model = dict(material.backbone.model.named_parameters())
-    groups = [
-        *decay_groups(model.items(), hyper.lr, hyper.weight_decay),
-        *_head_groups(head, hyper.lr_head_stage2, hyper.weight_decay),
-    ]
-    parameters = {**{f"model.{name}": p for name, p in model.items()}, **_head_parameters(head)}
-    return _text_learner(material, head, parameters, groups, hyper, seed)
+    parameters = {f"model.{name}": p for name, p in model.items()}
+    groups = list(decay_groups(model.items(), hyper.lr, hyper.weight_decay))
+    if head is not None:
+        parameters |= _head_parameters(head)
+        groups += _head_groups(head, hyper.lr_head_stage2, hyper.weight_decay)
+    return _backbone_learner(material, head, 0, parameters, groups, hyper, seed)
 
 
-def _text_learner(
+def _backbone_learner(
     material: Material,
-    head: nn.Linear,
+    head: nn.Linear | None,
+    virtual: int,
     parameters: dict[str, nn.Parameter],
     groups: Sequence[Group],
     hyper: Hyper,
     seed: int,
 ) -> Learner:
-    backbone, lengths = material.backbone, material.train.lengths
+    """A learner whose loss runs through the backbone, for `head` or, without one, for label strings."""
+    backbone, costs = material.backbone, _row_costs(material, hyper, virtual)
+    strings = [] if head is not None else [material.task.labels[i] for i in material.targets.tolist()]
 
     def batches(epoch: int) -> list[list[int]]:
         return training_batches(
-            lengths, batch_tokens=hyper.batch_tokens, batch_size=hyper.batch_size, seed=seed, epoch=epoch
+            costs, batch_tokens=hyper.batch_tokens, batch_size=hyper.batch_size, seed=seed, epoch=epoch
         )
+
+    def loss(rows: Sequence[int]) -> Tensor:
+        if head is None:
+            return backbone.target_loss(material.train.take(rows), [strings[row] for row in rows], virtual)
+        return _head_loss(
+            material, head, row_states(backbone, material.train, rows, hyper.pooling, virtual), rows
+        )
+
+    def validation() -> Measured:
+        if head is None:
+            return _measured_strings(material, virtual)
+        states = all_states(backbone, material.validation, hyper.pooling, virtual=virtual)
+        return _measured(material, head, states)
 
     return Learner(
         task=material.task,
-        head=head,
         parameters=parameters,
         groups=groups,
-        pooled=lambda rows: pooled_states(backbone, material.train.take(rows), hyper.pooling),
-        validation=lambda: all_states(backbone, material.validation, hyper.pooling),
+        loss=loss,
+        validation=validation,
         batches=batches,
-        targets=material.targets,
         validation_targets=material.validation_targets,
-        class_weights=material.class_weights,
+        exact=backbone.device.type == "cpu",
     )
+
+
+def head_logits(weight: Tensor, bias: Tensor, states: Tensor) -> Tensor:
+    """States [N, H] -> logits [N, L]; states of K choices [N, K, H] -> their scores [N, K]."""
+    logits = nn.functional.linear(states, weight, bias)
+    return logits.squeeze(-1) if states.ndim == 3 else logits
+
+
+def to_numpy(logits: Tensor) -> Logits:
+    """Float32 on the CPU."""
+    values: Logits = logits.float().cpu().numpy()
+    return values
+
+
+def _head_loss(material: Material, head: nn.Linear, states: Tensor, rows: Sequence[int]) -> Tensor:
+    logits = head_logits(head.weight, head.bias, states)  # [B, L] or [B, K]
+    targets = material.targets[torch.as_tensor(rows, device=material.targets.device)]
+    return HEADS[material.task.kind].loss(logits, targets, material.class_weights)
+
+
+def _measured(material: Material, head: nn.Linear, states: Tensor) -> Measured:
+    """Loss with the head as trained, logits with the head in the data's units."""
+    task = material.task
+    targets = task.stack(material.validation_targets).to(states.device)
+    logits = head_logits(head.weight, head.bias, states)
+    loss = HEADS[task.kind].loss(logits, targets, material.class_weights)
+    in_units = head_logits(*task.to_units(head.weight, head.bias), states)
+    return Measured(to_numpy(in_units), float(loss))
+
+
+def _measured_strings(material: Material, virtual: int) -> Measured:
+    """Log probabilities of all label strings; the loss is that of the right one per token, as in training."""
+    backbone, labels = material.backbone, material.task.labels
+    logits = all_label_logits(backbone, material.validation, labels, virtual)  # [N, L]
+    right = material.task.stack(material.validation_targets).to(logits.device)
+    num_tokens = torch.tensor([len(ids) for ids in backbone.label_ids(labels)], device=logits.device)
+    loss = -logits.gather(1, right[:, None]).sum() / num_tokens[right].sum()
+    return Measured(to_numpy(logits), float(loss))
+
+
+def _row_costs(material: Material, hyper: Hyper, virtual: int) -> list[int]:
+    """Tokens that a train row costs: its texts, virtual tokens, and what the decoder reads."""
+    rows = material.train
+    costs = [length + virtual * rows.per_row for length in rows.lengths]
+    if hyper.pooling == "eos":
+        return [cost + length for cost, length in zip(costs, rows.lengths, strict=True)]
+    if material.task.kind != "text_to_text":
+        return costs
+    target_tokens = [len(ids) for ids in material.backbone.label_ids(material.task.labels)]
+    return [cost + target_tokens[index] for cost, index in zip(costs, material.targets.tolist(), strict=True)]
 
 
 def _head_parameters(head: nn.Linear) -> dict[str, nn.Parameter]:

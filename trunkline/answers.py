@@ -28,9 +28,11 @@ class ItemError:
 class Prediction:
     """One task's answer for one input.
 
-    `label` is a string (single label), a list of strings (multi-label) or None (regression, failed item).
-    `scores` maps names to probabilities, or to the value for a regression, best first. `tokens` is the
-    input's length before truncation. `logits` is filled when asked for with `raw=True`.
+    `label` is a string (single label, text to text), the chosen text, a list of strings (multi-label) or None
+    (regression, failed item). `scores` maps names to probabilities, or to the value for a regression, best
+    first. `index` is the place of the chosen one among the choices. `text` is what was written with
+    `generate=True`; `label` is then the same if it is one of the labels, and there is no score. `tokens` is
+    the input's length before truncation. `logits` is filled when asked for with `raw=True`.
     """
 
     task: str
@@ -42,6 +44,8 @@ class Prediction:
     truncated: bool = False
     logits: list[float] | None = None
     error: ItemError | None = None
+    index: int | None = None
+    text: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -127,6 +131,8 @@ def _prediction(task: str, version: int | None, index: int, item: Json) -> Predi
         tokens=item["tokens"],
         truncated=item["truncated"],
         logits=item.get("logits"),
+        index=item.get("index"),
+        text=item.get("text"),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 from urllib.parse import quote
 
 from trunkline.answers import (
@@ -31,6 +31,16 @@ T = TypeVar("T")
 
 JSON_TYPE = "application/json"
 FILE_TYPE = "application/octet-stream"
+
+
+class Options(TypedDict, total=False):
+    """What may be asked of a prediction beside its task and inputs; see `Client.predict`."""
+
+    top_k: int | None
+    raw: bool
+    truncate: bool
+    generate: bool
+    max_new_tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -170,10 +180,22 @@ def ready() -> Call[bool]:
     return Call("GET", "/ready", lambda _, __: True)
 
 
-def options(top_k: int | None, raw: bool, truncate: bool) -> dict[str, Any]:
+def chosen(
+    *,
+    top_k: int | None = None,
+    raw: bool = False,
+    truncate: bool = False,
+    generate: bool = False,
+    max_new_tokens: int | None = None,
+) -> dict[str, Any]:
     """The options of a prediction, without those left at the server's default."""
-    chosen = {"top_k": top_k, "raw": raw or None, "truncate": truncate or None}
-    return {name: value for name, value in chosen.items() if value is not None}
+    switches = {"raw": raw, "truncate": truncate, "generate": generate}
+    numbers = {"top_k": top_k, "max_new_tokens": max_new_tokens}
+    return {
+        name: value
+        for name, value in (numbers | switches).items()
+        if value is not None and value is not False
+    }
 
 
 def _short_list(task: str, items: list[Any], error: TrunklineError) -> list[Prediction] | None:

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, Unpack, overload
 
 import httpx
 
 from trunkline import calls
 from trunkline.answers import Prediction, Pushed, Task, Version
-from trunkline.calls import Call, Reply
+from trunkline.calls import Call, Options, Reply
 from trunkline.errors import ConnectionFailed, Invalid, TrunklineError, Unavailable
 from trunkline.inputs import Inputs, Item, is_single
 from trunkline.peek import peek_task
@@ -67,51 +67,31 @@ class Client:
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is also an iterable of str; the first match is meant
-        self, task: str, inputs: Item, *, top_k: int | None = None, raw: bool = False, truncate: bool = False
+        self, task: str, inputs: Item, **options: Unpack[Options]
     ) -> Prediction: ...
     @overload
-    def predict(
-        self,
-        task: str,
-        inputs: Iterable[Item],
-        *,
-        top_k: int | None = None,
-        raw: bool = False,
-        truncate: bool = False,
-    ) -> list[Prediction]: ...
-    def predict(
-        self,
-        task: str,
-        inputs: Inputs,
-        *,
-        top_k: int | None = None,
-        raw: bool = False,
-        truncate: bool = False,
-    ) -> Prediction | list[Prediction]:
+    def predict(self, task: str, inputs: Iterable[Item], **options: Unpack[Options]) -> list[Prediction]: ...
+    def predict(self, task: str, inputs: Inputs, **options: Unpack[Options]) -> Prediction | list[Prediction]:
         """The task's answers: one Prediction for one input, a list in the same order for a list.
 
-        `task` is "name", "name@3" or "name@alias"; an input is a text or a tuple of two texts. `top_k` cuts
-        the scores, `raw` adds the logits, `truncate` cuts inputs that are too long instead of refusing them.
+        `task` is "name", "name@3" or "name@alias"; an input is a text, a tuple of two texts, or for a task
+        that chooses {"text": "…", "choices": ["…", "…"]}. `top_k` cuts the scores, `raw` adds the logits,
+        `truncate` cuts inputs that are too long instead of refusing them; `generate` has a text-to-text task
+        write its answer, in at most `max_new_tokens` tokens, instead of scoring its labels.
         In a list, an input that fails carries its own `.error`; a failing single input raises Invalid.
         """
-        single, options = is_single(inputs), calls.options(top_k, raw, truncate)
-        predictions = self._run(calls.predict(task, inputs, options))
+        single, chosen = is_single(inputs), calls.chosen(**options)
+        predictions = self._run(calls.predict(task, inputs, chosen))
         return predictions[0].raise_for_error() if single else predictions
 
     def predict_tasks(
-        self,
-        tasks: Iterable[str],
-        inputs: Inputs,
-        *,
-        top_k: int | None = None,
-        raw: bool = False,
-        truncate: bool = False,
+        self, tasks: Iterable[str], inputs: Inputs, **options: Unpack[Options]
     ) -> dict[str, list[Prediction]]:
         """Several tasks on the same inputs in one request: always a list per task, keyed as given.
 
         A task that is unknown gives its error for every input; the others are answered.
         """
-        return self._run(calls.predict_tasks(tasks, inputs, calls.options(top_k, raw, truncate)))
+        return self._run(calls.predict_tasks(tasks, inputs, calls.chosen(**options)))
 
     def push(
         self, file: str | Path | bytes, task: str | None = None, *, alias: str | None = "production"
@@ -224,43 +204,25 @@ class AsyncClient:
 
     @overload
     async def predict(  # type: ignore[overload-overlap]  # a str is also an iterable of str
-        self, task: str, inputs: Item, *, top_k: int | None = None, raw: bool = False, truncate: bool = False
+        self, task: str, inputs: Item, **options: Unpack[Options]
     ) -> Prediction: ...
     @overload
     async def predict(
-        self,
-        task: str,
-        inputs: Iterable[Item],
-        *,
-        top_k: int | None = None,
-        raw: bool = False,
-        truncate: bool = False,
+        self, task: str, inputs: Iterable[Item], **options: Unpack[Options]
     ) -> list[Prediction]: ...
     async def predict(
-        self,
-        task: str,
-        inputs: Inputs,
-        *,
-        top_k: int | None = None,
-        raw: bool = False,
-        truncate: bool = False,
+        self, task: str, inputs: Inputs, **options: Unpack[Options]
     ) -> Prediction | list[Prediction]:
         """As Client.predict."""
-        single, options = is_single(inputs), calls.options(top_k, raw, truncate)
-        predictions = await self._run(calls.predict(task, inputs, options))
+        single, chosen = is_single(inputs), calls.chosen(**options)
+        predictions = await self._run(calls.predict(task, inputs, chosen))
         return predictions[0].raise_for_error() if single else predictions
 
     async def predict_tasks(
-        self,
-        tasks: Iterable[str],
-        inputs: Inputs,
-        *,
-        top_k: int | None = None,
-        raw: bool = False,
-        truncate: bool = False,
+        self, tasks: Iterable[str], inputs: Inputs, **options: Unpack[Options]
     ) -> dict[str, list[Prediction]]:
         """As Client.predict_tasks."""
-        return await self._run(calls.predict_tasks(tasks, inputs, calls.options(top_k, raw, truncate)))
+        return await self._run(calls.predict_tasks(tasks, inputs, calls.chosen(**options)))
 
     async def push(
         self, file: str | Path | bytes, task: str | None = None, *, alias: str | None = "production"

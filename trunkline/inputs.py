@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 Text: TypeAlias = str
 Pair: TypeAlias = tuple[str, str]
-Item: TypeAlias = Text | Pair | Mapping[str, str]
+Item: TypeAlias = Text | Pair | Mapping[str, object]  # the last: {"text"} with "text_pair" or "choices"
 Inputs: TypeAlias = Item | Iterable[Item]
 
 

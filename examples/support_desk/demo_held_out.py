@@ -46,7 +46,8 @@ def ask_mixed(
 
     def ask(request: tuple[str, list[int]]) -> None:
         task, rows = request
-        answers = client.predict(task, [evaluations[task].texts[row] for row in rows], raw=True)
+        inputs = evaluations[task].inputs
+        answers = client.predict(task, [inputs[row] for row in rows], raw=True)
         for row, prediction in zip(rows, answers, strict=True):
             served[task][row] = prediction.raise_for_error()
 

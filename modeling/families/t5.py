@@ -1,7 +1,8 @@
 """T5 (v1.0, v1.1 with gated feed-forward): encoder-decoder, pre-norm, relative positions, no biases.
 
 The position bias depends on the distance of two tokens alone and is the same beyond the largest one, so the
-prepared model computes it per distance, once, instead of for every pair of tokens of a packed batch.
+prepared model computes it per distance, once, instead of for every pair of tokens of a packed batch. Its ReLU
+keeps signs instead of numbers while the layer behind it is frozen.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
+from ..layers.relu import SignRelu
 from ..sites import Site as S
 from ..sites import Tap
 from .base import FAMILIES, Family, Seq2Seq, SiteRow, layout
@@ -67,9 +69,12 @@ def _taps(config: PreTrainedConfig) -> list[Tap]:
 
 
 def _prepare(model: nn.Module) -> None:
-    """Let each stack compute its position bias per distance, and cross-attention none."""
+    """Let each stack compute its position bias per distance, and cross-attention none; lean ReLUs."""
     for stack in (model.encoder, model.decoder):
         for block in stack.block:  # type: ignore[union-attr]  # the library's modules
+            forward = block.layer[-1].DenseReluDense
+            if isinstance(forward.act, nn.ReLU):
+                forward.act = SignRelu(forward.wo)
             own = block.layer[0].SelfAttention
             if own.has_relative_attention_bias:
                 own.compute_bias = partial(_bias_by_distance, own)

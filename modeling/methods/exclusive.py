@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import MethodError
 from ..ops import PackedTap
 from ..sites import Tap
+from ..weights import Named
 
 
 class Weights(Protocol):
@@ -26,7 +27,7 @@ class Weights(Protocol):
         """What a file holds of it, by lower-case name (`weights/<name>` there)."""
 
 
-def weights_of(method: Any, model: nn.Module) -> Weights:
+def weights_of(method: Any, model: Named) -> Weights:
     """The weights module of an exclusive method, started at the model's own weights."""
     return cast(Weights, method.weights(model))
 

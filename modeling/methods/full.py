@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..ops import PackedTap
 from ..sites import Tap
+from ..weights import Named
 from .base import Shared, register
 from .exclusive import Weights, no_pack, no_taps
 
@@ -20,7 +21,7 @@ from .exclusive import Weights, no_pack, no_taps
 class FullWeights(nn.Module):
     """A copy of every parameter of a model. Tied parameters are one."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Named) -> None:
         super().__init__()
         self._names = [name for name, _ in model.named_parameters()]
         self._values = nn.ParameterList(nn.Parameter(p.detach().clone()) for _, p in model.named_parameters())
@@ -43,7 +44,7 @@ class Full:
     paper: ClassVar[str] = "the baseline of both papers"
     exclusive: ClassVar[bool] = True
 
-    def weights(self, model: nn.Module) -> Weights:
+    def weights(self, model: Named) -> Weights:
         """A copy of the model's weights."""
         return FullWeights(model)
 

@@ -25,6 +25,7 @@ from ..errors import MethodError
 from ..layers.fastfood import Fastfood, padded_size
 from ..ops import PackedTap
 from ..sites import Tap
+from ..weights import Named
 from .base import Shared, one_of, register
 from .exclusive import Weights, no_pack, no_taps
 
@@ -39,7 +40,7 @@ class Said(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, dimension: int, seed: int, *, stored: bool, kept: Mapping[str, Tensor]
+        self, model: Named, dimension: int, seed: int, *, stored: bool, kept: Mapping[str, Tensor]
     ) -> None:
         super().__init__()
         self._kept = kept  # what stays as it is although it is tied to a tensor that moves
@@ -99,7 +100,7 @@ def _draw(frozen: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     return constants
 
 
-def _output_layer(model: nn.Module) -> dict[str, Tensor]:
+def _output_layer(model: Named) -> dict[str, Tensor]:
     """The output layer's weight, if it is tied to the embedding."""
     once = dict(model.named_parameters())
     every = dict(model.named_parameters(remove_duplicate=False))
@@ -130,7 +131,7 @@ class IntrinsicSaid:
                 f"method {self.name}: projection_seed is {self.projection_seed!r}; allowed: 0 to 2147483647"
             )
 
-    def weights(self, model: nn.Module) -> Weights:
+    def weights(self, model: Named) -> Weights:
         """v at zero. Raises MethodError if the budget leaves nothing for it, or storing is inexact."""
         sizes = [p.numel() for p in model.parameters()]
         if self.dimension <= len(sizes) + 1:

@@ -6,10 +6,11 @@ would have to divide by the frozen gain.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import layer_norm
 
 from ..errors import ModelingError
@@ -31,7 +32,32 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """x [..., H] -> [..., H]; y is not read, the frozen norm was not run."""
-        return _norm(x, self.gain, self.bias, self.eps, centred=self.centred)
+        if not self.centred:
+            z: Tensor = _RootMeanSquare.apply(x, self.gain, self.eps)  # type: ignore[no-untyped-call]
+            return z
+        return _norm(x, self.gain, self.bias, self.eps, centred=True)
+
+
+class _RootMeanSquare(torch.autograd.Function):
+    """`_norm` without centring; it keeps its input alone for the backward pass, not the normalised one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
+        """x [..., H], gain [H]."""
+        spread = _inverse_spread(x, eps)
+        ctx.save_for_backward(x, gain, spread)
+        return (x.float() * spread).to(x.dtype) * gain
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        """With u = x spread: spread (g gain - u mean(g gain u)), and the sum of g u over all but H."""
+        x, gain, spread = ctx.saved_tensors
+        plain = x.float() * spread
+        inner = gradient * gain
+        for_gain = (gradient * plain).flatten(0, -2).sum(0)
+        for_x = torch.addcmul(inner, plain, (inner * plain).mean(-1, keepdim=True), value=-1).mul_(spread)
+        return for_x.to(x.dtype), for_gain.to(gain.dtype), None
 
 
 def pack_norm(module: nn.Module) -> PackedTap:
@@ -70,9 +96,13 @@ def _norm(x: Tensor, gain: Tensor | None, bias: Tensor | None, eps: float, *, ce
     if centred:
         return layer_norm(x, x.shape[-1:], gain, bias, eps)
     # The library's order: the statistics in float32, the result in the input's type, then the gain.
-    wide = x.float()
-    y = (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
+    y = (x.float() * _inverse_spread(x, eps)).to(x.dtype)
     return y if gain is None else y * gain
+
+
+def _inverse_spread(x: Tensor, eps: float) -> Tensor:
+    """One over the root mean square of x [..., H], in float32: [..., 1]."""
+    return torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + eps)
 
 
 def _identity(tap: Tap, frozen: nn.Module) -> dict[str, Tensor]:

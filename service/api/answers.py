@@ -1,8 +1,8 @@
 """Finished jobs as answers: a whole column at once, with the same results as `modeling.answer` row by row.
 
 Knows the shape of an answer in JSON. Kinds of heads that it has no fast form for go through
-`modeling.answer`, so a new kind works before anyone makes it fast. N items, L labels, K scores that are
-returned.
+`modeling.answer`, so a new kind works before anyone makes it fast. N items, L labels, K choices or scores
+that are returned.
 """
 
 from __future__ import annotations
@@ -25,22 +25,34 @@ _MULTI_LABEL_THRESHOLD = 0.5
 
 def predictions_of(column: Column, *, top_k: int | None, raw: bool) -> list[Prediction]:
     """One answer or error per item, in the order of the items."""
-    _withhold_non_finite(column)
-    logits = column.logits.astype(np.float64)  # [N, L]
-    fast = _FAST.get(column.card.spec.kind)
-    if fast is None:
-        answers = _one_by_one(column, top_k)
-    else:
-        with np.errstate(all="ignore"):  # rows with an error hold anything; they are replaced below
-            answers = fast(column, logits, top_k)
+    answers = _generated(column) if column.generates else _scored(column, top_k)
     for answer, num_tokens, truncated in zip(answers, column.num_tokens, column.truncated, strict=True):
         answer["tokens"], answer["truncated"] = num_tokens, truncated
     if raw:
-        for answer, row in zip(answers, column.logits.tolist(), strict=True):
-            answer["logits"] = row
+        for index, (answer, row) in enumerate(zip(answers, column.logits.tolist(), strict=True)):
+            answer["logits"] = row[: len(column.choices[index])] if index in column.choices else row
     for index, error in column.errors.items():
         answers[index] = {"error": error.as_json()}
     return answers
+
+
+def _scored(column: Column, top_k: int | None) -> list[Prediction]:
+    _withhold_non_finite(column)
+    fast = _FAST.get(column.card.spec.kind)
+    if fast is None:
+        return _one_by_one(column, top_k)
+    with np.errstate(all="ignore"):  # rows with an error hold anything; they are replaced later
+        return fast(column, column.logits.astype(np.float64), top_k)  # [N, L]
+
+
+def _generated(column: Column) -> list[Prediction]:
+    """What was written, and which label it is if it is one: nothing is scored."""
+    labels = frozenset(column.card.spec.labels)
+    texts = [column.texts.get(index, "") for index in range(len(column.num_tokens))]
+    return [
+        {"label": text if text in labels else None, "score": None, "scores": {}, "text": text}
+        for text in texts
+    ]
 
 
 def count_outcome(metrics: Metrics, task: str, column: Column) -> None:
@@ -66,6 +78,24 @@ def _single_label(column: Column, logits: Floats, top_k: int | None) -> list[Pre
         {"label": names[0], "score": values[0], "scores": dict(zip(names, values, strict=True))}
         for names, values in zip(labels, scores, strict=True)
     ]
+
+
+def _multiple_choice(column: Column, logits: Floats, top_k: int | None) -> list[Prediction]:
+    """Softmax over the K choices of each item, which are its own: not a whole column at once."""
+    answers: list[Prediction] = []
+    for index, row in enumerate(logits):
+        choices = column.choices.get(index)
+        if choices is None:  # an error stands in its place
+            answers.append({})
+            continue
+        powers = np.exp(row[: len(choices)] - row[: len(choices)].max())
+        scores = powers / powers.sum()  # [K]
+        order = np.argsort(-scores, kind="stable").tolist()
+        best = order[0]
+        listed = {choices[place]: float(scores[place]) for place in order[:top_k]}
+        found = {"label": choices[best], "index": best, "score": float(scores[best]), "scores": listed}
+        answers.append(found)
+    return answers
 
 
 def _multi_label(column: Column, logits: Floats, top_k: int | None) -> list[Prediction]:
@@ -121,5 +151,7 @@ def _one_by_one(column: Column, top_k: int | None) -> list[Prediction]:
 _FAST: dict[str, Callable[[Column, Floats, int | None], list[Prediction]]] = {
     "single_label": _single_label,
     "multi_label": _multi_label,
+    "multiple_choice": _multiple_choice,
     "regression": _regression,
+    "text_to_text": _single_label,
 }

@@ -11,6 +11,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
+from adapters_store.manifest import MAX_CHOICES
+
 from ..errors import Draining, NotReady
 from . import schemas
 from .routes import PROBLEMS, service_of
@@ -43,8 +45,8 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/v1/info", summary="What is served, on what", responses=PROBLEMS)
 async def info(request: Request) -> schemas.Info:
-    """Backbone with its digests, device, methods, and how many adapters are resident."""
-    from modeling import METHODS
+    """Backbone with its digests, device, what the version knows, and how many adapters are resident."""
+    from modeling import FAMILIES, HEADS, METHODS
 
     parts = service_of(request).parts
     backbone = parts.backbone
@@ -62,7 +64,9 @@ async def info(request: Request) -> schemas.Info:
         },
         device=parts.device,
         dtype=str(backbone.dtype).removeprefix("torch."),
+        families=sorted(FAMILIES),
         methods=sorted(METHODS),
+        kinds=sorted(HEADS),
         adapters={"resident": parts.model.num_resident, "bytes": parts.model.nbytes},
     )
 
@@ -80,6 +84,8 @@ async def limits(request: Request) -> schemas.Limits:
         max_tasks=settings.max_tasks,
         max_scores=settings.max_scores,
         max_text_chars=settings.max_text_chars,
+        max_choices=MAX_CHOICES,
+        max_new_tokens=parts.max_new_tokens,
         max_tokens=parts.backbone.max_tokens,
         max_body_bytes=settings.max_body_bytes,
         max_adapter_bytes=settings.max_adapter_bytes,

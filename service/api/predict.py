@@ -16,8 +16,8 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..engine.items import num_row_chars_of, num_rows_of
 from ..engine.request import Column, Job, ServingCard
-from ..engine.tokenizer import num_chars_of
 from ..errors import (
     AdapterUnavailable,
     InvalidInput,
@@ -27,7 +27,7 @@ from ..errors import (
     ServiceError,
     UnknownTask,
 )
-from ..residency.cache import FailedReference, Lease, UnknownReference
+from ..residency.cache import FailedReference, Lease, Resident, UnknownReference
 from ..state import Parts, Service
 from . import schemas
 from .answers import Prediction, count_outcome, predictions_of
@@ -44,7 +44,16 @@ _PATIENCE_S = 0.05
 _CHARS_PER_TOKEN = 4  # only the admission's estimate rests on it
 
 _FAULTS_OF_INPUT = frozenset(
-    {"invalid_item", "too_long", "text_pair_required", "text_pair_not_allowed", "non_finite"}
+    {
+        "invalid_item",
+        "invalid_choices",
+        "too_long",
+        "text_pair_required",
+        "text_pair_not_allowed",
+        "choices_required",
+        "choices_not_allowed",
+        "non_finite",
+    }
 )
 
 
@@ -83,10 +92,15 @@ async def predict(request: Request) -> Response:
     named = acquire_all(parts, [ask.task] if ask.task is not None else ask.tasks or [])
     try:
         residents = [one.lease.resident for one in named if one.lease is not None]
-        num_labels = sum(len(resident.card.spec.labels) for resident in residents)
-        check_scores(num_labels, len(items), settings.max_scores)
-        columns = [Column.empty(resident.slot, resident.card, len(items)) for resident in residents]
-        if not await run(request, service, parts, Job(items, columns, ask.truncate, _ignore)):
+        max_new_tokens = check_generate(ask, residents, parts.max_new_tokens)
+        widths = [0 if max_new_tokens else num_outputs(resident.card, items) for resident in residents]
+        check_scores(sum(widths), len(items), settings.max_scores)
+        columns = [
+            Column.empty(resident.slot, resident.card, len(items), width)
+            for resident, width in zip(residents, widths, strict=True)
+        ]
+        job = Job(items, columns, ask.truncate, _ignore, max_new_tokens)
+        if not await run(request, service, parts, job):
             return Response(status_code=STATUS_CLIENT_LEFT)
         return await answer(service, ask, named, columns)
     finally:
@@ -128,6 +142,54 @@ def check_scores(num_labels: int, num_items: int, max_scores: int) -> None:
         raise InvalidInput(f"{found.got} are more than {max_scores} scores; {remedy}", [found])
 
 
+def check_generate(
+    ask: schemas.PredictRequest, residents: Sequence[Resident[ServingCard]], limit: int
+) -> int:
+    """How many tokens may be generated per input; 0 if the request asks for scores.
+
+    Raises InvalidInput for more than the limit, and for tasks that do not write their answers.
+    """
+    if not ask.generate:
+        return 0
+    asked = min(schemas.DEFAULT_NEW_TOKENS, limit) if ask.max_new_tokens is None else ask.max_new_tokens
+    if asked > limit:
+        found = Problem("max_new_tokens", str(asked), f"1 to {limit}", "ask for fewer")
+        raise InvalidInput(f"max_new_tokens: got {asked}, allowed: 1 to {limit}", [found])
+    wrong = [
+        Problem(
+            "generate", f"{one.task}: {one.card.spec.kind}", "tasks of the kind text_to_text", "leave it out"
+        )
+        for one in residents
+        if one.card.spec.kind != "text_to_text"
+    ]
+    if wrong:
+        names = ", ".join(problem.got for problem in wrong)
+        message = f"generate is for text_to_text tasks, not for {names}; leave it out to have them answered"
+        raise InvalidInput(message, wrong, code="generate_not_allowed")
+    return asked
+
+
+def num_outputs(card: ServingCard, items: Sequence[object]) -> int:
+    """Logits per item: one per label, or as many as the item with most choices has."""
+    if card.spec.kind == "multiple_choice":
+        return max(map(num_rows_of, items))
+    return len(card.spec.labels)
+
+
+def estimate_tokens(job: Job) -> int:
+    """What the rows of a job will cost, from its characters: nothing is tokenised yet."""
+    num_rows = sum(map(num_rows_of, job.items))
+    num_tokens = num_rows + sum(map(num_row_chars_of, job.items)) // _CHARS_PER_TOKEN
+    placements = [column.card.placement for column in job.columns]
+    bodies = {placement.body_slot: placement for placement in placements}
+    total = sum(num_tokens + num_rows * (one.virtual_tokens + job.max_new_tokens) for one in bodies.values())
+    if job.max_new_tokens:
+        return total
+    return total + sum(
+        num_rows * one.decoder_tokens + num_tokens * one.decoder_per_token for one in placements
+    )
+
+
 def acquire_all(parts: Parts, references: Sequence[str]) -> list[_Named]:
     """A lease, or an error, per reference. Raises the error if not one task of the request is there."""
     named: list[_Named] = []
@@ -159,10 +221,7 @@ async def run(request: Request, service: Service, parts: Parts, job: Job) -> boo
             return
 
     job.announce = announce
-    num_chars = sum(map(num_chars_of, job.items))
-    num_rows = len(job.items) * len({column.card.body_slot for column in job.columns})
-    estimate_tokens = num_rows + num_rows * num_chars // (len(job.items) * _CHARS_PER_TOKEN)
-    parts.engine.open(job, estimate_tokens)
+    parts.engine.open(job, estimate_tokens(job))
     try:
         parts.tokenizer.start(job)
         present = await _wait(request, finished)

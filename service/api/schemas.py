@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+DEFAULT_NEW_TOKENS = 16
+
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
@@ -22,21 +24,35 @@ class PredictRequest(BaseModel):
                 {"task": "intent", "inputs": ["where is my parcel?"], "top_k": 3},
                 {"tasks": ["intent", "urgency"], "inputs": ["where is my parcel?"]},
                 {"task": "duplicate", "inputs": [{"text": "no light", "text_pair": "the lamp stays dark"}]},
+                {"task": "cause", "inputs": [{"text": "it rained", "choices": ["it is wet", "it is dry"]}]},
+                {"task": "rte-t5", "inputs": ["sentence1: … sentence2: …"], "generate": True},
             ]
         }
     }
 
     task: str | None = Field(None, description="name, name@version or name@alias")
     tasks: list[str] | None = Field(None, min_length=1, description="several of them, instead of task")
-    inputs: Any = Field(description='a text, {"text", "text_pair"}, or a list of these')
+    inputs: Any = Field(description='a text, {"text", "text_pair"}, {"text", "choices"}, or a list of these')
     top_k: int | None = Field(None, ge=1, description="return only the best scores")
     raw: bool = Field(False, description="also return the logits")
+    generate: bool = Field(False, description="text_to_text: write the answer instead of scoring the labels")
+    max_new_tokens: int | None = Field(
+        None, ge=1, description=f"longest text to generate, in tokens; {DEFAULT_NEW_TOKENS} by default"
+    )
     truncate: bool = Field(False, description="cut texts that are too long instead of refusing them")
 
     @model_validator(mode="after")
     def _names_tasks_once(self) -> PredictRequest:
         if (self.task is None) == (self.tasks is None):
             raise ValueError("give either task (one name) or tasks (a list of names)")
+        return self
+
+    @model_validator(mode="after")
+    def _generates_or_scores(self) -> PredictRequest:
+        if self.generate and (self.raw or self.top_k is not None):
+            raise ValueError("generate gives a text and no scores: leave raw and top_k out")
+        if self.max_new_tokens is not None and not self.generate:
+            raise ValueError("max_new_tokens is for generate: set it to true, or leave max_new_tokens out")
         return self
 
 
@@ -51,12 +67,21 @@ class ItemProblem(BaseModel):
 class Prediction(BaseModel):
     """The answer for one item; an item that failed has `error` alone."""
 
-    label: str | list[str] | None = Field(None, description="multi_label: a list; regression: null")
-    score: float
-    scores: dict[str, float] = Field(description="best first, cut to top_k")
-    tokens: int = Field(description="length of the input, before truncation, special tokens included")
+    label: str | list[str] | None = Field(
+        None,
+        description="multi_label: a list; multiple_choice: the chosen text; regression: null; "
+        "generated: the text if it is one of the labels, else null",
+    )
+    score: float | None = Field(description="null for a generated text")
+    scores: dict[str, float] = Field(description="best first, cut to top_k; empty for a generated text")
+    index: int | None = Field(None, description="multiple_choice alone: the chosen one's place in choices")
+    text: str | None = Field(None, description="generate alone: the generated text")
+    tokens: int = Field(
+        description="length of the input (of the longest pair of text and choice), before truncation, "
+        "special tokens included"
+    )
     truncated: bool
-    logits: list[float] | None = None
+    logits: list[float] | None = Field(None, description="raw: one per label, or per choice")
 
 
 class FailedPrediction(BaseModel):
@@ -174,7 +199,9 @@ class Info(BaseModel):
     backbone: dict[str, JsonValue]
     device: str
     dtype: str
+    families: list[str]
     methods: list[str]
+    kinds: list[str]
     adapters: dict[str, int]
 
 
@@ -185,6 +212,8 @@ class Limits(BaseModel):
     max_tasks: int
     max_scores: int
     max_text_chars: int
+    max_choices: int
+    max_new_tokens: int
     max_tokens: int
     max_body_bytes: int
     max_adapter_bytes: int

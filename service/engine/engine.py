@@ -182,7 +182,7 @@ class Engine:
         log.warning("a pass failed", extra=told, exc_info=error)
 
     def _deliver(self, batch: list[Row], outcomes: list[Outcome]) -> list[Job]:
-        """Write logits and errors into the jobs' columns; returns the jobs that are finished now."""
+        """Write what came out, and errors, into the jobs' columns; returns the jobs that are finished now."""
         done: dict[int, tuple[Job, int]] = {}
         for row, outcome in zip(batch, outcomes, strict=True):
             job, columns = row.job, row.job.columns
@@ -190,8 +190,8 @@ class Engine:
                 for column in row.columns:
                     columns[column].errors[row.item] = ItemError(outcome.code, str(outcome), row.item)
             else:
-                for column, logits in zip(row.columns, outcome, strict=True):
-                    columns[column].logits[row.item] = logits
+                for column, value in zip(row.columns, outcome, strict=True):
+                    columns[column].put(row, value)
             done[job.number] = (job, done.get(job.number, (job, 0))[1] + 1)
         with self._wake:
             for job, num_rows in done.values():
@@ -209,6 +209,7 @@ class Engine:
         rate = num_tokens / max(seconds, 1e-6)
         self._tokens_per_s = rate if not self._tokens_per_s else 0.9 * self._tokens_per_s + 0.1 * rate
         self._metrics.observe_batch(
+            kind=_kind(batch[0]),
             rows=len(batch),
             tokens=num_tokens,
             adapters=len({slot for row in batch for slot in row.slots}),
@@ -221,6 +222,13 @@ class Engine:
         retry_after_s = min(60, max(1, round(full.charged_tokens / rate)))
         self._metrics.rejected.inc("overloaded")
         return Overloaded(f"the queue is full: {full}; try again in {retry_after_s} s", retry_after_s)
+
+
+def _kind(row: Row) -> str:
+    """What the batch of a row is counted as: generated texts, the rows of one exclusive adapter, or mixed."""
+    if row.job.max_new_tokens:
+        return "generate"
+    return "mixed" if row.group is None else "exclusive"
 
 
 def _first_waits(batch: list[Row], started_s: float) -> list[float]:

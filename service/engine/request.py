@@ -1,7 +1,7 @@
 """What travels through the engine: a job, its columns (one per task), its rows, the errors of single items.
 
 Knows the shapes, not how they are filled: the tokenizer writes lengths and item errors, the device thread
-logits, `api/answers.py` reads both when the job is done. L labels, N items.
+logits and texts, `api/answers.py` reads both when the job is done. L labels, N items, K choices.
 """
 
 from __future__ import annotations
@@ -20,13 +20,32 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count(1)
 
+Logits = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an installed adapter sits, and what a row under it costs beside the tokens of its text.
+
+    `body_slot` 0 means that it has no body: its rows are shared with every other such task. Rows under an
+    `exclusive` body run in batches of their own. Reading its head costs `decoder_tokens` plus
+    `decoder_per_token` for each token of the text.
+    """
+
+    slot: int
+    body_slot: int
+    virtual_tokens: int = 0
+    exclusive: bool = False
+    decoder_tokens: int = 0
+    decoder_per_token: int = 0
+
 
 @dataclass(frozen=True, slots=True)
 class ServingCard:
-    """What answering with one resident version needs, besides its slot."""
+    """What answering with one resident version needs."""
 
     spec: HeadSpec
-    body_slot: int  # 0: the adapter has no body, its rows are shared with every other such task
+    placement: Placement
     max_tokens: int
     fields: tuple[str, ...]  # one or two input fields
     method: str
@@ -50,20 +69,41 @@ class ItemError:
 
 @dataclass(slots=True, eq=False)
 class Column:
-    """One task of a job: how to encode its rows, and what came out for its N items."""
+    """One task of a job: how to encode its rows, and what came out for its N items.
+
+    A multiple_choice item uses the first K of its logits, in the order of `choices`. A column that generates
+    has texts and no logits.
+    """
 
     slot: int
     card: ServingCard
-    logits: np.ndarray[Any, np.dtype[np.float32]]  # [N, L]
-    num_tokens: list[int]  # N, before truncation
+    logits: Logits  # [N, L], or [N, most choices of an item], or [N, 0]
+    num_tokens: list[int]  # N, before truncation; of the longest row of an item
     truncated: list[bool]  # N
     errors: dict[int, ItemError] = field(default_factory=dict)
+    choices: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, slot: int, card: ServingCard, num_items: int) -> Column:
-        """A column with nothing answered yet."""
-        logits = np.zeros((num_items, len(card.spec.labels)), dtype=np.float32)
+    def empty(cls, slot: int, card: ServingCard, num_items: int, num_outputs: int | None = None) -> Column:
+        """A column with nothing answered yet: `num_outputs` logits per item, L by default, 0 for texts."""
+        width = len(card.spec.labels) if num_outputs is None else num_outputs
+        logits = np.zeros((num_items, width), dtype=np.float32)
         return cls(slot, card, logits, [0] * num_items, [False] * num_items)
+
+    @property
+    def generates(self) -> bool:
+        """Whether it is answered with texts."""
+        return bool(self.logits.shape[1] == 0)
+
+    def put(self, row: Row, value: Logits | str) -> None:
+        """Enter what came out of a row: logits [L], the one logit of a choice, or a generated text."""
+        if isinstance(value, str):
+            self.texts[row.item] = value
+        elif row.choice is None:
+            self.logits[row.item] = value
+        else:
+            self.logits[row.item, row.choice] = value[0]
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +114,7 @@ class Job:
     columns: list[Column]
     truncate: bool
     announce: Callable[[Job], None]  # called once, from any thread, when the job is finished
+    max_new_tokens: int = 0  # generate texts of at most so many tokens; 0: logits are read
     number: int = field(default_factory=lambda: next(_numbers))
     request_id: str = field(default_factory=request_id.get)
     num_pending: int = 0  # rows queued or on the device
@@ -85,12 +126,45 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One text under one body slot, read by the heads of one or several columns of its job."""
+    """One text under one body slot, read by the heads of one or several columns of its job.
+
+    `choice` is its place among the rows of an item with choices, None for the only row of an item.
+    """
 
     job: Job
     item: int
     encoded: Encoded
-    num_tokens: int
     body_slot: int
-    slots: tuple[int, ...]
-    columns: tuple[int, ...]
+    choice: int | None = None
+    slots: tuple[int, ...] = ()
+    columns: tuple[int, ...] = ()
+    num_tokens: int = 0
+    group: tuple[int, int] | None = None
+    decoder_per_token: int = 0
+
+    def read_by(self, number: int, column: Column) -> None:
+        """Add a column, by its number in the job; the row costs what its text and all its readers cost.
+
+        Labels that are scored cost each task its own; the decoder's pass over the text is one for all.
+        """
+        placement, new_tokens = column.card.placement, self.job.max_new_tokens
+        length = len(self.encoded.ids)
+        if not self.slots:
+            self.num_tokens = length + placement.virtual_tokens + new_tokens
+            self.group = group_of(placement, new_tokens)
+        self.slots, self.columns = (*self.slots, column.slot), (*self.columns, number)
+        if new_tokens:
+            return
+        more = max(0, placement.decoder_per_token - self.decoder_per_token)
+        self.decoder_per_token += more
+        self.num_tokens += placement.decoder_tokens + more * length
+
+
+def group_of(placement: Placement, max_new_tokens: int = 0) -> tuple[int, int] | None:
+    """Which rows may share a batch with a row: those of the same group; None mixes with all of its kind.
+
+    A row under an exclusive body runs with that body's rows alone; a row that generates, with rows that
+    generate as many tokens.
+    """
+    own = placement.body_slot if placement.exclusive else 0
+    return (own, max_new_tokens) if own or max_new_tokens else None

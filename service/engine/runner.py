@@ -6,16 +6,12 @@ Knows the order of rows and reads; it knows nothing of queues, jobs or threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from .request import Row
+from .request import Logits, Placement, Row
 
 if TYPE_CHECKING:
     from modeling import Encoded, PackedAdapter
-
-Logits = np.ndarray[Any, np.dtype[np.float32]]
 
 # A batch that fails for every row (a lost device) is not halved for ever: passes allowed per batch.
 MAX_PASSES = 64
@@ -41,10 +37,38 @@ class Model(Protocol):
     def body_slot(self, slot: int) -> int:
         """The slot of the adapter's body; 0 if it has none."""
 
+    def virtual_tokens(self, slot: int) -> int:
+        """Tokens that the adapter puts in front of every text."""
+
+    def exclusive(self, body_slot: int) -> bool:
+        """Whether rows under this body must be alone in their batch."""
+
+    def decoder_tokens(self, slot: int, encoded_length: int) -> int:
+        """Tokens that the decoder reads to give the adapter's logits of a text; linear in its length."""
+
     def run(
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], reads: Sequence[tuple[int, int]]
     ) -> list[Logits]:
         """One forward pass; logits [L] for each read (row, slot)."""
+
+    def generate(
+        self, encoded: Sequence[Encoded], body_slots: Sequence[int], max_new_tokens: int
+    ) -> list[str]:
+        """Greedy generation for a batch of any mixture of slots; a text for each row."""
+
+
+def place(model: Model, packed: PackedAdapter) -> Placement:
+    """Install an adapter, and ask once what the threads that prepare its rows need to know."""
+    slot = model.install(packed)
+    body_slot, fixed = model.body_slot(slot), model.decoder_tokens(slot, 0)
+    return Placement(
+        slot=slot,
+        body_slot=body_slot,
+        virtual_tokens=model.virtual_tokens(slot),
+        exclusive=model.exclusive(body_slot),
+        decoder_tokens=fixed,
+        decoder_per_token=model.decoder_tokens(slot, 1) - fixed,
+    )
 
 
 class RowFailure(Exception):  # noqa: N818 - an outcome, not raised through layers
@@ -55,8 +79,8 @@ class RowFailure(Exception):  # noqa: N818 - an outcome, not raised through laye
         self.code = code
 
 
-Outcome = list[Logits] | RowFailure
-"""Per row: one array per head that reads it, or why there is none."""
+Outcome = Sequence[Logits | str] | RowFailure
+"""Per row: one array, or the generated text, for each column that reads it; or why there is none."""
 
 OnFailure = Callable[[str, Exception, Sequence[Row]], None]
 
@@ -94,8 +118,14 @@ def _run(model: Model, rows: Sequence[Row], on_failure: OnFailure, passes: _Pass
 
 
 def _run_once(model: Model, rows: Sequence[Row]) -> list[Outcome]:
+    encoded, body_slots = [row.encoded for row in rows], [row.body_slot for row in rows]
+    max_new_tokens = rows[0].job.max_new_tokens  # the same for all: they are of one group
+    if max_new_tokens:
+        texts = model.generate(encoded, body_slots, max_new_tokens)
+        assert len(texts) == len(rows), "the model generated for other rows than it was given; this is a bug"
+        return [[text] * len(row.slots) for text, row in zip(texts, rows, strict=True)]
     reads = [(i, slot) for i, row in enumerate(rows) for slot in row.slots]
-    logits = model.run([row.encoded for row in rows], [row.body_slot for row in rows], reads)
+    logits = model.run(encoded, body_slots, reads)
     assert len(logits) == len(reads), "the model answered other reads than it was asked; this is a bug"
     outcomes: list[Outcome] = []
     start = 0

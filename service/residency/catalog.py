@@ -13,22 +13,24 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 from adapters_store import AdapterStore, FileLimits, NotFound, Published, StoreError, TaskState
 from modeling import Backbone
 
 from ..engine.engine import Engine
-from ..engine.request import ServingCard
-from ..engine.runner import Logits, Model
+from ..engine.request import Logits, Placement, ServingCard
+from ..engine.runner import place
 from ..errors import NotReady, RefusedAdapter, RegistryFull
 from ..metrics import Metrics
 from .cache import AdapterCache, Resident, no_task
-from .loader import TOLERANCES, Candidate, ProbeBatch, ProbeReport, compare, examine, plan_probes
+from .loader import TOLERANCES, Candidate, ProbeReport, compare, examine
+from .replay import BARE, Probes, by_probe, plan_probes, replay
 
 log = logging.getLogger(__name__)
 
 _Key = tuple[str, int]  # task, version
-_Installed = tuple[_Key, Candidate, int, int]  # with slot and body slot
+_Installed = tuple[_Key, Candidate, Placement]
 
 LOADED_TOGETHER = 32
 MAX_NEIGHBOURS = 16
@@ -103,7 +105,7 @@ class Catalog:
                 self._skip(key, outcome)
                 continue
             try:
-                installed.append((key, outcome, *await self._install(outcome)))
+                installed.append((key, outcome, await self._install(outcome)))
             except Exception as error:  # no memory, most likely; those that fit are served
                 self._skip(key, f"it could not be installed: {error}")
         try:
@@ -114,29 +116,25 @@ class Catalog:
                 await self._replay_alone(one)
 
     async def _replay(self, installed: Sequence[_Installed]) -> None:
-        num_probes = self._limits.startup_probes
-        batches = plan_probes(
-            [(candidate, slot, body_slot) for _, candidate, slot, body_slot in installed],
-            neighbours=(),
-            max_batch_tokens=self._limits.max_batch_tokens,
-            num_probes=num_probes,
-        )
-        logits = iter(await self._run_probes(batches))
-        for key, candidate, slot, body_slot in installed:
-            replayed = [next(logits) for _ in candidate.probes[:num_probes]]
+        chosen = [candidate.probes[: self._limits.startup_probes] for _, candidate, _ in installed]
+        placements = [placement for _, _, placement in installed]
+        logits = iter(await self._run_probes(list(zip(chosen, placements, strict=True)), neighbours=()))
+        for (key, candidate, placement), probes in zip(installed, chosen, strict=True):
+            replayed = by_probe(probes, logits)
             try:
                 compare(candidate, replayed, self._tolerance)
             except RefusedAdapter as error:
-                self._give_back(slot)
+                self._give_back(placement.slot)
                 self._skip(key, str(error))
             else:
-                self.cache.add(Resident(*key, candidate.digest, slot, candidate.card(body_slot)))
+                card = candidate.card(placement)
+                self.cache.add(Resident(*key, candidate.digest, placement.slot, card))
 
     async def _replay_alone(self, one: _Installed) -> None:
         try:
             await self._replay([one])
         except Exception as error:
-            self._give_back(one[2])
+            self._give_back(one[2].slot)
             self._skip(one[0], f"its probes could not be replayed: {type(error).__name__}")
 
     def _read(self, task: str, version: int) -> Candidate | str:
@@ -178,38 +176,31 @@ class Catalog:
         candidate = await asyncio.to_thread(
             examine, data, self._backbone, task=task, limits=self._file_limits
         )
-        slot, body_slot = await self._install(candidate)
+        placement = await self._install(candidate)
         kept = False
         try:
-            neighbours = self._neighbours()
-            batches = plan_probes(
-                [(candidate, slot, body_slot)],
-                neighbours=neighbours,
-                max_batch_tokens=self._limits.max_batch_tokens,
-            )
-            report = compare(candidate, await self._run_probes(batches), self._tolerance)
+            probes = candidate.probes
+            logits = await self._run_probes([(probes, placement)], self._neighbours())
+            report = compare(candidate, by_probe(probes, iter(logits)), self._tolerance)
             self._metrics.load.observe(time.perf_counter() - started_s)
             async with self._changing:
                 published = await asyncio.to_thread(self._store.publish, task, data, alias=alias)
                 if self.cache.get(task, published.version) is None:
-                    card = candidate.card(body_slot)
-                    self.cache.add(Resident(task, published.version, published.digest, slot, card))
+                    card = candidate.card(placement)
+                    resident = Resident(task, published.version, published.digest, placement.slot, card)
+                    self.cache.add(resident)
                     kept = True
                 self._mirror(published.state)
         finally:
             if not kept:
-                self._give_back(slot)
+                self._give_back(placement.slot)
                 await self._settle()
         return Uploaded(published, candidate, report)
 
-    def _neighbours(self) -> list[int]:
-        """Body slots that share the replayed batches: the bare backbone and some residents."""
-        slots = [0]
-        for resident in self.cache:
-            if len(slots) >= MAX_NEIGHBOURS:
-                break
-            slots.append(resident.card.body_slot)
-        return slots
+    def _neighbours(self) -> list[Placement]:
+        """What shares the replayed batches: the bare backbone and some residents that mix."""
+        mixing = (resident.card.placement for resident in self.cache if not resident.card.placement.exclusive)
+        return [BARE, *islice(mixing, MAX_NEIGHBOURS - 1)]
 
     # ---- aliases and deletes
 
@@ -249,20 +240,23 @@ class Catalog:
 
     # ---- the device
 
-    async def _install(self, candidate: Candidate) -> tuple[int, int]:
-        """Slot and body slot of a newly installed adapter; nobody can refer to it yet."""
+    async def _install(self, candidate: Candidate) -> Placement:
+        """Where a newly installed adapter sits; nobody can refer to it yet."""
+        return await asyncio.wrap_future(self._engine.call(partial(place, packed=candidate.packed)))
 
-        def install(model: Model) -> tuple[int, int]:
-            slot = model.install(candidate.packed)
-            return slot, model.body_slot(slot)
-
-        return await asyncio.wrap_future(self._engine.call(install))
-
-    async def _run_probes(self, batches: Sequence[ProbeBatch]) -> list[Logits]:
+    async def _run_probes(
+        self, installed: Sequence[tuple[Probes, Placement]], neighbours: Sequence[Placement]
+    ) -> list[Logits]:
         """Replay on the served model, one call per batch, so that requests run in between."""
+        batches = plan_probes(
+            installed,
+            neighbours=neighbours,
+            max_batch_tokens=self._limits.max_batch_tokens,
+            max_row_tokens=self._backbone.max_tokens,
+        )
         logits: list[Logits] = []
         for batch in batches:
-            logits += await asyncio.wrap_future(self._engine.call(partial(_run_probes, batch=batch)))
+            logits += await asyncio.wrap_future(self._engine.call(partial(replay, batch=batch)))
         return logits
 
     def _free(self, resident: Resident[ServingCard]) -> None:
@@ -286,7 +280,3 @@ class Catalog:
         self._states.pop(task, None)
         self.cache.retire_task(task)
         self._metrics.forget_task(task)
-
-
-def _run_probes(model: Model, batch: ProbeBatch) -> list[Logits]:
-    return model.run(batch.encoded, batch.body_slots, batch.reads)

@@ -1,8 +1,8 @@
 """From the bytes of a file to an adapter that may be served: read it, fit the backbone, replay the probes.
 
 The same steps serve an upload, the start of the service and `check_file`. Knows files, networks and
-tolerances; it knows no HTTP, and nothing of who runs the model (`plan_probes` says what to run, `compare`
-judges what came out). L labels.
+tolerances; it knows no HTTP, and nothing of who runs the model (`plan_probes` in `replay.py` says what to
+run, `compare` judges what came out). L labels, K choices.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from adapters_store import AdapterFileError, FileLimits, Manifest, Probe, read_adapter
+from adapters_store.manifest import TEXT_TO_TEXT
 from modeling import (
     METHODS,
     Adapter,
@@ -30,9 +31,10 @@ from modeling import (
     UnknownNameError,
 )
 
-from ..engine.request import ServingCard
-from ..engine.runner import Logits
+from ..engine.request import Logits, Placement, ServingCard
+from ..engine.runner import place
 from ..errors import Problem, RefusedAdapter
+from .replay import BARE, by_probe, plan_probes, replay
 
 MAX_LISTED_PROBES = 8
 
@@ -45,26 +47,34 @@ class Tolerance:
     rtol: float
 
 
-# The recorded logits are the trainer's, in float32; a service in 16 bit is off by its own rounding.
-TOLERANCES = {torch.float32: Tolerance(1e-4, 1e-4), torch.bfloat16: Tolerance(0.15, 0.05)}
+# The recorded logits are the trainer's, in float32; a service in 16 bit is off by its own rounding
+# (2^-11 of a value in float16, 2^-8 in bfloat16, at every step of the pass).
+TOLERANCES = {
+    torch.float32: Tolerance(1e-4, 1e-4),
+    torch.float16: Tolerance(0.03, 0.01),
+    torch.bfloat16: Tolerance(0.15, 0.05),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An adapter that reads well and fits the backbone; its probes have not been replayed yet."""
+    """An adapter that reads well and fits the backbone; its probes have not been replayed yet.
+
+    Each probe is the rows that it becomes: one, or K for a probe with choices.
+    """
 
     manifest: Manifest
     packed: PackedAdapter
-    probes: tuple[Encoded, ...]
+    probes: tuple[tuple[Encoded, ...], ...]
     digest: str
     size_bytes: int
 
-    def card(self, body_slot: int) -> ServingCard:
-        """What answering needs, once the adapter is installed with its body in `body_slot`."""
+    def card(self, placement: Placement) -> ServingCard:
+        """What answering needs, once the adapter is installed."""
         manifest = self.manifest
         return ServingCard(
             spec=self.packed.spec,
-            body_slot=body_slot,
+            placement=placement,
             max_tokens=manifest.input.max_tokens,
             fields=tuple(manifest.input.fields),
             method=manifest.method.name,
@@ -94,15 +104,6 @@ class CheckReport:
     probes: ProbeReport
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeBatch:
-    """The arguments of one `ServedModel.run`; only the probes' rows are read."""
-
-    encoded: list[Encoded]
-    body_slots: list[int]
-    reads: list[tuple[int, int]]
-
-
 def check_file(data: bytes, backbone: Backbone, *, limits: FileLimits | None = None) -> CheckReport:
     """Do with a file what an upload does, on a model of its own, and publish nothing.
 
@@ -110,13 +111,14 @@ def check_file(data: bytes, backbone: Backbone, *, limits: FileLimits | None = N
     """
     candidate = examine(data, backbone, limits=limits)
     model = ServedModel(backbone)
-    slot = model.install(candidate.packed)
-    logits: list[Logits] = []
-    for batch in plan_probes(
-        [(candidate, slot, model.body_slot(slot))], neighbours=(0,), max_batch_tokens=4096
-    ):
-        logits += model.run(batch.encoded, batch.body_slots, batch.reads)
-    report = compare(candidate, logits, TOLERANCES[backbone.dtype])
+    batches = plan_probes(
+        [(candidate.probes, place(model, candidate.packed))],
+        neighbours=(BARE,),
+        max_batch_tokens=4096,
+        max_row_tokens=backbone.max_tokens,
+    )
+    logits = (one for batch in batches for one in replay(model, batch))
+    report = compare(candidate, by_probe(candidate.probes, logits), TOLERANCES[backbone.dtype])
     manifest = candidate.manifest
     return CheckReport(
         task=manifest.task,
@@ -141,39 +143,12 @@ def examine(
     problems = [*_task_problems(manifest, task), *_backbone_problems(manifest, backbone)]
     probes = _encode_probes(manifest, backbone, problems)
     adapter = _build(manifest, file.tensors, backbone, problems)
+    if adapter is not None:
+        problems += _room_problems(manifest, adapter.virtual_tokens, backbone)
+        problems += _label_problems(manifest, backbone)
     if problems or adapter is None:
         raise _refused(problems)
     return Candidate(manifest, adapter.pack(), probes, file.digest, file.size_bytes)
-
-
-def plan_probes(
-    installed: Sequence[tuple[Candidate, int, int]],
-    *,
-    neighbours: Sequence[int],
-    max_batch_tokens: int,
-    num_probes: int | None = None,
-) -> list[ProbeBatch]:
-    """Batches that replay the probes of installed candidates (candidate, slot, body slot), in their order.
-
-    Each probe stands beside the same text under one of the `neighbours` (body slots), so that the replay is a
-    mixed batch as in serving. `num_probes` per candidate, all by default.
-    """
-    batches = [ProbeBatch([], [], [])]
-    num_tokens = turn = 0
-    for candidate, slot, body_slot in installed:
-        for encoded in candidate.probes[:num_probes]:
-            body_slots = [body_slot, neighbours[turn % len(neighbours)]] if neighbours else [body_slot]
-            turn += 1
-            cost_tokens = len(encoded) * len(body_slots)
-            if batches[-1].encoded and num_tokens + cost_tokens > max_batch_tokens:
-                batches.append(ProbeBatch([], [], []))
-                num_tokens = 0
-            batch = batches[-1]
-            batch.reads.append((len(batch.encoded), slot))
-            batch.encoded.extend([encoded] * len(body_slots))
-            batch.body_slots.extend(body_slots)
-            num_tokens += cost_tokens
-    return batches if batches[0].encoded else []
 
 
 def compare(candidate: Candidate, logits: Sequence[Logits], tolerance: Tolerance) -> ProbeReport:
@@ -231,9 +206,36 @@ def _backbone_problems(manifest: Manifest, backbone: Backbone) -> list[Problem]:
     ]
 
 
-def _encode_probes(manifest: Manifest, backbone: Backbone, problems: list[Problem]) -> tuple[Encoded, ...]:
+def _room_problems(manifest: Manifest, virtual_tokens: int, backbone: Backbone) -> list[Problem]:
+    """Virtual tokens take positions too: text and they must fit the backbone together."""
+    room, max_tokens = backbone.max_tokens - virtual_tokens, manifest.input.max_tokens
+    if not virtual_tokens or max_tokens <= room:
+        return []
+    allowed = f"at most {room}: the method puts {virtual_tokens} virtual tokens in front of every text, "
+    allowed += f"and {backbone.name} takes {backbone.max_tokens} in all"
+    remedy = "train it with a lower max_tokens, or with fewer virtual tokens."
+    return [Problem("manifest.input.max_tokens", str(max_tokens), allowed, remedy)]
+
+
+def _label_problems(manifest: Manifest, backbone: Backbone) -> list[Problem]:
+    """Label strings are read by the decoder, which has as many positions as the encoder."""
+    if manifest.head.kind != TEXT_TO_TEXT:
+        return []
+    allowed, remedy = f"a string of at most {backbone.max_tokens} tokens", "shorten the label."
+    lengths = map(len, backbone.label_ids(manifest.head.labels))
+    return [
+        Problem(f"manifest.head.labels.{place}", f"{length} tokens", allowed, remedy)
+        for place, length in enumerate(lengths)
+        if length > backbone.max_tokens
+    ]
+
+
+def _encode_probes(
+    manifest: Manifest, backbone: Backbone, problems: list[Problem]
+) -> tuple[tuple[Encoded, ...], ...]:
+    limit = manifest.input.max_tokens
     try:
-        return tuple(backbone.text.encode([_item(p) for p in manifest.probes], manifest.input.max_tokens))
+        return tuple(tuple(backbone.text.encode(_items(probe), limit)) for probe in manifest.probes)
     except TextError as error:
         remedy = "train it with a limit that this backbone has."
         problems.append(
@@ -242,8 +244,11 @@ def _encode_probes(manifest: Manifest, backbone: Backbone, problems: list[Proble
         return ()
 
 
-def _item(probe: Probe) -> TextItem:
-    return probe.text if probe.text_pair is None else (probe.text, probe.text_pair)
+def _items(probe: Probe) -> list[TextItem]:
+    """The rows of a probe: each choice is the second text of a pair."""
+    if probe.choices is not None:
+        return [(probe.text, choice) for choice in probe.choices]
+    return [probe.text if probe.text_pair is None else (probe.text, probe.text_pair)]
 
 
 def _build(

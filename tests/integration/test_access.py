@@ -51,7 +51,8 @@ def test_the_documentation_is_open(guarded: Live) -> None:
     document = httpx.get(f"{guarded.url}/openapi.json").json()
     assert document["info"]["title"] == "Trunkline"
     body = document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert {"task", "tasks", "inputs", "top_k", "raw", "truncate"} == set(body["properties"])
+    options = {"top_k", "raw", "truncate", "generate", "max_new_tokens"}
+    assert {"task", "tasks", "inputs", *options} == set(body["properties"])
 
 
 def test_with_the_token_everything_is_open(guarded: Live) -> None:

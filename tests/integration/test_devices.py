@@ -18,7 +18,7 @@ DEVICES = ["cpu"] if not torch.cuda.is_available() else ["cpu", "cuda"]
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_mixed_tasks(
     device: str,
     dtype: str,

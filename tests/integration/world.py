@@ -34,6 +34,7 @@ from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem
 from service.app import build_app
 from service.settings import Settings
 from service.state import Service
+from tests.conformance import checks
 from tests.tiny import CONFIGS, random_texts, tiny_model, tokenizer
 
 SPECS: dict[str, HeadSpec] = {
@@ -84,6 +85,7 @@ def adapter_of(backbone: Backbone, task: str, seed: int = 0) -> Adapter:
     adapter = Adapter.create(backbone, METHODS[METHOD_OF[task]].from_config({}), SPECS[task], seed=seed)
     generator = torch.Generator().manual_seed(seed + 17)
     with torch.no_grad():
+        assert adapter.head is not None
         for parameter in [*adapter.body_parameters(), *adapter.head.parameters()]:
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     return adapter
@@ -91,11 +93,8 @@ def adapter_of(backbone: Backbone, task: str, seed: int = 0) -> Adapter:
 
 def logits_alone(backbone: Backbone, adapter: Adapter, item: TextItem, max_tokens: int = 64) -> list[float]:
     """The reference: one row, training form."""
-    encoded = backbone.text.encode([item], max_tokens)
-    with adapter.attached(backbone), torch.no_grad():
-        batch = backbone.pack(encoded)
-        pooled = backbone.pool(backbone.hidden(batch), batch, adapter.spec.pooling)
-        logits: list[float] = adapter.head(pooled)[0].tolist()
+    (encoded,) = backbone.text.encode([item], max_tokens)
+    logits: list[float] = checks.logits_alone(backbone, adapter, encoded).tolist()
     return logits
 
 

@@ -34,9 +34,13 @@ tap_names = st.from_regex(
 
 @st.composite
 def heads(draw: st.DrawFn) -> dict[str, Any]:
-    kind = draw(st.sampled_from(["single_label", "multi_label", "regression"]))
-    head: dict[str, Any] = {"kind": kind, "pooling": draw(st.sampled_from(["mean", "first", "pooler"]))}
+    kinds = ["single_label", "multi_label", "regression", "multiple_choice", "text_to_text"]
+    kind = draw(st.sampled_from(kinds))
+    poolings = ["none"] if kind == "text_to_text" else ["mean", "first", "pooler", "eos"]
+    head: dict[str, Any] = {"kind": kind, "pooling": draw(st.sampled_from(poolings))}
     head["labels"] = draw(st.lists(shown, min_size=1, max_size=1 if kind == "regression" else 6, unique=True))
+    if kind == "multiple_choice":
+        head["labels"] = ["choice"]
     if kind == "multi_label":
         head["threshold"] = draw(st.none() | st.floats(0.01, 0.99))
     if kind == "regression" and draw(st.booleans()):
@@ -48,9 +52,12 @@ def heads(draw: st.DrawFn) -> dict[str, Any]:
 def manifests(draw: st.DrawFn) -> Manifest:
     head = draw(heads())
     fields = draw(st.lists(shown, min_size=1, max_size=2))
-    logits = st.lists(finite, min_size=len(head["labels"]), max_size=len(head["labels"]))
-    pair = texts if len(fields) == 2 else st.none()
-    probe = st.fixed_dictionaries({"text": texts, "text_pair": pair, "logits": logits})
+    multiple = head["kind"] == "multiple_choice"
+    pair = texts if len(fields) == 2 and not multiple else st.none()
+    num_logits = draw(st.integers(2, 4)) if multiple else len(head["labels"])
+    logits = st.lists(finite, min_size=num_logits, max_size=num_logits)
+    choices = {"choices": st.lists(texts, min_size=num_logits, max_size=num_logits)} if multiple else {}
+    probe = st.fixed_dictionaries({"text": texts, "text_pair": pair, "logits": logits, **choices})
     config = st.dictionaries(texts, plain_json, max_size=3)
     return Manifest.model_validate(
         {
@@ -74,9 +81,11 @@ def manifests(draw: st.DrawFn) -> Manifest:
 
 
 @st.composite
-def tensors_for(draw: st.DrawFn, num_labels: int) -> dict[str, torch.Tensor]:
-    hidden = draw(st.integers(1, 5))
+def tensors_for(draw: st.DrawFn, manifest: Manifest) -> dict[str, torch.Tensor]:
+    hidden, num_labels = draw(st.integers(1, 5)), len(manifest.head.labels)
     shapes: dict[str, tuple[int, ...]] = {"head/weight": (num_labels, hidden), "head/bias": (num_labels,)}
+    if manifest.head.kind == "text_to_text":
+        shapes.clear()
     for name in draw(st.lists(tap_names, max_size=4, unique=True)):
         shapes[name] = tuple(draw(st.lists(st.integers(1, 4), max_size=4)))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32 - 1)))
@@ -121,7 +130,7 @@ def small_file() -> bytes:
 @given(data=st.data(), dtype=st.sampled_from(["float32", "float16"]))
 def test_round_trip(data: st.DataObject, dtype: Any) -> None:
     manifest = data.draw(manifests())
-    tensors = data.draw(tensors_for(len(manifest.head.labels)))
+    tensors = data.draw(tensors_for(manifest))
     raw = write_adapter(manifest, tensors, dtype=dtype)
     read = read_adapter(raw)
     assert read.manifest == manifest

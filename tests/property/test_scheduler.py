@@ -18,9 +18,11 @@ class Item:
     request: int
     number: int
     num_tokens: int
+    group: str | None = None
 
 
 MAX_TOKENS, MAX_ROWS, MAX_WAITING, MAX_CHARGE = 40, 7, 300, 60
+GROUPS = st.sampled_from([None, None, "a", "b"])
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -59,10 +61,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.charges[self.next_request] = charge
 
     @precondition(lambda self: set(self.waiting) - self.closed)
-    @rule(data=st.data(), lengths=st.lists(st.integers(1, 60), max_size=12))
-    def add(self, data: st.DataObject, lengths: list[int]) -> None:
+    @rule(data=st.data(), sizes=st.lists(st.tuples(st.integers(1, 60), GROUPS), max_size=12))
+    def add(self, data: st.DataObject, sizes: list[tuple[int, str | None]]) -> None:
         request = data.draw(st.sampled_from(sorted(set(self.waiting) - self.closed)))
-        rows = [Item(request, self._tick(), length) for length in lengths]
+        rows = [Item(request, self._tick(), length, group) for length, group in sizes]
         self.scheduler.add(request, rows)
         if rows and not self.waiting[request]:
             self.turn[request] = self._tick()
@@ -95,8 +97,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert len(batch) <= MAX_ROWS
         assert sum(row.num_tokens for row in batch) <= MAX_TOKENS or len(batch) == 1
         assert batch[0].request == min(ready, key=lambda request: self.turn[request])
+        assert len({row.group for row in batch}) == 1
         for row in batch:
-            assert self.waiting[row.request].pop(0) is row, "the rows of a request come in its order"
+            first = next(one for one in self.waiting[row.request] if one.group == row.group)
+            assert first is row, "the rows of a request come in its order within a group"
+            self.waiting[row.request].remove(row)
             self.turn[row.request] = self._tick()
         for request in {row.request for row in batch}:
             self._leave(request)
@@ -119,7 +124,10 @@ TestScheduler = SchedulerMachine.TestCase
 TestScheduler.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def _filled(lengths_by_request: list[list[int]], **limits: int) -> Scheduler[Item]:
+def _filled(
+    lengths_by_request: list[list[int]], groups: list[list[str | None]] | None = None, **limits: int
+) -> Scheduler[Item]:
+    """Closed requests 0, 1, … with rows of these lengths; the groups of each are used in turns."""
     scheduler: Scheduler[Item] = Scheduler(
         **({"max_batch_tokens": 64, "max_batch_rows": 16} | limits),
         max_waiting_tokens=10**9,
@@ -127,15 +135,22 @@ def _filled(lengths_by_request: list[list[int]], **limits: int) -> Scheduler[Ite
     )
     for request, lengths in enumerate(lengths_by_request):
         scheduler.open(request, sum(lengths))
-        scheduler.add(request, [Item(request, i, length) for i, length in enumerate(lengths)])
+        own = groups[request] if groups else [None]
+        rows = [Item(request, i, length, own[i % len(own)]) for i, length in enumerate(lengths)]
+        scheduler.add(request, rows)
         scheduler.close(request)
     return scheduler
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(st.integers(1, 80), min_size=1, max_size=30), min_size=1, max_size=12))
-def test_every_row_is_taken_once_and_every_batch_counts(lengths_by_request: list[list[int]]) -> None:
-    scheduler = _filled(lengths_by_request)
+@given(
+    st.lists(st.lists(st.integers(1, 80), min_size=1, max_size=30), min_size=1, max_size=12),
+    st.lists(st.lists(GROUPS, min_size=1, max_size=3), min_size=12, max_size=12),
+)
+def test_every_row_is_taken_once_and_every_batch_counts(
+    lengths_by_request: list[list[int]], groups: list[list[str | None]]
+) -> None:
+    scheduler = _filled(lengths_by_request, groups)
     total = sum(len(lengths) for lengths in lengths_by_request)
     taken: dict[int, list[int]] = defaultdict(list)
     num_batches = 0
@@ -162,6 +177,72 @@ def test_a_single_call_waits_for_turns_and_not_for_bulk_jobs(num_bulk: int, leng
     rounds = next(k for k in range(1, 1000) if any(row.request == 99 for row in scheduler.next_batch()))
     turns_per_batch = min(16, 64 // length)
     assert rounds <= 2 + num_bulk // turns_per_batch
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(1, 80), min_size=1, max_size=40), min_size=1, max_size=8),
+    st.lists(st.lists(GROUPS, min_size=1, max_size=4), min_size=8, max_size=8),
+)
+def test_every_waiting_request_is_served_within_one_round(
+    lengths_by_request: list[list[int]], groups: list[list[str | None]]
+) -> None:
+    """Of R requests, each that waits has a row in one of the next R batches, whatever their groups are."""
+    scheduler = _filled(lengths_by_request, groups)
+    left = {request: len(lengths) for request, lengths in enumerate(lengths_by_request)}
+    unserved = dict.fromkeys(left, 0)
+    while batch := scheduler.next_batch():
+        for row in batch:
+            left[row.request] -= 1
+        for request in list(left):
+            served = any(row.request == request for row in batch)
+            unserved[request] = 0 if served else unserved[request] + 1
+            assert unserved[request] < len(lengths_by_request)
+            if not left[request]:
+                del left[request]
+    assert not left
+
+
+def test_bursts_of_mixed_and_of_exclusive_rows_take_turns() -> None:
+    scheduler = _filled([[4] * 160, [4] * 160, [4] * 160], [[None], ["own"], [None]])
+    batches = [scheduler.next_batch() for _ in range(20)]
+    assert [batch[0].group for batch in batches] == [None, "own"] * 10
+    assert all(len(batch) == 16 for batch in batches)
+    assert {row.request for row in batches[0]} == {0, 2}
+
+
+def test_a_request_with_many_groups_has_the_turns_of_one() -> None:
+    """64 exclusive tasks on many texts in one call; a single mixed call that arrives then waits one batch."""
+    own: list[str | None] = [f"task {number}" for number in range(64)]
+    scheduler = _filled([[4] * 6400], [own])
+    scheduler.next_batch()
+    scheduler.open(99, 4)
+    scheduler.add(99, [Item(99, 0, 4)])
+    scheduler.close(99)
+    batches = [scheduler.next_batch() for _ in range(2)]
+    assert [row.request for row in batches[1]] == [99]
+
+
+def test_the_groups_of_one_request_take_turns() -> None:
+    scheduler = _filled([[4] * 200], [[None, "a", "b"]])
+    assert [scheduler.next_batch()[0].group for _ in range(7)] == [None, "a", "b", None, "a", "b", None]
+
+
+def test_a_group_that_comes_later_waits_since_its_request_does() -> None:
+    scheduler = _filled([[4] * 100, [4] * 100], [[None], ["own"]])
+    scheduler.open(7, 8)
+    scheduler.add(7, [Item(7, 0, 64)])
+    scheduler.next_batch()  # of request 0
+    scheduler.add(7, [Item(7, 1, 4, "own")])
+    assert {row.request for row in scheduler.next_batch()} == {1, 7}
+
+
+def test_a_cancelled_request_leaves_every_group() -> None:
+    scheduler = _filled([[4] * 30, [4] * 3], [[None, "a"], ["a"]])
+    assert scheduler.cancel(0) == 30
+    assert [row.request for row in scheduler.next_batch()] == [1, 1, 1]
+    assert scheduler.next_batch() == []
+    assert scheduler.waiting_rows == scheduler.waiting_tokens == 0
 
 
 def test_a_long_row_that_is_passed_over_gets_its_turn() -> None:

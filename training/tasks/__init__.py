@@ -5,16 +5,19 @@ from collections.abc import Sequence
 from training.metrics import Metric, positive_class
 from training.tasks.base import Baseline, Logits, Target, TargetError, Task
 from training.tasks.multi_label import MultiLabel
+from training.tasks.multiple_choice import MultipleChoice
 from training.tasks.regression import Regression
 from training.tasks.single_label import SingleLabel
+from training.tasks.text_to_text import TextToText
 
-__all__ = ["Baseline", "Logits", "Target", "TargetError", "Task", "build_task", "head_kind"]
+__all__ = ["Baseline", "Logits", "Target", "TargetError", "Task", "TextToText", "build_task", "head_kind"]
 
 _HEAD_KINDS = {
     "single_sentence": "single_label",
     "sentence_pair": "single_label",
     "multi_label": "multi_label",
     "regression": "regression",
+    "multiple_choice": "multiple_choice",
 }
 
 
@@ -34,13 +37,16 @@ def build_task(
 ) -> Task:
     """The task of a head kind. `metric_text` may name the class whose F1 is shown.
 
-    `threshold` (multi-label) and `value_range` (regression) are known for a trained head only.
+    For a multiple choice `labels` name its places. `threshold` (multi-label) and `value_range` (regression)
+    are known for a trained head only. A text-to-text task is a TextToText around one of these.
     """
     names = tuple(labels)
     if kind == "multi_label":
         return MultiLabel(names, metric, 0.5 if threshold is None else threshold)
     if kind == "regression":
         return Regression(names, metric, value_range=value_range)
+    if kind == "multiple_choice":
+        return MultipleChoice(names, metric)
     positive = (
         names.index(metric.positive) if metric.positive in names else positive_class(metric_text, names)
     )

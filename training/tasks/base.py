@@ -40,11 +40,15 @@ class Task(Protocol):
 
     @property
     def kind(self) -> str:
-        """The head's kind: single_label, multi_label or regression."""
+        """The head's kind: single_label, multi_label, regression, multiple_choice or text_to_text."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Label names in the order of the logits; one name for a regression."""
+        """Names in the order of the head's outputs; one name for a regression and for a multiple choice."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What a class index of a target means; nothing where targets are numbers."""
 
     @property
     def metric(self) -> Metric:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.metrics import Floats, Ints, Metric, multi_label_scores, multi_label_value
+from training.metrics import Floats, Ints, Metric, multi_label_scores, multi_label_value, with_mean
 from training.tasks.base import Baseline, Logits, Target, TargetError, Task
 from training.tasks.single_label import parse_label
 
@@ -25,6 +25,11 @@ class MultiLabel:
     threshold: float | None = 0.5
     kind: str = "multi_label"
     value_range: tuple[float, float] | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The labels."""
+        return self.labels
 
     def parse(self, value: Any) -> tuple[int, ...]:
         """A list of names or indices, or one cell `a|b`; empty means none of them."""
@@ -55,14 +60,17 @@ class MultiLabel:
         if not np.isfinite(logits).all():
             return self
         truth, probability = self._matrix(targets), _sigmoid(logits)
-        values = {t: multi_label_value(self.metric.name, truth, _over(probability, t)) for t in _GRID}
+        values = {
+            t: sum(multi_label_value(part, truth, _over(probability, t)) for part in self.metric.parts)
+            for t in _GRID
+        }
         best = max(values.values())
         equal = [threshold for threshold, value in values.items() if value == best]
         return replace(self, threshold=min(equal, key=lambda threshold: abs(threshold - 0.5)))
 
     def scores(self, logits: Logits, targets: Sequence[Target]) -> dict[str, float]:
         """Micro-F1, macro-F1, exact matches; NaN when a logit is not finite."""
-        values = multi_label_scores(self._matrix(targets), self._chosen(logits))
+        values = with_mean(multi_label_scores(self._matrix(targets), self._chosen(logits)), self.metric)
         return values if np.isfinite(logits).all() else dict.fromkeys(values, float("nan"))
 
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
@@ -73,7 +81,7 @@ class MultiLabel:
         options = []
         for chosen in (common_set, tuple(index for index, _ in common_label)):
             shown = SEPARATOR.join(self.labels[i] for i in chosen) or "none"
-            values = multi_label_scores(truth, self._matrix([chosen] * len(targets)))
+            values = with_mean(multi_label_scores(truth, self._matrix([chosen] * len(targets))), self.metric)
             options.append(Baseline(f"majority ({shown})", values))
         return max(options, key=lambda option: option.values[self.metric.name])
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.metrics import Floats, Metric, regression_scores
+from training.metrics import Floats, Metric, regression_scores, with_mean
 from training.tasks.base import Baseline, Logits, Target, TargetError, Task
 
 _BINS = 8
@@ -25,6 +25,7 @@ class Regression:
     value_range: tuple[float, float] | None = None
     kind: str = "regression"
     threshold: float | None = None
+    class_names: tuple[str, ...] = ()
 
     def parse(self, value: Any) -> float:
         """A finite number, also written as text."""
@@ -69,7 +70,7 @@ class Regression:
 
     def scores(self, logits: Logits, targets: Sequence[Target]) -> dict[str, float]:
         """Both correlations, their mean, and errors in the data's unit, of the clamped answers."""
-        return regression_scores(self._array(targets), self._clamped(logits))
+        return with_mean(regression_scores(self._array(targets), self._clamped(logits)), self.metric)
 
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The mean of the train targets for every row; a constant has no correlation, so only errors."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.metrics import Metric, single_label_scores
+from training.metrics import Metric, single_label_scores, with_mean
 from training.tasks.base import Baseline, Logits, Target, TargetError, Task
 
 
@@ -22,6 +22,11 @@ class SingleLabel:
     kind: str = "single_label"
     threshold: float | None = None
     value_range: tuple[float, float] | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The labels."""
+        return self.labels
 
     def parse(self, value: Any) -> int:
         """A label name, or an index into the label names."""
@@ -48,16 +53,16 @@ class SingleLabel:
     def scores(self, logits: Logits, targets: Sequence[Target]) -> dict[str, float]:
         """Accuracy, macro-F1, Matthews, F1 of the positive class; NaN when a logit is not finite."""
         truth = np.asarray(targets, dtype=np.int64)
-        values = single_label_scores(truth, logits.argmax(axis=1), self.positive)
+        values = with_mean(single_label_scores(truth, logits.argmax(axis=1), self.positive), self.metric)
         return values if np.isfinite(logits).all() else dict.fromkeys(values, float("nan"))
 
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The commonest class of the train rows for every row."""
         majority = Counter(train).most_common(1)[0][0]
         truth = np.asarray(targets, dtype=np.int64)
-        predicted = np.full_like(truth, int(_index(majority)))
-        name = f"majority ({self.labels[_index(majority)]})"
-        return Baseline(name, single_label_scores(truth, predicted, self.positive))
+        predicted = np.full_like(truth, int(index_of(majority)))
+        name = f"majority ({self.labels[index_of(majority)]})"
+        return Baseline(name, with_mean(single_label_scores(truth, predicted, self.positive), self.metric))
 
     def to_units(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits have no unit."""
@@ -124,7 +129,8 @@ def _shown(value: Any) -> str:
     return f"{value!r} ({type(value).__name__})"[:120]
 
 
-def _index(target: Target) -> int:
+def index_of(target: Target) -> int:
+    """The class index that a target is."""
     if not isinstance(target, int):
         raise TypeError(f"a single-label target is an index, got {target!r}: this is a bug")
     return target

@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from trunkline.cli import evaluate, files, predict, serve, tasks, train
+from trunkline.cli import evaluate, files, predict, prune, serve, tasks, train
 
 HELP = """One frozen backbone, any number of tasks: train small adapters, serve them together, ask over HTTP.
 
@@ -55,7 +55,7 @@ def installed_version() -> str:
         return "unknown"
 
 
-for group in (train, evaluate, serve, predict, tasks, files):
+for group in (train, evaluate, prune, serve, predict, tasks, files):
     group.register(app)
 
 

@@ -15,6 +15,7 @@ from trunkline.cli.train import PANEL
 if TYPE_CHECKING:
     from training.evaluate import FileEvaluation
 
+SPLIT_RULES = ("files", "halve", "thousand")
 Data: TypeAlias = Annotated[
     Path, typer.Option(help="Folder with train/validation/test files, or one file of rows.", exists=True)
 ]
@@ -33,7 +34,16 @@ LabelField: TypeAlias = Annotated[
 ]
 Kind: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="single_sentence, sentence_pair, regression or multi_label, else dataset.json's."),
+    typer.Option(
+        help="single_sentence, sentence_pair, regression, multi_label, multiple_choice; else dataset.json's."
+    ),
+]
+SplitRule: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="files, or halve or thousand as in the Compacter paper; else as in training."),
+]
+Generate: TypeAlias = Annotated[
+    bool, typer.Option("--generate", help="Text-to-text: let the decoder write freely, too, and score that.")
 ]
 MetricName: TypeAlias = Annotated[str | None, typer.Option("--metric", help="The metric to put first.")]
 WithRows: TypeAlias = Annotated[bool, typer.Option("--rows", help="Show each row with its answer, too.")]
@@ -56,6 +66,8 @@ def evaluate(
     text_fields: TextFields = None,
     label_field: LabelField = None,
     metric: MetricName = None,
+    split_rule: SplitRule = None,
+    generate: Generate = False,
     rows: WithRows = False,
     as_json: AsJson = False,
 ) -> None:
@@ -67,9 +79,18 @@ def evaluate(
     from training.evaluate import evaluate_file
 
     fields = tuple(name.strip() for name in text_fields.split(",")) if text_fields else None
-    flags = Flags(kind, fields, label_field, None, metric)
+    if split_rule not in (None, *SPLIT_RULES):
+        raise typer.BadParameter(f"--split-rule is {split_rule!r}; allowed: {', '.join(SPLIT_RULES)}")
     found = evaluate_file(
-        file, data, split, backbone_name=backbone, device=device, flags=flags, max_rows=max_rows
+        file,
+        data,
+        split,
+        backbone_name=backbone,
+        device=device,
+        flags=Flags(kind, fields, label_field, None, metric),
+        max_rows=max_rows,
+        split_rule=split_rule,
+        generate=generate,
     )
     if as_json:
         print_json(found.to_dict(with_rows=rows))
@@ -89,13 +110,25 @@ def _print(found: FileEvaluation, with_rows: bool) -> None:
     baseline = found.baseline
     rows = [(name, baseline.values.get(name), found.metrics[name]) for name in names]
     print_table(["metric", f"{baseline.name}>", f"{found.method}>"], rows)
+    if found.generated_metrics is not None:
+        print_table(["metric", "generated freely>"], list(found.generated_metrics.items()))
     if with_rows:
-        answers = [
-            (row.row, _shown(text), row.expected, row.label or f"{row.score:.4f}")
-            for row, text in zip(found.rows, found.texts, strict=True)
-        ]
-        print_table(["row>", "text", "expected", "answer"], answers)
+        _print_rows(found)
 
 
-def _shown(text: str | tuple[str, str]) -> str:
-    return shorten(text) if isinstance(text, str) else " | ".join(shorten(part, 30) for part in text)
+def _print_rows(found: FileEvaluation) -> None:
+    from training.items import parts_of
+
+    columns = ["row>", "text", "expected", "answer"]
+    answers = [
+        (row.row, _shown(parts_of(item)), row.expected, row.label or f"{row.score:.4f}", row.generated)
+        for row, item in zip(found.rows, found.texts, strict=True)
+    ]
+    if found.generated_metrics is not None:
+        print_table([*columns, "generated"], answers)
+    else:
+        print_table(columns, [answer[:-1] for answer in answers])
+
+
+def _shown(parts: tuple[str, ...]) -> str:
+    return shorten(parts[0]) if len(parts) == 1 else " | ".join(shorten(part, 30) for part in parts)

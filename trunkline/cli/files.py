@@ -45,52 +45,58 @@ def methods(
 ) -> None:
     """Count each method's parameters, its share of the backbone and its file, from the architecture alone.
 
-    Example: trunkline methods --backbone bert-base --method hadamard --method-config layers=4-11
+    Example: trunkline methods --backbone t5-base --method compacter --method-config division=8
     """
     if method_config and not method:
         raise typer.BadParameter("--method-config needs --method: say whose setting it is")
     config = dict(named_value("--method-config", text) for text in method_config or ())
     rows = _count(backbone, method, config, labels)
     if as_json:
-        print_json([{"backbone": backbone, **plain(row)} for row in rows])
+        print_json([{"backbone": backbone, **_method_facts(row)} for row in rows])
     else:
         _print_methods(backbone, rows)
 
 
 def _count(backbone: str, method: str | None, config: Mapping[str, Any], labels: int) -> list[MethodCount]:
     """A row for each method with its defaults, or one row for `method` with `config`."""
-    from modeling import METHODS, methods_table
+    from modeling import METHODS, MethodError, UnknownNameError, methods_table
 
     if method is None:
         return methods_table(backbone, labels=labels)
-    chosen = METHODS[method].from_config(dict(config))
+    try:
+        chosen = METHODS[method].from_config(dict(config))
+    except (UnknownNameError, MethodError) as error:  # wrong usage, as in `train`
+        raise typer.BadParameter(str(error)) from None
 
-    import torch
-    from transformers import AutoModel
-
-    from modeling.counts import architecture, count
+    from modeling.counts import architecture, count, empty_model
 
     shape = architecture(backbone)
-    with torch.device("meta"):
-        model = AutoModel.from_config(shape)
-    return [count(chosen, shape, model, labels)]
+    return [count(chosen, shape, empty_model(shape), labels)]
 
 
 def _print_methods(backbone: str, rows: list[MethodCount]) -> None:
     title = f"{backbone}: {rows[0].backbone_parameters:,} parameters" if rows else backbone
-    columns = ["method", "parameters>", "share>", "head>", "tensors in file>", "paper"]
-    table = [
-        (
-            row.method,
-            f"{row.parameters:,}",
-            f"{row.share_percent:.3f} %",
-            f"{row.head_parameters:,}",
-            size(row.file_bytes),
-            row.paper,
-        )
-        for row in rows
-    ]
-    print_table(columns, table, title=title)
+    columns = ["method", "parameters>", "share>", "with head>", "tensors in file>", "paper"]
+    print_table(columns, [_method_cells(row) for row in rows], title=title)
+
+
+def _method_facts(row: MethodCount) -> dict[str, Any]:
+    """All that is known of one method; parameters also with the head."""
+    return {**plain(row), "parameters_with_head": row.parameters + row.head_parameters}
+
+
+def _method_cells(row: MethodCount) -> tuple[str, ...]:
+    """The cells of one method; where its defaults do not fit, why stands in the place of the paper."""
+    if row.problem:
+        return row.method, "", "", "", "", f"needs other options here: {row.problem}"
+    return (
+        row.method,
+        f"{row.parameters:,}",
+        f"{row.share_percent:.4f} %",
+        f"{row.parameters + row.head_parameters:,}",
+        size(row.file_bytes),
+        row.paper,
+    )
 
 
 @guarded

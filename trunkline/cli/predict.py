@@ -29,6 +29,10 @@ Pairs: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--pair", metavar="TEXT", help="Second text, for tasks on pairs: one for each TEXT."),
 ]
+Choices: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--choice", metavar="TEXT", help="For tasks that choose: what each text may go on with."),
+]
 File: TypeAlias = Annotated[
     Path | None,
     typer.Option(
@@ -45,11 +49,20 @@ Raw: TypeAlias = Annotated[bool, typer.Option("--raw", help="Add the logits (wit
 Truncate: TypeAlias = Annotated[
     bool, typer.Option("--truncate", help="Cut inputs that are too long, instead of refusing them.")
 ]
+Generate: TypeAlias = Annotated[
+    bool, typer.Option("--generate", help="Text-to-text tasks: write the answer, do not score the labels.")
+]
+NewTokens: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="Longest answer to write with --generate, in tokens.")
+]
 Batch: TypeAlias = Annotated[int, typer.Option(min=1, help="Inputs per request.")]
 JsonLines: TypeAlias = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON object per input and task, a line each, as answers come."),
 ]
+
+
+_OWN_NAMES = {"text": "generated"}  # of a line in --json: its text is the input
 
 
 def register(app: typer.Typer) -> None:
@@ -62,11 +75,14 @@ def predict(
     task: Tasks,
     texts: Texts = None,
     pair: Pairs = None,
+    choice: Choices = None,
     file: File = None,
     jsonl: Jsonl = False,
     top_k: TopK = None,
     raw: Raw = False,
     truncate: Truncate = False,
+    generate: Generate = False,
+    max_new_tokens: NewTokens = None,
     batch: Batch = 256,
     as_json: JsonLines = False,
     url: Url = DEFAULT_URL,
@@ -81,8 +97,13 @@ def predict(
     """
     from trunkline.client import Client
 
-    items = _items(texts or [], pair or [], file, jsonl)
-    options = {"top_k": top_k, "raw": raw, "truncate": truncate}
+    if (max_new_tokens is not None and not generate) or (generate and (raw or top_k)):
+        raise typer.BadParameter("--generate takes --max-new-tokens, and neither --raw nor --top-k")
+    if choice and (pair or len(choice) < 2):
+        raise typer.BadParameter("--choice is needed at least twice, and not together with --pair")
+    items = with_choices(_items(texts or [], pair or [], file, jsonl), choice or [])
+    options = {"top_k": top_k, "raw": raw, "truncate": truncate, "generate": generate}
+    options["max_new_tokens"] = max_new_tokens
     with Client(url, token=token, timeout=timeout) as client:
         rows = _ask(client, list(dict.fromkeys(task)), items, batch, options)
         num_answers, num_failed = _print_lines(rows) if as_json else _print_rows(rows, len(task) > 1, top_k)
@@ -106,6 +127,13 @@ def _items(texts: Sequence[str], pairs: Sequence[str], file: Path | None, jsonl:
     return read_items(sys.stdin, as_json=jsonl, source="stdin")
 
 
+def with_choices(items: Iterable[Any], choices: Sequence[str]) -> Iterable[Any]:
+    """The inputs, each text with these choices; the ones that come with a second text or choices are kept."""
+    if not choices:
+        return items
+    return ({"text": item, "choices": [*choices]} if isinstance(item, str) else item for item in items)
+
+
 def _ask(
     client: Client, tasks: list[str], items: Iterable[Any], batch: int, options: dict[str, Any]
 ) -> Iterator[tuple[Any, Prediction]]:
@@ -123,7 +151,9 @@ def _print_lines(rows: Iterable[tuple[Any, Prediction]]) -> tuple[int, int]:
     num_answers = num_failed = 0
     for item, prediction in rows:
         known = {
-            name: value for name, value in plain(prediction).items() if value is not None or name == "label"
+            _OWN_NAMES.get(name, name): value
+            for name, value in plain(prediction).items()
+            if value is not None or name == "label"
         }
         print_json_line({**_input_fields(item), **known})
         num_answers, num_failed = num_answers + 1, num_failed + (not prediction.ok)
@@ -147,7 +177,10 @@ def _row(item: Any, prediction: Prediction, many: bool, top_k: int | None) -> li
 def _answer(prediction: Prediction) -> str:
     if prediction.error:
         return f"failed: {prediction.error.message}"
-    answer = cell(prediction.score if prediction.label is None else prediction.label)
+    if prediction.text is not None:
+        answer = cell(prediction.text)
+    else:
+        answer = cell(prediction.score if prediction.label is None else prediction.label)
     return f"{answer} (text was cut)" if prediction.truncated else answer
 
 

@@ -16,6 +16,7 @@ STAGES = {
     "features": "features of the frozen backbone",
     "head": "stage 1: head",
     "adapter": "stage 2: adapter",
+    "prune": "scores with ever fewer layers",
     "publish": "file, probes, reload and compare",
 }
 SILENCE_S = 5.0

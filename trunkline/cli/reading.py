@@ -38,7 +38,8 @@ def read_file(path: Path, *, as_json: bool) -> Iterator[Any]:
 def read_items(lines: Iterable[str], *, as_json: bool, source: str) -> Iterator[Any]:
     """One input a line: the line itself, or its JSON (a text, a list of two texts, or an object).
 
-    An object's "text" and "text_pair" are used, its other keys ignored: files of labelled rows work.
+    An object's "text", "text_pair" and "choices" are used, its other keys ignored: files of labelled rows
+    work.
     Raises Invalid, naming the line, for what is not JSON or not UTF-8.
     """
     number = 0
@@ -67,5 +68,5 @@ def _json_item(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "text" not in value:
-        raise ValueError('an object needs the key "text" (and "text_pair" for pairs)')
-    return {key: value[key] for key in ("text", "text_pair") if key in value}
+        raise ValueError('an object needs the key "text" (and "text_pair" for pairs, or "choices")')
+    return {key: value[key] for key in ("text", "text_pair", "choices") if key in value}

@@ -20,7 +20,7 @@ PANELS = {
     "Serving": "backbone store host port device dtype",
     "Access": "token token_file",
     "Limits": "max_batch_tokens max_batch_rows max_waiting_tokens max_items max_tasks max_scores "
-    "max_text_chars max_body_bytes max_adapter_bytes max_adapters max_metric_tasks",
+    "max_text_chars max_new_tokens max_body_bytes max_adapter_bytes max_adapters max_metric_tasks",
 }
 HELP = """Serve every task of a store over HTTP, from one backbone.
 

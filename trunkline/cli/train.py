@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 PANEL = "Train and measure"
 PANELS = {
-    "What to train": "data task method method_config backbone device",
+    "What to train": "data task method method_config backbone form recipe device",
     "What comes out": "out file_dtype report description",
-    "Data": "kind text_fields label_field label_names metric class_weights "
+    "Data": "kind text_fields choice_fields label_field label_names metric class_weights split_rule "
     "validation_fraction max_train_rows max_validation_rows max_tokens",
+    "Text-to-text": "format targets task_prefix official_code",
     "Training (what is not given comes from the method's defaults)": "epochs head_epochs lr head_lr "
-    "lr_head_stage2 train_head batch_size batch_tokens min_steps warmup weight_decay patience pooling "
-    "seed seeds resume",
+    "lr_head_stage2 train_head batch_size batch_tokens min_steps evaluate_steps warmup warmup_steps "
+    "weight_decay head_weight_decay patience pooling seed seeds resume",
 }
 TRAIN_HELP = """Train one task on a frozen backbone into one small adapter file.
 
@@ -34,6 +35,9 @@ The data is a folder with train and validation files, or one file (.jsonl, .json
 described by a dataset.json beside it or by the options below. A run that was killed goes on where it was.
 
 Example: trunkline train --data ./intent --task intent --out intent.safetensors
+
+Text-to-text, as in the Compacter paper: trunkline train --data ./rte --task rte --backbone ./t5-base
+--form text-to-text --method compacter --recipe compacter --split-rule paper
 """
 
 

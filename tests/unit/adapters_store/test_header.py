@@ -291,7 +291,20 @@ def test_names_that_are_not_of_the_tap_form(build_file: BuildFile, name: str) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["embed/scale", "shared/phm_rule", "encoder.3.attn_context/scale", "decoder.11.ffn_out/down.left"]
+    "name",
+    [
+        "embed/scale",
+        "shared/phm_rule",
+        "encoder.3.attn_context/scale",
+        "decoder.11.ffn_out/down.left",
+        "cross.0.attn_q/shift",
+        "encoder.embed/prompt",
+        "encoder.final_norm/gain",
+        "decoder.lm_head/shift",
+        "said/direction",
+        "weights/encoder.layer.0.output.dense.weight",
+        "weights/encoder.block.0.layer.1.densereludense.wi_0.weight",
+    ],
 )
 def test_names_of_the_tap_form(build_file: BuildFile, name: str) -> None:
     assert name in read_adapter(build_file({name: entry()}, data=bytes(76))).tensors
@@ -358,6 +371,31 @@ def test_the_head_has_one_row_per_label(
     data = bytes(12 if changes["head/weight"] is None else 60) if "head/weight" in changes else bytes(60)
     failures = refused(build_file(changes, data=data))
     assert {failure.field for failure in failures} == fields
+
+
+def test_a_text_to_text_has_no_head(build_file: BuildFile, manifest_dict: dict[str, Any]) -> None:
+    manifest_dict["head"] |= {"kind": "text_to_text", "pooling": "none"}
+    text = json.dumps(manifest_dict)
+    failures = refused(build_file(manifest=text))
+    assert {failure.field for failure in failures} == {"head/weight", "head/bias"}
+    assert all("text_to_text" in failure.allowed for failure in failures)
+    headless = {"head/weight": None, "head/bias": None, "encoder.0.x/a": entry(offsets=[0, 16])}
+    assert set(read_adapter(build_file(headless, data=bytes(16), manifest=text)).tensors) == {"encoder.0.x/a"}
+
+
+def test_the_head_of_a_multiple_choice_has_one_row(
+    build_file: BuildFile, manifest_dict: dict[str, Any]
+) -> None:
+    manifest_dict["head"] |= {"kind": "multiple_choice", "labels": ["choice"]}
+    for probe in manifest_dict["probes"]:
+        probe |= {"choices": ["a", "b", "c"]}
+    text = json.dumps(manifest_dict)
+    assert {f.field for f in refused(build_file(manifest=text))} == {"head/weight", "head/bias"}
+    one_row = {
+        "head/weight": entry(shape=[1, 4], offsets=[0, 16]),
+        "head/bias": entry(shape=[1], offsets=[16, 20]),
+    }
+    assert read_adapter(build_file(one_row, data=bytes(20), manifest=text)).manifest.probes[0].choices
 
 
 @pytest.mark.parametrize(

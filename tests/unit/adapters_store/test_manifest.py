@@ -200,6 +200,89 @@ def test_probes_fit_the_labels_and_the_fields(
     assert places(manifest_dict) == {place, "manifest.task"}
 
 
+def as_multiple_choice(manifest: dict[str, Any]) -> dict[str, Any]:
+    manifest["head"] |= {"kind": "multiple_choice", "labels": ["choice"]}
+    for index, probe in enumerate(manifest["probes"]):
+        probe["choices"] = [f"choice {k}" for k in range(2 + index)]
+        probe["logits"] = [0.5] * (2 + index)
+    return manifest
+
+
+def as_text_to_text(manifest: dict[str, Any]) -> dict[str, Any]:
+    manifest["head"] |= {"kind": "text_to_text", "pooling": "none"}
+    return manifest
+
+
+@pytest.mark.parametrize("fields", [["premise"], ["premise", "choices"]])
+def test_a_multiple_choice_has_probes_with_choices(manifest_dict: dict[str, Any], fields: list[str]) -> None:
+    manifest_dict["input"]["fields"] = fields
+    assert places(as_multiple_choice(manifest_dict)) == set()
+
+
+def test_probes_without_choices_are_written_as_ever(manifest_dict: dict[str, Any]) -> None:
+    """So that equal adapters of the older kinds still give equal bytes, which older readers accept."""
+    assert '"choices"' not in Manifest.model_validate(manifest_dict).to_json()
+    written = Manifest.model_validate(as_multiple_choice(manifest_dict)).to_json()
+    assert json.loads(written) == manifest_dict
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place"),
+    [
+        (("head", "labels"), ["yes"], "head.labels"),
+        (("head", "labels"), ["choice", "other"], "head.labels"),
+        (("head", "pooling"), "none", "head.pooling"),
+        (("head", "threshold"), 0.5, "head.threshold"),
+        (("probes", 1, "choices"), ..., "probes.1.choices"),
+        (("probes", 1, "choices"), None, "probes.1.choices"),
+        (("probes", 1, "choices"), ["one"], "probes.1.choices"),
+        (("probes", 1, "choices"), ["one"] * 101, "probes.1.choices"),
+        (("probes", 1, "choices"), ["one", "two"], "probes.1.logits"),
+        (("probes", 1, "choices"), ["one", "two", 3], "probes.1.choices.2"),
+        (("probes", 1, "text_pair"), "second", "probes.1.text_pair"),
+    ],
+)
+def test_violations_of_a_multiple_choice(
+    manifest_dict: dict[str, Any], path: Path, value: Any, place: str
+) -> None:
+    assert places(changed(as_multiple_choice(manifest_dict), path, value)) == {f"manifest.{place}"}
+
+
+def test_choices_belong_to_multiple_choice_alone(manifest_dict: dict[str, Any]) -> None:
+    manifest_dict["probes"][2]["choices"] = ["a", "b", "c"]
+    assert places(manifest_dict) == {"manifest.probes.2.choices"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place"),
+    [
+        ((), None, None),
+        (("head", "labels"), ["true"], "probes"),
+        (("head", "pooling"), "mean", "head.pooling"),
+        (("head", "pooling"), "eos", "head.pooling"),
+        (("head", "labels"), [], "head.labels"),
+        (("head", "labels", 0), "", "head.labels.0"),
+        (("head", "threshold"), 0.5, "head.threshold"),
+    ],
+)
+def test_a_text_to_text_has_label_strings_and_no_pooling(
+    manifest_dict: dict[str, Any], path: Path, value: Any, place: str | None
+) -> None:
+    manifest = as_text_to_text(manifest_dict)
+    found = places(changed(manifest, path, value) if path else manifest)
+    if place == "probes":  # one label is enough, but then there is one logit
+        assert found == {f"manifest.probes.{index}.logits" for index in range(8)}
+    else:
+        assert found == ({f"manifest.{place}"} if place else set())
+
+
+def test_heads_on_encoder_decoders_read_the_end_of_the_text(manifest_dict: dict[str, Any]) -> None:
+    manifest_dict["head"]["pooling"] = "eos"
+    assert places(manifest_dict) == set()
+    manifest_dict["head"]["pooling"] = "none"
+    assert places(manifest_dict) == {"manifest.head.pooling"}
+
+
 @pytest.mark.parametrize("version", [2, 0, "1", True, 1.0, None, ...])
 def test_another_schema_version_is_the_only_failure(manifest_dict: dict[str, Any], version: Any) -> None:
     manifest_dict["task"] = "Bad Name"
@@ -251,6 +334,17 @@ def test_text_that_is_no_object(text: str) -> None:
 def test_num_labels_is_told_even_when_the_manifest_is_not_valid(manifest_dict: dict[str, Any]) -> None:
     parsed = parse_manifest(json.dumps(changed(manifest_dict, ("task",), "Bad Name")))
     assert parsed.num_labels == 3
+
+
+@pytest.mark.parametrize(
+    ("head", "has_head"),
+    [({"kind": "text_to_text"}, False), ({"kind": "regression"}, True), ({"kind": []}, True), (None, True)],
+)
+def test_whether_there_is_a_head_is_told_as_well(
+    manifest_dict: dict[str, Any], head: Any, has_head: bool
+) -> None:
+    parsed = parse_manifest(json.dumps(changed(manifest_dict, ("head",), head)))
+    assert parsed.has_head is has_head
 
 
 @pytest.mark.parametrize("head", [None, 1, {}, {"labels": 3}])

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from modeling import Encoded, HeadSpec, TextItem, Tokens
 from service.engine.engine import Engine
-from service.engine.request import Column, Job, Row, ServingCard
+from service.engine.items import num_rows_of
+from service.engine.request import Column, Job, Placement, Row, ServingCard
 from service.engine.scheduler import Scheduler
 from service.metrics import Metrics
 
 BINARY = HeadSpec("single_label", ("no", "yes"))
+CHOICE = HeadSpec("multiple_choice", ("choice",))
+STRINGS = HeadSpec("text_to_text", ("false", "true"), pooling="none")
 
 
 class FakeText:
@@ -40,11 +44,26 @@ def _ids(text: str) -> list[int]:
     return [len(word) for word in text.split()]
 
 
+@dataclass(frozen=True)
+class FakePacked:
+    """An adapter as far as a model without tensors knows one."""
+
+    virtual_tokens: int = 0
+    exclusive: bool = False
+    label_tokens: int = 0
+    reads_end: bool = False
+    has_body: bool = True
+
+
 class FakeModel:
-    """Logits of a read: (sum of the ids, slot). Fails as told; remembers its batches and its thread."""
+    """Logits of a read: (sum of the ids, slot); texts: the same in words. Remembers batches and thread.
+
+    Body slots from 900 on are exclusive.
+    """
 
     def __init__(self) -> None:
         self.batches: list[tuple[list[Encoded], list[int], list[tuple[int, int]]]] = []
+        self.generated: list[tuple[list[int], int]] = []
         self.threads: set[int] = set()
         self.fail: Callable[[Sequence[Encoded]], Exception | None] = lambda encoded: None
         self.gate = threading.Event()
@@ -69,25 +88,54 @@ class FakeModel:
         del self.slots[slot]
 
     def body_slot(self, slot: int) -> int:
-        return slot
+        return slot if self.slots[slot].has_body else 0
+
+    def virtual_tokens(self, slot: int) -> int:
+        tokens: int = self.slots[slot].virtual_tokens
+        return tokens
+
+    def exclusive(self, body_slot: int) -> bool:
+        return body_slot >= 900 or (body_slot in self.slots and self.slots[body_slot].exclusive)
+
+    def decoder_tokens(self, slot: int, encoded_length: int) -> int:
+        packed: FakePacked = self.slots[slot]
+        return packed.label_tokens + encoded_length * packed.reads_end
+
+    def generate(
+        self, encoded: Sequence[Encoded], body_slots: Sequence[int], max_new_tokens: int
+    ) -> list[str]:
+        self._enter(encoded, body_slots)
+        self.generated.append((list(body_slots), max_new_tokens))
+        return [f"{sum(one.ids)} by {slot}" for one, slot in zip(encoded, body_slots, strict=True)]
+
+    def _enter(self, encoded: Sequence[Encoded], body_slots: Sequence[int]) -> None:
+        self.entered.set()
+        assert self.gate.wait(20)
+        self.threads.add(threading.get_ident())
+        if len(set(body_slots)) > 1 and any(map(self.exclusive, body_slots)):
+            raise ValueError("an exclusive body among others")
+        error = self.fail(encoded)
+        if error is not None:
+            raise error
 
     def run(
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], reads: Sequence[tuple[int, int]]
     ) -> list[Any]:
-        self.entered.set()
-        assert self.gate.wait(20)
-        self.threads.add(threading.get_ident())
-        error = self.fail(encoded)
-        if error is not None:
-            raise error
+        self._enter(encoded, body_slots)
         self.batches.append((list(encoded), list(body_slots), list(reads)))
         return [np.array([sum(encoded[row].ids), slot], dtype=np.float32) for row, slot in reads]
 
 
 def card(
-    *, body_slot: int = 1, max_tokens: int = 16, fields: tuple[str, ...] = ("text",), spec: HeadSpec = BINARY
+    *,
+    body_slot: int = 1,
+    max_tokens: int = 16,
+    fields: tuple[str, ...] = ("text",),
+    spec: HeadSpec = BINARY,
+    **placed: Any,
 ) -> ServingCard:
-    return ServingCard(spec, body_slot, max_tokens, fields, "hadamard", 100)
+    placement = Placement(0, body_slot, **placed)
+    return ServingCard(spec, placement, max_tokens, fields, "hadamard", 100)
 
 
 class Finished:
@@ -109,10 +157,19 @@ class Finished:
 
 
 def job(
-    items: Sequence[object], *cards: ServingCard, announce: Callable[[Job], None], truncate: bool = False
+    items: Sequence[object],
+    *cards: ServingCard,
+    announce: Callable[[Job], None],
+    truncate: bool = False,
+    max_new_tokens: int = 0,
 ) -> Job:
-    columns = [Column.empty(slot, one, len(items)) for slot, one in enumerate(cards or (card(),), start=1)]
-    return Job(items, columns, truncate, announce)
+    """As the predict route makes one."""
+    widths = [max(map(num_rows_of, items)) if one.spec is CHOICE else None for one in cards or (card(),)]
+    columns = [
+        Column.empty(slot, one, len(items), 0 if max_new_tokens else width)
+        for slot, (one, width) in enumerate(zip(cards or (card(),), widths, strict=True), start=1)
+    ]
+    return Job(items, columns, truncate, announce, max_new_tokens)
 
 
 def scheduler(**changes: int) -> Scheduler[Row]:

@@ -14,7 +14,7 @@ from modeling import HeadSpec, answer
 from service.api.answers import count_outcome, predictions_of
 from service.engine.request import Column, ItemError
 from service.metrics import Metrics
-from tests.unit.service.fakes import card, value_of
+from tests.unit.service.fakes import CHOICE, STRINGS, card, value_of
 
 SPECS = [
     HeadSpec("single_label", ("a", "b")),
@@ -24,6 +24,8 @@ SPECS = [
     HeadSpec("regression", ("value",)),
     HeadSpec("regression", ("value",), low=-1.5, high=2.0),
     HeadSpec("regression", ("value",), low=0.0),
+    HeadSpec("text_to_text", ("false", "true", "maybe"), pooling="none"),
+    HeadSpec("text_to_text", ("only",), pooling="none"),
 ]
 
 
@@ -80,6 +82,57 @@ def test_non_finite_logits_are_withheld_and_counted(spec: HeadSpec, bad: float) 
     assert value_of(metrics, "trunkline_non_finite_total") == 1
     assert value_of(metrics, 'trunkline_predictions_total{task="mood"}') == 2
     assert value_of(metrics, 'trunkline_item_errors_total{code="too_long"}') == 1
+
+
+def _choice_column(logits: list[list[float]]) -> Column:
+    """One item for each row, with as many choices as it has logits."""
+    width = max(map(len, logits))
+    column = Column.empty(1, card(spec=CHOICE), len(logits), width)
+    for index, row in enumerate(logits):
+        column.logits[index, : len(row)] = row
+        column.choices[index] = tuple(f"choice {k}" for k in range(len(row)))
+    return column
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    logits=st.lists(st.lists(st.floats(-200, 200, width=32), min_size=2, max_size=5), min_size=1, max_size=4),
+    top_k=st.none() | st.integers(1, 6),
+)
+def test_choices_are_answered_as_modeling_does(logits: list[list[float]], top_k: int | None) -> None:
+    column = _choice_column(logits)
+    for index, prediction in enumerate(predictions_of(column, top_k=top_k, raw=True)):
+        wanted = answer(CHOICE, np.array(logits[index], np.float32), top_k=top_k, raw=True)
+        assert str(prediction["index"]) == wanted.label
+        assert prediction["label"] == f"choice {wanted.label}"
+        assert prediction["score"] == pytest.approx(wanted.score, rel=1e-12)
+        assert list(prediction["scores"]) == [f"choice {place}" for place in wanted.scores]
+        assert list(prediction["scores"].values()) == pytest.approx(list(wanted.scores.values()), rel=1e-12)
+        assert prediction["logits"] == wanted.logits
+
+
+def test_a_bad_choice_withholds_its_item_alone() -> None:
+    column = _choice_column([[1.0, 2.0], [3.0, np.nan, 1.0], [0.0, 0.0, 9.0]])
+    column.errors[0] = ItemError("too_long", "inputs[0] …", 0)
+    got = predictions_of(column, top_k=1, raw=False)
+    assert [p["error"]["code"] if "error" in p else p["index"] for p in got] == ["too_long", "non_finite", 2]
+    assert got[2]["scores"] == {"choice 2": pytest.approx(got[2]["score"])}
+
+
+def test_a_generated_text_is_a_label_or_not_and_has_no_score() -> None:
+    column = Column.empty(1, card(spec=STRINGS), 3, 0)
+    column.texts |= {0: "true", 1: "truely"}
+    column.errors[2] = ItemError("too_long", "inputs[2] …", 2)
+    got = predictions_of(column, top_k=None, raw=False)
+    common: dict[str, Any] = {"score": None, "scores": {}, "tokens": 0, "truncated": False}
+    assert got[:2] == [{"label": "true", "text": "true"} | common, {"label": None, "text": "truely"} | common]
+    assert got[2]["error"]["code"] == "too_long"
+
+
+def test_when_every_item_failed_nothing_was_generated() -> None:
+    column = Column.empty(1, card(spec=STRINGS), 1, 0)
+    column.errors[0] = ItemError("too_long", "inputs[0] …", 0)
+    assert [set(one) for one in predictions_of(column, top_k=None, raw=False)] == [{"error"}]
 
 
 def test_equal_scores_keep_the_order_of_the_labels() -> None:

@@ -5,16 +5,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from modeling import Encoded, TextItem, Tokens
 from service.engine.engine import Engine
-from service.engine.request import Job
+from service.engine.request import Job, Placement
+from service.engine.runner import place
 from service.engine.tokenizer import Tokenizer
 from service.errors import NotReady, Overloaded
 from service.metrics import Metrics
-from tests.unit.service.fakes import FakeModel, FakeText, Finished, card, engine_with, job, value_of
+from tests.unit.service.fakes import (
+    CHOICE,
+    STRINGS,
+    FakeModel,
+    FakePacked,
+    FakeText,
+    Finished,
+    card,
+    engine_with,
+    job,
+    value_of,
+)
 
 
 @pytest.fixture
@@ -97,6 +110,99 @@ def test_head_only_tasks_share_one_row_per_text(
     finished.wait()
     assert sum(len(encoded) for encoded, _, _ in model.batches) == 4  # 2 texts x (shared, own)
     assert [column.logits.tolist() for column in one.columns] == [[[6, k], [4, k]] for k in (1, 2, 3)]
+
+
+def test_choices_are_put_together_in_their_order(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel
+) -> None:
+    engine, _, tokenizer = running
+    finished = Finished()
+    items = [
+        {"text": "a", "choices": ["bbb", "c", "dd d"]},
+        "no choices",
+        {"text": "e", "choices": ["f", "gg"]},
+    ]
+    one = job(items, card(spec=CHOICE), announce=finished)
+    _submit(engine, tokenizer, one)
+    finished.wait()
+    assert one.columns[0].logits.tolist() == [[7, 5, 7], [0, 0, 0], [5, 6, 0]]
+    assert set(one.columns[0].errors) == {1}
+
+
+def test_rows_that_generate_are_a_mixed_batch_of_their_own(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel
+) -> None:
+    engine, metrics, tokenizer = running
+    finished = Finished()
+    model.gate.clear()
+    _submit(engine, tokenizer, job(["first"], announce=finished))
+    assert model.entered.wait(20)
+    writers = [
+        job(["a", "bb"], card(spec=STRINGS), announce=finished, max_new_tokens=4),
+        job(["c"], card(spec=STRINGS, body_slot=2), announce=finished, max_new_tokens=4),
+        job(["d"], card(spec=STRINGS), announce=finished, max_new_tokens=9),
+    ]
+    reader = job(["e"], card(spec=STRINGS), announce=finished)
+    for one in (*writers, reader):
+        _submit(engine, tokenizer, one)
+    while engine.load()["waiting_rows"] < 5:
+        time.sleep(0.001)
+    model.gate.set()
+    finished.wait(5)
+    assert sorted(model.generated) == [([1], 9), ([1, 2, 1], 4)]
+    assert [writer.columns[0].texts for writer in writers] == [
+        {0: "4 by 1", 1: "5 by 1"},
+        {0: "4 by 2"},
+        {0: "4 by 1"},
+    ]
+    assert reader.columns[0].logits.tolist() == [[4, 1]]
+    assert value_of(metrics, 'trunkline_passes_total{kind="generate"}') == 2
+    assert value_of(metrics, 'trunkline_passes_total{kind="mixed"}') == 2
+
+
+def test_an_exclusive_adapter_is_alone_in_its_batches(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel
+) -> None:
+    engine, metrics, tokenizer = running
+    finished = Finished()
+    model.gate.clear()
+    _submit(engine, tokenizer, job(["first"], announce=finished))
+    assert model.entered.wait(20)
+    cards = [card(body_slot=1), card(body_slot=900, exclusive=True), card(body_slot=901, exclusive=True)]
+    jobs = [job(["a", "bb", "ccc"], *cards, announce=finished) for _ in range(3)]
+    for one in jobs:
+        _submit(engine, tokenizer, one)
+    while engine.load()["waiting_rows"] < 27:
+        time.sleep(0.001)
+    model.gate.set()
+    finished.wait(4)
+    assert sorted(body_slots for _, body_slots, _ in model.batches) == [[1], [1] * 9, [900] * 9, [901] * 9]
+    for one in jobs:
+        assert [column.logits[:, 0].tolist() for column in one.columns] == [[4, 5, 6]] * 3
+        assert not any(column.errors for column in one.columns)
+    assert value_of(metrics, 'trunkline_passes_total{kind="exclusive"}') == 2
+
+
+def test_a_text_that_cannot_be_generated_fails_alone(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel
+) -> None:
+    engine, _, tokenizer = running
+    finished = Finished()
+    model.fail = lambda encoded: RuntimeError("no") if any(9 in one.ids for one in encoded) else None
+    one = job(["a", "poisonous", "bb"], card(spec=STRINGS), announce=finished, max_new_tokens=4)
+    _submit(engine, tokenizer, one)
+    finished.wait()
+    assert one.columns[0].texts == {0: "4 by 1", 2: "5 by 1"}
+    assert {index: error.code for index, error in one.columns[0].errors.items()} == {1: "internal"}
+
+
+def test_an_adapter_is_placed_with_what_its_rows_cost(model: FakeModel) -> None:
+    packed: Any = FakePacked(virtual_tokens=7, label_tokens=5)
+    assert place(model, packed) == Placement(1, 1, virtual_tokens=7, decoder_tokens=5)
+    packed = FakePacked(exclusive=True, reads_end=True)
+    assert place(model, packed) == Placement(2, 2, exclusive=True, decoder_per_token=1)
+    packed = FakePacked(has_body=False)
+    assert place(model, packed) == Placement(3, 0)
 
 
 def test_a_poisoned_row_fails_alone(

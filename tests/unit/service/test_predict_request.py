@@ -7,9 +7,20 @@ from typing import Any
 
 import pytest
 
-from service.api.predict import check_scores, check_size, parse
+from modeling import HeadSpec
+from service.api.predict import (
+    check_generate,
+    check_scores,
+    check_size,
+    estimate_tokens,
+    num_outputs,
+    parse,
+)
 from service.api.tasks import expected_revision
+from service.engine.request import Job, ServingCard
 from service.errors import InvalidInput, MalformedRequest
+from service.residency.cache import Resident
+from tests.unit.service.fakes import CHOICE, STRINGS, Finished, card, job
 
 
 def _parse(**fields: Any) -> Any:
@@ -32,6 +43,11 @@ def test_what_is_not_json_is_malformed(body: bytes) -> None:
         ({"task": 1, "inputs": ["a"]}, ["task"]),
         ({"task": "a", "inputs": ["a"], "top_k": 0, "raw": "yes", "trunc": True}, ["top_k", "raw", "trunc"]),
         ({"task": "a", "inputs": ["a"], "top_k": "3"}, ["top_k"]),
+        ({"task": "a", "inputs": ["a"], "generate": 1}, ["generate"]),
+        ({"task": "a", "inputs": ["a"], "generate": True, "max_new_tokens": 0}, ["max_new_tokens"]),
+        ({"task": "a", "inputs": ["a"], "max_new_tokens": 5}, ["body"]),
+        ({"task": "a", "inputs": ["a"], "generate": True, "raw": True}, ["body"]),
+        ({"task": "a", "inputs": ["a"], "generate": True, "top_k": 1}, ["body"]),
     ],
 )
 def test_violations_are_all_listed(fields: dict[str, Any], named: list[str]) -> None:
@@ -57,6 +73,50 @@ def test_limits_say_what_is_allowed_and_what_to_do() -> None:
     with pytest.raises(InvalidInput, match="at most 12 inputs"):
         check_scores(num_labels=80, num_items=13, max_scores=1000)
     check_scores(num_labels=80, num_items=12, max_scores=1000)
+
+
+def _resident(task: str, spec: HeadSpec) -> Resident[ServingCard]:
+    return Resident(task, 1, "sha256:00", 1, card(spec=spec))
+
+
+def test_only_text_to_text_generates_and_only_so_much() -> None:
+    writer, chooser = _resident("rte", STRINGS), _resident("copa", CHOICE)
+    ask = _parse(task="rte", inputs=["a"], generate=True)
+    assert check_generate(ask, [writer], 128) == 16
+    assert check_generate(ask, [writer], 10) == 10
+    assert check_generate(_parse(task="rte", inputs=["a"]), [writer, chooser], 128) == 0
+    most = _parse(task="rte", inputs=["a"], generate=True, max_new_tokens=128)
+    assert check_generate(most, [writer], 128) == 128
+    with pytest.raises(InvalidInput, match="max_new_tokens: got 128, allowed: 1 to 127"):
+        check_generate(most, [writer], 127)
+    with pytest.raises(InvalidInput, match="not for copa: multiple_choice") as caught:
+        check_generate(ask, [writer, chooser], 128)
+    assert caught.value.code == "generate_not_allowed"
+    assert [problem.field for problem in caught.value.problems] == ["generate"]
+
+
+def test_a_multiple_choice_has_as_many_logits_as_its_largest_item() -> None:
+    items = ["a", {"text": "a", "choices": ["b", "c", "d"]}, {"text": "a", "choices": ["b", "c"]}]
+    assert num_outputs(card(spec=CHOICE), items) == 3
+    assert num_outputs(card(spec=CHOICE), ["a"]) == 1
+    assert num_outputs(card(spec=STRINGS), items) == 2
+
+
+def test_the_estimate_counts_rows_choices_virtual_and_decoder_tokens() -> None:
+    text = "x" * 40
+    assert estimate_tokens(_job([text])) == 11
+    assert estimate_tokens(_job([text] * 3, card(), card(body_slot=2))) == 2 * 33
+    assert estimate_tokens(_job([text], card(body_slot=0), card(body_slot=0))) == 11
+    assert estimate_tokens(_job([text], card(virtual_tokens=100))) == 111
+    assert estimate_tokens(_job([text], card(spec=STRINGS, decoder_tokens=6))) == 17
+    assert estimate_tokens(_job([text], card(decoder_per_token=1))) == 22
+    assert estimate_tokens(_job([text], card(spec=STRINGS, decoder_tokens=6), max_new_tokens=50)) == 61
+    choices = {"text": text, "choices": ["x" * 8, "x" * 12]}
+    assert estimate_tokens(_job([choices], card(spec=CHOICE))) == 2 + (40 + 8 + 40 + 12) // 4
+
+
+def _job(items: list[object], *cards: ServingCard, max_new_tokens: int = 0) -> Job:
+    return job(items, *cards, announce=Finished(), max_new_tokens=max_new_tokens)
 
 
 def test_if_match() -> None:

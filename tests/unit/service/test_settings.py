@@ -23,7 +23,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{"max_items": 0}, {"device": "tpu"}, {"dtype": "float16"}, {"port": 70000}, {"maxitems": 5}]
+    "given", [{"max_items": 0}, {"device": "tpu"}, {"dtype": "float64"}, {"port": 70000}, {"maxitems": 5}]
 )
 def test_values_that_make_no_sense_are_refused(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

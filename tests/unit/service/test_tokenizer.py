@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pytest
-
-from service.engine.request import ItemError, Job, Row
-from service.engine.tokenizer import CHUNK_CHARS, CHUNK_TEXTS, Tokenizer, chunk_end, num_chars_of, parse_item
+from service.engine.items import CHUNK_CHARS, CHUNK_TEXTS, chunk_end
+from service.engine.request import Job, Row
+from service.engine.tokenizer import Tokenizer
 from service.metrics import Metrics
-from tests.unit.service.fakes import FakeText, Finished, card, job
+from tests.unit.service.fakes import CHOICE, STRINGS, FakeText, Finished, card, job
 
 
 class Collected:
@@ -33,62 +32,12 @@ class Collected:
 
 def _rows(one: Job, text: FakeText | None = None) -> Collected:
     queue = Collected()
-    tokenizer = Tokenizer(text or FakeText(), queue, Metrics(), num_threads=2, max_text_chars=100)
+    tokenizer = Tokenizer(text or FakeText(), queue, Metrics(), num_threads=2, max_text_chars=1000)
     tokenizer.start(one)
     queue.done.wait()
     tokenizer.close()
     assert one.failure is None
     return queue
-
-
-@pytest.mark.parametrize(
-    ("item", "expected"),
-    [
-        ("", ""),
-        ("a text", "a text"),
-        ({"text": "a"}, "a"),
-        ({"text": "a", "text_pair": None}, "a"),
-        ({"text": "a", "text_pair": ""}, ("a", "")),
-        ({"text": "a", "text_pair": "b"}, ("a", "b")),
-    ],
-)
-def test_valid_items(item: object, expected: object) -> None:
-    assert parse_item(item, 0, 100) == expected
-
-
-@pytest.mark.parametrize(
-    ("item", "says"),
-    [
-        (None, "is null"),
-        (3, "is a number"),
-        (True, "is a boolean"),
-        (["a", "b"], "is a list"),
-        ({}, "text that is missing"),
-        ({"text": None}, "text that is null"),
-        ({"text": 1}, "text that is a number"),
-        ({"text": "a", "text_pair": 1}, "text_pair that is a number"),
-        ({"text": "a", "textpair": "b"}, "unknown field 'textpair'"),
-    ],
-)
-def test_invalid_items_say_what_they_are(item: object, says: str) -> None:
-    error = parse_item(item, 7, 100)
-    assert isinstance(error, ItemError)
-    assert error.code == "invalid_item"
-    assert error.index == 7
-    assert error.message.startswith("inputs[7] ")
-    assert says in error.message
-
-
-def test_a_text_of_too_many_characters_is_refused_before_it_is_tokenised() -> None:
-    error = parse_item({"text": "a" * 60, "text_pair": "b" * 60}, 2, 100)
-    assert isinstance(error, ItemError)
-    assert error.as_json() == {
-        "code": "too_long",
-        "message": error.message,
-        "index": 2,
-        "chars": 120,
-        "limit": 100,
-    }
 
 
 def test_errors_stand_in_their_place_and_neighbours_become_rows() -> None:
@@ -148,14 +97,86 @@ def test_large_jobs_come_in_chunks_and_in_order() -> None:
     assert [row.item for row in queue.rows] == list(range(len(one.items)))
 
 
+def test_an_item_with_choices_becomes_a_row_for_each() -> None:
+    text = FakeText()
+    items = [{"text": "a bb", "choices": ["ccc", "d e"]}, {"text": "f", "choices": ["g", "h", "i"]}]
+    one = job(items, card(spec=CHOICE), announce=Finished())
+    queue = _rows(one, text)
+    assert [(row.item, row.choice, row.encoded.ids) for row in queue.rows] == [
+        (0, 0, [1, 1, 2, 3, 2]),
+        (0, 1, [1, 1, 2, 1, 1, 2]),
+        *((1, choice, [1, 1, 1, 2]) for choice in range(3)),
+    ]
+    assert text.num_texts == 7  # the text of an item once, however many choices
+    assert one.columns[0].num_tokens == [6, 4]
+    assert one.columns[0].choices == {0: ("ccc", "d e"), 1: ("g", "h", "i")}
+    assert one.columns[0].logits.shape == (2, 3)
+
+
+def test_an_item_whose_longest_choice_is_too_long_fails_alone() -> None:
+    items = [{"text": "a", "choices": ["b", "c " * 20]}, {"text": "a", "choices": ["b", "c"]}]
+    one = job(items, card(spec=CHOICE), announce=Finished())
+    assert [row.item for row in _rows(one).rows] == [1, 1]
+    assert one.columns[0].errors[0].as_json()["tokens"] == 23
+    cut = job(items, card(spec=CHOICE), announce=Finished(), truncate=True)
+    assert [row.num_tokens for row in _rows(cut).rows] == [4, 16, 4, 4]
+    assert cut.columns[0].truncated == [True, False]
+
+
+def test_tasks_with_and_without_choices_in_one_request() -> None:
+    items = ["a", {"text": "a", "choices": ["b", "c"]}]
+    cards = [card(spec=CHOICE, body_slot=0), card(body_slot=0), card(spec=CHOICE, body_slot=0)]
+    one = job(items, *cards, announce=Finished())
+    queue = _rows(one)
+    assert [{i: e.code for i, e in column.errors.items()} for column in one.columns] == [
+        {0: "choices_required"},
+        {1: "choices_not_allowed"},
+        {0: "choices_required"},
+    ]
+    assert [(row.item, row.choice, row.slots) for row in queue.rows] == [
+        (0, None, (2,)),
+        (1, 0, (1, 3)),
+        (1, 1, (1, 3)),
+    ]
+
+
+def test_rows_cost_their_virtual_and_decoder_tokens() -> None:
+    """Labels are scored for each task; the decoder's pass over a text is shared by the tasks that read it."""
+    cards = [
+        card(body_slot=0, spec=STRINGS, decoder_tokens=5),
+        card(body_slot=0, spec=STRINGS, decoder_tokens=7),
+        card(body_slot=0, decoder_per_token=1),
+        card(body_slot=0, decoder_per_token=1),
+        card(body_slot=1, virtual_tokens=100),
+        card(body_slot=2),
+    ]
+    queue = _rows(job(["a b c"], *cards, announce=Finished()))
+    assert [row.num_tokens for row in queue.rows] == [5 + 5 + 7 + 5, 105, 5]
+
+
+def test_a_row_that_generates_costs_what_it_may_write() -> None:
+    cards = [card(body_slot=0, spec=STRINGS, decoder_tokens=5), card(spec=STRINGS, virtual_tokens=3)]
+    queue = _rows(job(["a b c"], *cards, announce=Finished(), max_new_tokens=16))
+    assert [row.num_tokens for row in queue.rows] == [5 + 16, 5 + 3 + 16]
+
+
+def test_rows_that_may_share_a_batch_have_the_same_group() -> None:
+    cards = [card(body_slot=1), card(body_slot=2), card(body_slot=3, exclusive=True)]
+    groups = [row.group for row in _rows(job(["a"], *cards, announce=Finished())).rows]
+    assert groups == [None, None, (3, 0)]
+    new = [row.group for row in _rows(job(["a"], *cards, announce=Finished(), max_new_tokens=4)).rows]
+    assert new == [(0, 4), (0, 4), (3, 4)]
+
+
+def test_chunks_count_choices_as_texts() -> None:
+    items = [{"text": "a", "choices": [str(k) for k in range(100)]}] * 5
+    one = job(items, card(spec=CHOICE), announce=Finished())
+    assert _rows(one).chunks == [200, 200, 100]
+
+
 def test_chunks_are_bounded_in_characters_too() -> None:
     items = ["x" * (CHUNK_CHARS - 1), "y", "z" * (2 * CHUNK_CHARS), "w"]
     ends = [0]
     while ends[-1] < len(items):
         ends.append(chunk_end(items, ends[-1]))
     assert ends == [0, 2, 3, 4]
-
-
-def test_characters_of_raw_items() -> None:
-    items: list[object] = ["abc", {"text": "ab", "text_pair": "c"}, 5, None, []]
-    assert [num_chars_of(item) for item in items] == [3, 3, 0, 0, 0]

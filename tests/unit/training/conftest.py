@@ -10,8 +10,8 @@ import pytest
 
 from modeling import Backbone
 from tests.tiny import WORDS, tiny_backbone
+from training.announce import Verified
 from training.config import TrainConfig
-from training.publish import Verified
 
 Rows = list[dict[str, Any]]
 LABELS = ["low", "middle", "high"]
@@ -40,6 +40,10 @@ def make_rows(kind: str, count: int, seed: int) -> Rows:
             row["label"] = 10.0 * group + chooser.random()
         elif kind == "multi_label":
             row["label"] = [LABELS[group]] if index % 7 else []
+        elif kind == "multiple_choice":
+            row["label"] = chooser.randrange(2)
+            groups = [(group + (place != row["label"])) % 3 for place in range(2)]
+            row["choices"] = [words(chooser, own, chooser.randint(2, 8)) for own in groups]
         else:
             row["label"] = group
         rows.append(row)
@@ -57,8 +61,17 @@ def write_task(folder: Path, kind: str, *, num_train: int = 60, num_validation: 
     write_rows(folder / "train.jsonl", make_rows(kind, num_train, 1))
     write_rows(folder / "validation.jsonl", make_rows(kind, num_validation, 2))
     fields = ["text", "text_pair"] if kind == "sentence_pair" else ["text"]
-    names = {"sentence_pair": ["different", "same"], "regression": []}.get(kind, LABELS)
-    card = {"kind": kind, "text_fields": fields, "label_names": names}
+    names = {"sentence_pair": ["different", "same"], "regression": [], "multiple_choice": []}
+    card = {"kind": kind, "text_fields": fields, "label_names": names.get(kind, LABELS)}
+    (folder / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
+    return folder
+
+
+def write_text_task(folder: Path, **sizes: int) -> Path:
+    """A single-sentence task whose labels are words of the tiny tokenizer: a decoder can write them."""
+    write_task(folder, "single_sentence", **sizes)
+    card = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    card |= {"label_names": ["w1", "w30", "w60"], "name": "thirds"}
     (folder / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
     return folder
 

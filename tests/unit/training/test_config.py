@@ -42,7 +42,13 @@ def test_missing_settings_are_named() -> None:
         ("pooling", "max"),
         ("device", "tpu"),
         ("file_dtype", "int8"),
-        ("kind", "multiple_choice"),
+        ("kind", "many_choices"),
+        ("form", "text"),
+        ("recipe", "secret"),
+        ("split_rule", "half"),
+        ("targets", "letters"),
+        ("warmup_steps", -1),
+        ("choice_fields", ()),
         ("seeds", 0),
         ("max_tokens", 4),
         ("text_fields", ("a", "b", "c")),
@@ -66,8 +72,25 @@ def test_all_problems_are_told_at_once() -> None:
 def test_settings_that_contradict_each_other() -> None:
     with pytest.raises(ConfigError, match="two text_fields"):
         config(kind="sentence_pair", text_fields=("a",))
-    with pytest.raises(ConfigError, match="class_weights"):
-        config(kind="regression", class_weights="auto")
+    for name, value in (("kind", "regression"), ("form", "text-to-text")):
+        with pytest.raises(ConfigError, match="class_weights"):
+            config(class_weights="auto", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("format", "rte"), ("targets", "words"), ("task_prefix", False), ("official_code", True)],
+)
+def test_a_setting_of_text_to_text_needs_that_form(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{name} belongs to --form text-to-text"):
+        config(**{name: value})
+    assert getattr(config(form="text-to-text", **{name: value}), name) == value
+
+
+def test_text_and_choices_take_any_number_of_fields() -> None:
+    fields = ("word", "sentence1", "sentence2")
+    assert config(form="text-to-text", text_fields=fields).text_fields == fields
+    assert config(kind="multiple_choice", text_fields=fields).text_fields == fields
 
 
 def test_a_config_is_frozen_and_survives_json() -> None:

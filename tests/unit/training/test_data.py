@@ -163,7 +163,8 @@ def test_one_class_in_the_first_rows_names_the_remedy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "multiple_choice"}, "multiple_choice cannot be trained yet"),
+        ({"kind": "multiple_choice"}, "which of the fields label, text are the choices"),
+        ({"choice_fields": "text"}, "choice_fields is 'text'; expected a list"),
         ({"kind": "other"}, "kind is 'other'; allowed"),
         ({"text_fields": ["text", "text", "x"]}, "takes 1 text field"),
         ({"text_fields": "text"}, "text_fields is 'text'; expected a list"),

@@ -15,6 +15,7 @@ from tests.unit.training.conftest import Told, agree, make_rows, quick, write_ro
 from training.card import Flags
 from training.errors import ConfigError, DataError
 from training.evaluate import evaluate_file
+from training.items import ChoiceItem, Item
 from training.recipe import train
 
 
@@ -28,7 +29,9 @@ def trained(task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
     return build
 
 
-@pytest.mark.parametrize("kind", ["single_sentence", "sentence_pair", "regression", "multi_label"])
+@pytest.mark.parametrize(
+    "kind", ["single_sentence", "sentence_pair", "regression", "multi_label", "multiple_choice"]
+)
 def test_serving_gives_the_metrics_and_logits_that_the_trainer_recorded(
     trained: Callable[..., Any], backbone: Backbone, kind: str
 ) -> None:
@@ -39,7 +42,9 @@ def test_serving_gives_the_metrics_and_logits_that_the_trainer_recorded(
     assert found.metrics == pytest.approx(manifest.metrics.values, abs=1e-4)
     texts = {text: row.logits for text, row in zip(found.texts, found.rows, strict=True)}
     for probe in manifest.probes:
-        key = probe.text if probe.text_pair is None else (probe.text, probe.text_pair)
+        key: Item = probe.text if probe.text_pair is None else (probe.text, probe.text_pair)
+        if probe.choices is not None:
+            key = ChoiceItem(probe.text, tuple(probe.choices))
         np.testing.assert_allclose(texts[key], probe.logits, rtol=1e-5, atol=1e-5)
 
 
@@ -56,6 +61,22 @@ def test_every_row_is_told(trained: Callable[..., Any], backbone: Backbone) -> N
     plain = json.loads(json.dumps(found.to_dict(with_rows=True)))
     assert plain["rows"][3]["row"] == 4
     assert "rows" not in found.to_dict()
+
+
+def test_a_choice_is_told_by_its_number_as_the_server_does(
+    trained: Callable[..., Any], backbone: Backbone
+) -> None:
+    out, folder = trained("multiple_choice")
+    found = evaluate_file(out, folder, backbone=backbone)
+    row = found.rows[0]
+    assert row.expected in ("0", "1")
+    assert row.label == str(np.argmax(row.logits))
+    assert len(row.logits) == 2
+    first = found.texts[0]
+    assert isinstance(first, ChoiceItem)
+    assert found.inputs[0] == {"text": first.text, "choices": list(first.choices)}
+    right = sum(row.label == row.expected for row in found.rows)
+    assert found.metrics == {"accuracy": pytest.approx(right / len(found.rows))}
 
 
 def test_another_split_a_file_and_fewer_rows(

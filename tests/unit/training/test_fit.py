@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from tests.unit.training.conftest import Told
 from training.batches import plain_batches
 from training.errors import TrainingFailedError
-from training.fit import Learner, StagePlan, fit
+from training.fit import Learner, Measured, StagePlan, fit
 from training.journal import NoJournal
 from training.metrics import Metric
 from training.optim import Group
@@ -30,18 +31,23 @@ def learner(task: SingleLabel | None = None, *, lr: float = 0.3, head: nn.Linear
     nn.init.constant_(head.bias, 0.0)
     task = task or SingleLabel(("a", "b"), Metric("accuracy"))
 
-    def pooled(rows: Sequence[int]) -> Tensor:
-        return STATES[torch.as_tensor(rows)]
+    targets = task.stack(TARGETS)
+
+    def loss(rows: Sequence[int]) -> Tensor:
+        index = torch.as_tensor(rows)
+        return cross_entropy(head(STATES[index]), targets[index])
+
+    def validation() -> Measured:
+        logits = head(STATES)
+        return Measured(logits.numpy(), float(cross_entropy(logits, targets)))
 
     return Learner(
         task=task,
-        head=head,
         parameters=dict(head.named_parameters()),
         groups=[Group(tuple(head.parameters()), lr)],
-        pooled=pooled,
-        validation=lambda: STATES,
+        loss=loss,
+        validation=validation,
         batches=lambda epoch: plain_batches(len(STATES), batch_size=4, seed=0, epoch=epoch),
-        targets=task.stack(TARGETS),
         validation_targets=TARGETS,
     )
 
@@ -87,15 +93,15 @@ def scripted(values: list[float]) -> SingleLabel:
 def test_the_best_state_is_restored_and_checked() -> None:
     work = learner(scripted([0.1, 0.9, 0.2, 0.3, 0.9]))
     seen: list[Tensor] = []
-    evaluate_states = work.validation
+    measure, weight = work.validation, work.parameters["weight"]
 
-    def validation() -> Tensor:
-        seen.append(work.head.weight.detach().clone())
-        return evaluate_states()
+    def validation() -> Measured:
+        seen.append(weight.detach().clone())
+        return measure()
 
     result = run(replace(work, validation=validation), StagePlan("head", 3, 0.06))
     assert result.best_epoch == 1
-    assert torch.equal(work.head.weight, seen[1])
+    assert torch.equal(weight, seen[1])
     assert not torch.equal(seen[1], seen[3])
 
 
@@ -119,6 +125,13 @@ def test_patience_ends_a_stage() -> None:
     assert [best for *_, best in told.epochs] == [0.5] * 4
 
 
+def test_evaluations_may_be_epochs_apart_and_the_last_epoch_has_one() -> None:
+    told = Told()
+    result = fit(StagePlan("head", 7, 0.06, every=3), learner(), told, NoJournal())
+    assert [record.epoch for record in result.history] == [0, 3, 6, 7]
+    assert len(told.losses) == 7 * 4
+
+
 def test_a_stage_without_parameters_is_an_error() -> None:
     work = learner()
     with pytest.raises(TrainingFailedError, match="no trainable parameters"):
@@ -128,13 +141,21 @@ def test_a_stage_without_parameters_is_an_error() -> None:
 def test_a_zero_gradient_is_an_error() -> None:
     work = learner()
     with pytest.raises(TrainingFailedError, match="gradient is zero everywhere"):
-        run(replace(work, pooled=lambda rows: torch.zeros(len(rows), 2), targets=torch.tensor([0, 1] * 8)))
+        run(replace(work, loss=lambda rows: (work.parameters["bias"] * 0.0).sum()))
+
+
+def test_a_group_that_no_gradient_reaches_is_an_error() -> None:
+    work = learner()
+    aside = nn.Parameter(torch.zeros(3))
+    groups = [*work.groups, Group((aside,), 0.1)]
+    with pytest.raises(TrainingFailedError, match="no gradient reaches"):
+        run(replace(work, parameters=dict(work.parameters) | {"aside": aside}, groups=groups))
 
 
 def test_a_loss_that_is_no_number_is_an_error() -> None:
     work = learner()
     with pytest.raises(TrainingFailedError, match="epoch 1, step 1: loss nan.*lower the learning rate"):
-        run(replace(work, pooled=lambda rows: torch.full((len(rows), 2), math.nan)))
+        run(replace(work, loss=lambda rows: work.parameters["bias"].sum() * math.nan))
 
 
 def test_no_epochs_measure_only() -> None:

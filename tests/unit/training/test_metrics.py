@@ -8,6 +8,7 @@ import pytest
 from training.errors import ConfigError
 from training.metrics import (
     Metric,
+    all_metrics,
     demand_metric,
     multi_label_scores,
     multi_label_value,
@@ -15,6 +16,7 @@ from training.metrics import (
     read_metric,
     regression_scores,
     single_label_scores,
+    with_mean,
 )
 
 TWO, THREE = ("not_equivalent", "equivalent"), ("a", "b", "c")
@@ -128,3 +130,35 @@ def test_regression_values_by_hand_and_of_a_constant() -> None:
     assert math.isnan(constant["pearson"])
     assert constant["mae"] == 1.0
     assert math.isnan(regression_scores(truth, np.array([1.0, math.nan, 2.0, 3.0]))["pearson_spearman"])
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "labels", "expected"),
+    [
+        (
+            'accuracy and F1 of the class "equivalent"',
+            "single_label",
+            TWO,
+            Metric("accuracy+f1", "equivalent"),
+        ),
+        ("accuracy and macro F1", "single_label", THREE, Metric("accuracy+macro_f1")),
+        ("Pearson and Spearman correlation", "regression", ("y",), Metric("pearson_spearman")),
+        ("Matthews correlation", "single_label", TWO, Metric("matthews")),
+        ("nothing known", "single_label", TWO, Metric("accuracy")),
+        (None, "multi_label", THREE, Metric("micro_f1")),
+    ],
+)
+def test_all_metrics_that_prose_names(
+    text: str | None, kind: str, labels: tuple[str, ...], expected: Metric
+) -> None:
+    assert all_metrics(text, kind, labels) == expected
+
+
+def test_a_mean_may_be_asked_for() -> None:
+    assert demand_metric("f1+accuracy", "single_label", TWO) == Metric("f1+accuracy", "equivalent")
+    assert demand_metric("spearman+pearson", "regression", ("y",)) == Metric("pearson_spearman")
+    with pytest.raises(ConfigError, match="errors and scores have no common mean"):
+        demand_metric("mae+pearson", "regression", ("y",))
+    with pytest.raises(ConfigError, match="metric is 'nonsense'"):
+        demand_metric("accuracy+nonsense", "single_label", TWO)
+    assert with_mean({"f1": 1.0}, Metric("f1+accuracy")) == {"f1": 1.0}

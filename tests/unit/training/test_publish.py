@@ -13,8 +13,8 @@ import torch
 from adapters_store.adapter_file import read_adapter_file
 from modeling import Backbone
 from tests.unit.training.conftest import Told, agree, quick
+from training.announce import Verified, verify_in_fresh_process
 from training.errors import PublishError
-from training.publish import Verified, verify_in_fresh_process
 from training.recipe import train
 
 
@@ -136,7 +136,7 @@ def test_the_fresh_process_is_the_service_of_the_same_python(monkeypatch: pytest
     import sys
 
     process = Process(0, GOOD)
-    monkeypatch.setattr("training.publish.subprocess.run", process)
+    monkeypatch.setattr("training.announce.subprocess.run", process)
     assert verify_in_fresh_process(Path("a.safetensors"), "minilm") == Verified("sha256:d", 8, 1e-6)
     assert process.command[:4] == [sys.executable, "-m", "service", "check"]
     assert process.command[4:] == ["a.safetensors", "--backbone", "minilm"]
@@ -153,7 +153,7 @@ def test_the_fresh_process_is_the_service_of_the_same_python(monkeypatch: pytest
     ],
 )
 def test_a_fresh_process_that_fails(monkeypatch: pytest.MonkeyPatch, process: Process, message: str) -> None:
-    monkeypatch.setattr("training.publish.subprocess.run", process)
+    monkeypatch.setattr("training.announce.subprocess.run", process)
     with pytest.raises(PublishError, match=message):
         verify_in_fresh_process(Path("a.safetensors"), "minilm")
 
@@ -162,6 +162,6 @@ def test_a_fresh_process_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*_: object, **__: object) -> None:
         raise subprocess.TimeoutExpired("service", 600)
 
-    monkeypatch.setattr("training.publish.subprocess.run", hang)
+    monkeypatch.setattr("training.announce.subprocess.run", hang)
     with pytest.raises(PublishError, match="took over 600 s"):
         verify_in_fresh_process(Path("a.safetensors"), "minilm")

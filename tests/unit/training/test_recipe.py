@@ -10,6 +10,7 @@ import torch
 
 from adapters_store.adapter_file import read_adapter_file
 from modeling import METHODS, Backbone
+from tests.conformance.options import tiny_options
 from tests.unit.training.conftest import Told, agree, quick
 from training.config import TrainConfig
 from training.errors import ConfigError
@@ -29,11 +30,17 @@ def tensors_digest(path: Path) -> str:
     return total.hexdigest()
 
 
-@pytest.mark.parametrize("kind", ["single_sentence", "sentence_pair", "regression", "multi_label"])
+KINDS = ["single_sentence", "sentence_pair", "regression", "multi_label", "multiple_choice"]
+NUM_FIELDS = {"sentence_pair": ["text", "text_pair"], "multiple_choice": ["text", "choices"]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_ends_in_a_file(
     task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, kind: str
 ) -> None:
-    result = run(quick(task_folder(kind), tmp_path / "a.safetensors", epochs=6), backbone)
+    config = quick(task_folder(kind), tmp_path / "a.safetensors", epochs=6, report=str(tmp_path / "report"))
+    result = run(config, backbone)
+    assert "## Scores on the validation rows" in (tmp_path / "report" / "demo.md").read_text()
     file = read_adapter_file(tmp_path / "a.safetensors")
     manifest = file.manifest
     assert result.file is not None
@@ -41,7 +48,7 @@ def test_every_kind_ends_in_a_file(
     assert manifest.metrics is not None
     assert manifest.metrics.values == pytest.approx(result.metrics)
     assert manifest.metrics.rows == 30
-    assert manifest.input.fields == (["text", "text_pair"] if kind == "sentence_pair" else ["text"])
+    assert manifest.input.fields == NUM_FIELDS.get(kind, ["text"])
     assert 8 <= len(manifest.probes) <= 32
     assert (manifest.head.threshold is not None) == (kind == "multi_label")
     assert (manifest.head.low is not None) == (kind == "regression")
@@ -57,7 +64,8 @@ def test_every_method_of_the_registry_is_trained(
     task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, method: str
 ) -> None:
     before = {name: p.clone() for name, p in backbone.model.state_dict().items()}
-    result = run(quick(task_folder(), tmp_path / "a.safetensors", method=method), backbone)
+    changes = {"method": method, "method_config": tiny_options(method)}
+    result = run(quick(task_folder(), tmp_path / "a.safetensors", **changes), backbone)
     stages = {record.stage for record in result.history}
     assert stages == ({"head", "adapter"} if result.num_body_parameters else {"head"})
     assert read_adapter_file(tmp_path / "a.safetensors").manifest.method.name == method
@@ -167,6 +175,9 @@ def test_class_weights_change_what_is_learnt(
         ({"max_tokens": 500}, "has positions for 64"),
         ({"head_epochs": 0, "epochs": 0}, "nothing to train"),
         ({"head_epochs": 0, "method": "linear_probe"}, "nothing to train"),
+        ({"method": "prompt_tuning", "method_config": {"tokens": 40}}, "of which the method takes 40"),
+        ({"method": "adapter_drop"}, "adapter_drop on tiny-bert: .*first_layer is 5"),
+        ({"form": "text-to-text"}, "needs an encoder-decoder .* tiny-bert is an encoder"),
     ],
 )
 def test_what_cannot_work_is_refused_before_training(

@@ -1,11 +1,14 @@
-"""A drawn validation split."""
+"""A drawn validation split, and the paper's own."""
 
+import json
 from collections import Counter
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.split import draw_validation
+from training.split import draw_validation, paper_file, paper_rows, permutation, rule_for
 
 
 @given(
@@ -35,3 +38,44 @@ def test_shares_follow_the_labels() -> None:
 def test_the_seed_decides() -> None:
     draws = {tuple(draw_validation(range(50), [0] * 50, fraction=0.2, seed=seed)[1]) for seed in (0, 0, 1)}
     assert len(draws) == 2
+
+
+@pytest.mark.shared_data
+def test_the_papers_halves_are_those_of_the_official_code(oracles: Path) -> None:
+    """The recorded permutations, each cut after its validation rows, by the rule that cuts there."""
+    recorded = json.loads((oracles / "tasks" / "task_format.json").read_text())["split_indices_first40"]
+    for case in recorded:
+        order, cut = permutation(case["n"], case["seed"]), case["validation_size"]
+        assert order[:cut][:40] == case["validation"]
+        assert order[cut:][:40] == case["test_or_train"]
+        if case["seed"] != 42:
+            continue
+        rule, rest = ("halve", "test") if cut == case["n"] // 2 else ("thousand", "train")
+        assert paper_rows("validation", rule, case["n"])[:40] == case["validation"]
+        assert paper_rows(rest, rule, case["n"])[:40] == case["test_or_train"]
+
+
+@pytest.mark.parametrize(("rule", "rest"), [("halve", "test"), ("thousand", "train")])
+def test_the_papers_parts_of_one_file_are_complete_and_disjoint(rule: str, rest: str) -> None:
+    for num_rows in (2, 57, 1500):
+        held, others = paper_rows("validation", rule, num_rows), paper_rows(rest, rule, num_rows)
+        assert sorted(held + others) == list(range(num_rows))
+        assert len(held) == (num_rows // 2 if rule == "halve" else min(1000, num_rows))
+
+
+def test_the_papers_files_and_its_subsample() -> None:
+    assert [paper_file(split, "halve") for split in ("train", "validation", "test")] == [
+        "train",
+        "validation",
+        "validation",
+    ]
+    assert [paper_file(split, "thousand") for split in ("train", "validation", "test")] == [
+        "train",
+        "train",
+        "validation",
+    ]
+    assert paper_rows("train", "halve", 5) == [0, 1, 2, 3, 4]
+    assert paper_rows("train", "halve", 10, 3) == permutation(10)[:3] == [2, 6, 1]
+    assert paper_rows("train", "thousand", 1500, 4) == permutation(1500)[1000:1004]
+    assert rule_for(9_999) == "halve"
+    assert rule_for(10_000) == "thousand"

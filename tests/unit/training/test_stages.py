@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -9,10 +10,12 @@ from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem
 from tests.unit.training.conftest import quick, write_task
 from training.config import resolve
 from training.data import load_data
-from training.encode import all_states, encode_texts, pooled_states
+from training.encode import all_states, encode_items, row_states
+from training.errors import ConfigError
 from training.full import unfrozen_copy
+from training.items import ChoiceItem, Item, pairs_of
 from training.recipe import prepare
-from training.stages import Material, Scaling, adapter_learner, full_learner
+from training.stages import Material, Scaling, adapter_learner, full_learner, head_logits
 
 
 def material(backbone: Backbone, tmp_path: Path) -> Material:
@@ -32,10 +35,10 @@ def test_scaling_is_folded_into_the_head_exactly() -> None:
 
 def test_features_are_the_states_of_each_row_alone(backbone: Backbone) -> None:
     texts: list[TextItem] = ["w1 w2 w3", "w4", ("w5 w6", "w7"), "", "w9 " * 40]
-    rows = encode_texts(backbone, texts, 32)
+    rows = encode_items(backbone, texts, 32)
     states = all_states(backbone, rows, "mean")
     for index in range(len(texts)):
-        alone = pooled_states(backbone, rows.take([index]), "mean")
+        alone = row_states(backbone, rows, [index], "mean")
         torch.testing.assert_close(states[index : index + 1], alone, rtol=1e-5, atol=1e-5)
     assert rows.num_truncated == 1
 
@@ -52,6 +55,7 @@ def test_body_parameters_never_decay(backbone: Backbone, tmp_path: Path) -> None
     body = {id(p) for p in adapter.body_parameters()}
     decays = {id(p): group.weight_decay for group in learner.groups for p in group.parameters}
     assert all(decays[key] == 0.0 for key in body)
+    assert adapter.head is not None
     assert decays[id(adapter.head.weight)] == 0.5
     assert decays[id(adapter.head.bias)] == 0.0
 
@@ -86,3 +90,28 @@ def test_the_baseline_trains_every_parameter_of_a_copy(backbone: Backbone, tmp_p
     assert not any(p.requires_grad for p in backbone.model.parameters())
     shared = {id(p) for p in own.model.parameters()} & {id(p) for p in backbone.model.parameters()}
     assert not shared
+
+
+def choices(count: int) -> list[Item]:
+    return [ChoiceItem(f"w{i} w{i + 1}", (f"w{i}", f"w{i + 2} w{i + 3} w{i}", "w9")) for i in range(count)]
+
+
+def test_features_of_choices_are_those_of_each_pair_alone(backbone: Backbone) -> None:
+    rows = encode_items(backbone, choices(5), 32)
+    assert (len(rows), rows.per_row, len(rows.encoded)) == (5, 3, 15)
+    assert rows.lengths == [sum(map(len, rows.of(row))) for row in range(5)]
+    states = all_states(backbone, rows, "mean")
+    assert states.shape == (5, 3, 32)
+    pairs = encode_items(backbone, [pair for item in choices(5) for pair in pairs_of(item)], 32)
+    torch.testing.assert_close(states.flatten(0, 1), all_states(backbone, pairs, "mean"))
+    head = nn.Linear(32, 1)
+    scores = head_logits(head.weight, head.bias, states)
+    assert scores.shape == (5, 3)
+    torch.testing.assert_close(scores[2, 1], head(states[2, 1])[0])
+
+
+def test_virtual_tokens_count_in_the_limit(backbone: Backbone) -> None:
+    with pytest.raises(ConfigError, match="positions for 64, of which the method takes 40: lower it"):
+        encode_items(backbone, ["w1"], 32, virtual=40)
+    rows = encode_items(backbone, ["w1 w2"], 24, virtual=40)
+    assert rows.lengths == [4]

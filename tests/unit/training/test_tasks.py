@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from modeling import HeadSpec, answer
+from training.formats import Scale
 from training.metrics import Metric
-from training.tasks import TargetError, build_task
+from training.tasks import TargetError, TextToText, build_task
 from training.tasks.multi_label import MultiLabel
+from training.tasks.multiple_choice import MultipleChoice
 from training.tasks.regression import Regression
 from training.tasks.single_label import SingleLabel
 
@@ -141,3 +143,44 @@ def test_a_trained_head_brings_its_threshold_and_range() -> None:
     assert build_task("single_label", ("a", "b"), Metric("f1", "a")).scores(
         np.eye(2, dtype=np.float32), [0, 1]
     )["f1"]
+
+
+def test_the_best_of_k_scores_is_the_choice() -> None:
+    task = MultipleChoice(("first", "second"), Metric("accuracy"))
+    scores = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]], dtype=np.float32)
+    assert task.scores(scores, [0, 1, 1]) == {"accuracy": pytest.approx(2 / 3)}
+    assert task.answers(scores) == ["first", "second", "first"]
+    assert task.parse("second") == task.parse(1) == 1
+    assert task.baseline([1, 1, 0], [1, 0]).values == {"accuracy": 0.5}
+    assert math.isnan(task.scores(np.full((2, 2), np.nan, np.float32), [0, 1])["accuracy"])
+    assert "ignores the text" in (task.constant_warning(scores[:1].repeat(2, 0)) or "")
+    spec = HeadSpec("multiple_choice", task.labels)
+    assert [answer(spec, row, top_k=None, raw=False).label for row in scores] == ["0", "1", "0"]
+
+
+def test_a_mean_of_metrics_is_told_beside_its_parts() -> None:
+    task = SingleLabel(("a", "b"), Metric("f1+accuracy", "b"), 1)
+    values = task.scores(np.eye(2, dtype=np.float32), [0, 0])
+    assert values["f1+accuracy"] == (values["f1"] + values["accuracy"]) / 2
+    assert "f1+accuracy" in task.baseline([0, 1, 1], [0, 1]).values
+    both = MultiLabel(LABELS, Metric("micro_f1+exact_match"))
+    logits = np.array([[9.0, -9.0, -9.0]], dtype=np.float32)
+    assert both.calibrated(logits, [(0,)]).threshold == 0.5
+    assert both.baseline([(0,)], [(0,)]).values["micro_f1+exact_match"] == 1.0
+
+
+def test_a_text_form_of_labels_and_of_numbers() -> None:
+    inner = SingleLabel(("no", "yes"), Metric("accuracy"), 1)
+    text = TextToText(inner, ("0", "1"))
+    assert text.stack([1, 0]).tolist() == [1, 0]
+    assert text.answers(np.array([[0.1, 0.2]], np.float32)) == ["1"]
+    assert text.parse("yes") == 1
+    assert text.scores(np.eye(2, dtype=np.float32), [0, 1])["accuracy"] == 1.0
+    number = TextToText(NUMBER, ()).fitted([0.0, 5.0])
+    assert isinstance(number, TextToText)
+    assert (number.labels[0], number.labels[-1], len(number.labels)) == ("0.0", "5.0", 26)
+    assert number.stack([2.5, 4.9]).tolist() == [12, 24]
+    fixed = TextToText(NUMBER, (), Scale(0.0, 5.0, 10)).fitted([1.0, 4.0])
+    assert len(fixed.labels) == 51
+    bad = np.full((2, 26), np.nan, np.float32)
+    assert math.isnan(number.scores(bad, [0.0, 5.0])["pearson"])

@@ -54,6 +54,11 @@ def prediction(label: Any = "ham", score: float = 0.9, **more: Any) -> dict[str,
     return {"label": label, "score": score, "scores": scores, "tokens": 4, "truncated": False, **more}
 
 
+def generated(text: str, label: str | None = None) -> dict[str, Any]:
+    """The answer of a task that wrote it."""
+    return {"label": label, "score": None, "scores": {}, "text": text, "tokens": 4, "truncated": False}
+
+
 def result(*predictions: dict[str, Any], task: str = "spam", version: int = 3) -> dict[str, Any]:
     return {"task": task, "version": version, "digest": "sha256:00", "predictions": list(predictions)}
 

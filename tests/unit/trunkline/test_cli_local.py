@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +86,39 @@ def test_methods_counts_what_the_paper_counts(run: Run) -> None:
     assert rows["hadamard"]["parameters"] == 36_864
     assert rows["hadamard"]["backbone"] == "bert-base"
     assert rows["linear_probe"]["parameters"] == 0
+    assert rows["linear_probe"]["parameters_with_head"] == 2 * 769
+
+
+@pytest.mark.parametrize(
+    ("backbone", "method", "config", "count", "with_head"),
+    [
+        ("t5-base", "compacter", "division=4", 161_728, 24_814_528),
+        ("t5-base", "compacter", "division=8", 162_176, 24_814_976),
+        ("t5-base", "compacter", "division=12", 163_392, 24_816_192),
+        ("t5-small", "phm", "division=16", 250_240, 16_685_440),
+        ("t5-base", "bitfit", "layers=all", 280_932, 24_933_732),
+    ],
+)
+def test_methods_counts_the_table_of_compacter(
+    run: Run, backbone: str, method: str, config: str, count: int, with_head: int
+) -> None:
+    """Karimi Mahabadi et al. 2021, arXiv 2106.04647, table 1 and its variants with the output layer."""
+    found = run("methods", "--backbone", backbone, "--method", method, "--method-config", config, "--json")
+    assert found.exit_code == 0, found.output
+    (row,) = json.loads(found.stdout)
+    assert (row["parameters"], row["parameters_with_head"]) == (count, with_head)
+
+
+def test_methods_says_which_defaults_do_not_fit(run: Run, tmp_path: Path) -> None:
+    from transformers import BertConfig
+
+    narrow = {"hidden_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 40}
+    BertConfig(**narrow).save_pretrained(tmp_path)
+    found = run("methods", "--backbone", str(tmp_path))
+    assert found.exit_code == 0, found.output
+    lines = {line.split()[0]: line for line in found.stdout.splitlines() if line.strip()}
+    assert "needs other options here" in lines["compacter"]
+    assert "needs other options here" not in lines["hadamard"]
 
 
 @pytest.mark.parametrize(
@@ -103,15 +137,16 @@ def test_methods_counts_one_method_with_its_settings(
 def test_methods_as_a_table(run: Run) -> None:
     found = run("methods", "--backbone", "bert-base")
     line = next(line for line in found.stdout.splitlines() if line.split()[:1] == ["hadamard"])
-    assert line.split()[1:4] == ["36,864", "0.034", "%"]
+    assert line.split()[1:5] == ["36,864", "0.0337", "%", "38,402"]
 
 
 @pytest.mark.parametrize(
     ("args", "status", "says"),
     [
         (["--backbone", "nonsense"], 1, "unknown architecture 'nonsense'; known: minilm"),
-        (["--method", "nonsense"], 1, "unknown method 'nonsense'; known: bitfit"),
-        (["--method", "hadamard", "--method-config", "lyers=1"], 1, "lyers"),
+        (["--method", "nonsense"], 2, "unknown method 'nonsense'; known: "),
+        (["--method", "hadamard", "--method-config", "lyers=1"], 2, "lyers"),
+        (["--method", "compacter", "--method-config", "division=5"], 1, "choose `division` among them"),
         (["--method-config", "layers=1"], 2, "--method-config needs --method"),
         (["--method", "hadamard", "--method-config", "layers"], 2, "NAME=VALUE"),
     ],

@@ -17,6 +17,7 @@ from tests.unit.trunkline.fake_server import (
     TASK,
     FakeServer,
     adapter_bytes,
+    generated,
     ok,
     prediction,
     problem,
@@ -59,6 +60,54 @@ def test_predict_pairs(run: Run, serve: Serve) -> None:
     server = serve(FakeServer([ok(result(prediction("same")))]))
     assert run("predict", "--task", "dup", "a", "--pair", "b").exit_code == 0
     assert server.sent["inputs"] == [{"text": "a", "text_pair": "b"}]
+
+
+def test_predict_choices(run: Run, serve: Serve) -> None:
+    server = serve(FakeServer([ok(result(prediction("it is wet", 0.75, index=0), prediction("it is dry")))]))
+    options = ["--choice", "it is wet", "--choice", "it is dry"]
+    done = run("predict", "--task", "cause", "it rained", "the sun shone", *options)
+    assert done.exit_code == 0, done.output
+    choices = ["it is wet", "it is dry"]
+    assert server.sent["inputs"] == [
+        {"text": "it rained", "choices": choices},
+        {"text": "the sun shone", "choices": choices},
+    ]
+    assert "it rained       it is wet   0.7500" in done.stdout
+
+
+def test_predict_keeps_the_choices_of_a_line(run: Run, serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    own = {"text": "a", "choices": ["b", "c"]}
+    path.write_text("\n".join(json.dumps(line) for line in ({**own, "label": 1}, "d")))
+    server = serve(FakeServer([ok(result(prediction("b", index=0), prediction("e", index=0)))]))
+    done = run("predict", "--task", "cause", "--file", str(path), "--choice", "e", "--choice", "f", "--json")
+    assert server.sent["inputs"] == [own, {"text": "d", "choices": ["e", "f"]}]
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert (first["choices"], first["label"], first["index"]) == (["b", "c"], "b", 0)
+    assert (second["choices"], second["label"]) == (["e", "f"], "e")
+
+
+def test_predict_generates(run: Run, serve: Serve) -> None:
+    server = serve(FakeServer([ok(result(generated("perhaps"), generated("true", "true")))] * 2))
+    options = ["--generate", "--max-new-tokens", "5"]
+    done = run("predict", "--task", "rte", "x", "y", *options)
+    assert done.exit_code == 0, done.output
+    assert [line.split() for line in done.stdout.splitlines()[3:5]] == [
+        ["x", "perhaps", "-"],
+        ["y", "true", "-"],
+    ]
+    assert server.sent == {"task": "rte", "inputs": ["x", "y"], "generate": True, "max_new_tokens": 5}
+    lines = run("predict", "--task", "rte", "x", "y", *options, "--json").stdout.splitlines()
+    assert json.loads(lines[0]) == {
+        "text": "x",
+        "task": "spam",
+        "version": 3,
+        "label": None,
+        "scores": {},
+        "tokens": 4,
+        "truncated": False,
+        "generated": "perhaps",
+    }
 
 
 def test_predict_json_is_one_object_a_line(run: Run, serve: Serve) -> None:
@@ -136,6 +185,12 @@ def test_predict_names_the_bad_line(
         ["predict", "--task", "t", "a", "b", "--pair", "c"],
         ["predict", "--task", "t", "a", "--file", "f.txt"],
         ["predict", "--task", "t", "a", "--top-k", "0"],
+        ["predict", "--task", "t", "a", "--max-new-tokens", "5"],
+        ["predict", "--task", "t", "a", "--generate", "--max-new-tokens", "0"],
+        ["predict", "--task", "t", "a", "--generate", "--raw"],
+        ["predict", "--task", "t", "a", "--generate", "--top-k", "2"],
+        ["predict", "--task", "t", "a", "--pair", "b", "--choice", "c", "--choice", "d"],
+        ["predict", "--task", "t", "a", "--choice", "c"],
         ["promote", "spam"],
         ["promote", "spam@x"],
         ["promote", "spam@1", "2"],

@@ -15,6 +15,7 @@ from tests.unit.trunkline.fake_server import (
     TASK,
     FakeServer,
     adapter_bytes,
+    generated,
     ok,
     prediction,
     problem,
@@ -96,6 +97,29 @@ def test_a_list_gives_a_list_in_order_and_options_are_sent(ask: Ask) -> None:
         "raw": True,
         "truncate": True,
     }
+
+
+def test_a_text_with_choices_is_one_input(ask: Ask) -> None:
+    server = FakeServer([ok(result(prediction("b", 0.75, index=1)))])
+    answer = ask(server, "predict", "cause", {"text": "a", "choices": ["c", "b"]})
+    assert (answer.label, answer.index, answer.score) == ("b", 1, 0.75)
+    assert server.sent["inputs"] == [{"text": "a", "choices": ["c", "b"]}]
+
+
+def test_generated_texts_have_no_score(ask: Ask) -> None:
+    server = FakeServer([ok(result(written := generated("perhaps")))])
+    answer = ask(server, "predict", "rte", "a", generate=True, max_new_tokens=8)
+    assert answer == Prediction("spam", 3, tokens=4, text="perhaps")
+    assert server.sent == {"task": "rte", "inputs": ["a"], "generate": True, "max_new_tokens": 8}
+    several = FakeServer([ok({"results": [result(written), result(written)]})])
+    found = ask(several, "predict_tasks", ["rte", "sst2"], ["a"], generate=True)
+    assert found["sst2"][0].text == "perhaps"
+    assert several.sent == {"tasks": ["rte", "sst2"], "inputs": ["a"], "generate": True}
+
+
+def test_an_unknown_option_is_refused_at_once(ask: Ask) -> None:
+    with pytest.raises(TypeError, match="generates"):
+        ask(FakeServer([]), "predict", "rte", "a", generates=True)
 
 
 def test_a_list_of_one_stays_a_list(ask: Ask) -> None:

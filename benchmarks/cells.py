@@ -1,0 +1,161 @@
+"""One cell of a quality table: a method trained on a task, with everything that methods share made once.
+
+The backbone is loaded once per process; tokens, the frozen backbone's features and the head that stage one
+finds on them are the same for every method of a task (same seed), so they are made once per task.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import record
+from benchmarks.mixed_precision import in_bfloat16, rounded_products
+from modeling import Adapter, Backbone, load_backbone
+from training.config import Hyper, TrainConfig
+from training.data import TaskData, load_data
+from training.fit import Learner, StageResult, fit
+from training.full import unfrozen_copy
+from training.journal import NoJournal
+from training.progress import NullProgress
+from training.publish import head_spec
+from training.recipe import build_method, frozen_features, prepare, settle, stage_plan, train_head
+from training.stages import Material, adapter_learner, full_learner
+
+PROBE, FULL = "linear_probe", "full"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What to train: a method with its options, at which rate, for how long."""
+
+    method: str
+    lr: float
+    epochs: int
+    batch_size: int = 32
+    options: dict[str, Any] = field(default_factory=dict)
+    precision: str = "bfloat16"
+    evaluate_steps: int = 0
+
+
+class TaskBench:
+    """A task's data on one backbone: loaded, tokenised, and its head trained on frozen features, once."""
+
+    def __init__(
+        self, backbone: Backbone, data: Path, task: str, seed: int, settings: dict[str, Any]
+    ) -> None:
+        self.backbone, self.seed = backbone, seed
+        self._given = {"data": str(data / task), "task": task, "seed": seed, **settings}
+        config = TrainConfig(**self._given, method=PROBE)
+        self.data: TaskData = load_data(config)
+        self.hyper: Hyper = settle(config, self.data, backbone)
+        self.material: Material = prepare(config, self.hyper, self.data, backbone)[0]
+        self.head, self.first = self._first_stage()
+
+    def _first_stage(self) -> tuple[nn.Linear, StageResult]:
+        """The head that every method starts from."""
+        features = frozen_features(self.material, self.hyper.pooling, NullProgress())
+        head = nn.Linear(self.backbone.hidden_size, len(self.data.task.labels))
+        found = train_head(self.material, features, head, self.hyper, self.seed, NullProgress(), NoJournal())
+        return head, found
+
+    def run(self, cell: Cell) -> dict[str, Any]:
+        """Train the cell from the shared head; its record."""
+        started = time.monotonic()
+        method = PROBE if cell.method == FULL else cell.method
+        config = TrainConfig(
+            **self._given,
+            method=cell.method,
+            method_config=cell.options,
+            lr=cell.lr or None,
+            epochs=cell.epochs,
+            batch_size=cell.batch_size,
+            evaluate_steps=cell.evaluate_steps,
+        )
+        made = build_method(replace(config, method=method) if cell.method == FULL else config)
+        hyper = settle(config, self.data, self.backbone, virtual=made.virtual_tokens)
+        spec = head_spec(self.data.task, hyper.pooling)
+        adapter = Adapter.create(self.backbone, made, spec, seed=self.seed)
+        assert adapter.head is not None
+        adapter.head.load_state_dict(self.head.state_dict())
+        if cell.method == PROBE:
+            return self._record(cell, hyper, self.first, 0, started)
+        if cell.method == FULL:
+            result, count = self._full(adapter.head, hyper, cell)
+        else:
+            result, count = self._adapter(adapter, hyper, cell), adapter.num_body_parameters
+        return self._record(cell, hyper, result, count, started)
+
+    def _adapter(self, adapter: Adapter, hyper: Hyper, cell: Cell) -> StageResult:
+        with adapter.attached(self.backbone):
+            learner = adapter_learner(self.material, adapter, hyper, self.seed)
+            return self._fit(learner, self.backbone, hyper, cell)
+
+    def _full(self, head: nn.Linear, hyper: Hyper, cell: Cell) -> tuple[StageResult, int]:
+        """Every parameter of a copy of the backbone, without dropout, as the adapters."""
+        own = replace(self.material, backbone=unfrozen_copy(self.backbone))
+        learner = full_learner(own, head, hyper, self.seed)
+        count = sum(p.numel() for p in own.backbone.model.parameters())
+        return self._fit(learner, own.backbone, hyper, cell), count
+
+    def _fit(self, learner: Learner, backbone: Backbone, hyper: Hyper, cell: Cell) -> StageResult:
+        plan = stage_plan("adapter", hyper, len(learner.batches(1)))
+        return fit(plan, _in_precision(learner, backbone, cell.precision), NullProgress(), NoJournal())
+
+    def _record(
+        self, cell: Cell, hyper: Hyper, result: StageResult, count: int, started: float
+    ) -> dict[str, Any]:
+        metric = self.data.task.metric.name
+        return {
+            "task": self._given["task"],
+            "method": cell.method,
+            "seed": self.seed,
+            "metric": metric,
+            "value": result.best.value,
+            "values": dict(result.best.values),
+            "head_only": self.first.best.value,
+            "parameters": count,
+            "share_percent": 100 * count / self.backbone.num_parameters,
+            "best_epoch": 0 if cell.method == PROBE else result.best_epoch,
+            "rows": len(self.data.train),
+            "validation_rows": len(self.data.validation),
+            "curve": []
+            if cell.method == PROBE
+            else [[r.epoch, _rounded(r.loss), round(r.values[metric], 5)] for r in result.history],
+            "settings": {k: dict(v) if k == "method_config" else v for k, v in vars(hyper).items()},
+            "training_products": cell.precision,
+            "seconds": round(time.monotonic() - started),
+            "origin": record.origin(),
+        }
+
+
+def _rounded(loss: float | None) -> float | None:
+    return None if loss is None else round(loss, 5)
+
+
+def _in_precision(learner: Learner, backbone: Backbone, precision: str) -> Learner:
+    """The learner with its training steps' matrix products in bfloat16; evaluation stays float32."""
+    if precision != "bfloat16":
+        return learner
+    products = rounded_products(backbone.model)
+    inner: Callable[[Sequence[int]], Tensor] = learner.loss
+
+    def loss(rows: Sequence[int]) -> Tensor:
+        with ExitStack() as stack:
+            stack.enter_context(in_bfloat16(products))
+            return inner(rows)
+
+    return replace(learner, loss=loss)
+
+
+def open_backbone(name: str = "minilm") -> Backbone:
+    """On the processor, with the threads that the environment allows."""
+    torch.manual_seed(0)
+    return load_backbone(name, device="cpu")

@@ -1,0 +1,87 @@
+"""Score against the number of training rows: full fine-tuning, Compacter++, Hadamard and BitFit.
+
+The protocol of `method_quality` (same head to start from, rates chosen there, one seed), with more epochs for
+fewer rows, as in the Compacter paper's low-resource study; its rows are the first of the train file.
+
+    python -m benchmarks.low_resource --data ../shared/data         # resumes: finished cells are kept
+    python -m benchmarks.low_resource --table                       # only print what there is
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import method_quality, record
+
+NAME = "low_resource"
+TASKS = ("trec", "sst2")
+METHODS = ("full", "compacter_pp", "hadamard", "bitfit")
+EPOCHS = {100: 40, 500: 10, 1_000: 6, 2_000: 4}  # by training rows: about equally many steps
+
+
+def run(cells: list[tuple[str, int, str]], data: Path, seed: int, until: float) -> None:
+    """Train the cells in order. Stops when the clock says `until`."""
+    from benchmarks.cells import Cell, TaskBench, open_backbone
+
+    backbone, rates = open_backbone(), record.read(method_quality.NAME)
+    opened: tuple[Any, Any] = (None, None)
+    for task, rows, method in cells:
+        if time.time() > until:
+            print("out of time; run again to go on")
+            return
+        if opened[0] != (task, rows):
+            opened = ((task, rows), TaskBench(backbone, data, task, seed, {"max_train_rows": rows}))
+        lr = method_quality.chosen_rate(rates, method)
+        made = Cell(method, lr, EPOCHS[rows], evaluate_steps=method_quality.AT_THE_END)
+        cell = opened[1].run(made)
+        record.add(NAME, f"{task}/{rows}/{method}", cell)
+        print(f"{task}/{rows}/{method}", f"{100 * cell['value']:.2f}", f"{cell['seconds']} s", flush=True)
+
+
+def table(cells: dict[str, Any], task: str) -> str:
+    """Rows are methods, columns numbers of training rows; the head alone on top."""
+    lines = ["| method | " + " | ".join(f"{rows:,} rows" for rows in EPOCHS) + " |"]
+    lines.append("| --- |" + " --: |" * len(EPOCHS))
+    found = [[cells.get(f"{task}/{rows}/{method}") for rows in EPOCHS] for method in METHODS]
+    heads = [next((row[i] for row in found if row[i]), None) for i in range(len(EPOCHS))]
+    lines.append("| `linear_probe` | " + " | ".join(_shown(cell, "head_only") for cell in heads) + " |")
+    for method, row in zip(METHODS, found, strict=True):
+        lines.append(f"| `{method}` | " + " | ".join(_shown(cell, "value") for cell in row) + " |")
+    return "\n".join(lines)
+
+
+def _shown(cell: dict[str, Any] | None, key: str) -> str:
+    return "" if cell is None else f"{100 * cell[key]:.1f}"
+
+
+def main() -> int:
+    """Run what is missing, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of data sets")
+    parser.add_argument("--task", action="append", choices=TASKS, help="only these tasks")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e6, help="start no cell after this time")
+    parser.add_argument("--table", action="store_true", help="train nothing, print the tables")
+    args = parser.parse_args()
+    done = record.read(NAME)
+    tasks = args.task or list(TASKS)
+    missing = [
+        (task, rows, method)
+        for task in tasks
+        for rows in EPOCHS
+        for method in METHODS
+        if f"{task}/{rows}/{method}" not in done
+    ]
+    if missing and not args.table:
+        run(missing, args.data, args.seed, time.time() + 60 * args.minutes)
+    for task in tasks:
+        print(f"\n{task}\n{table(record.read(NAME), task)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

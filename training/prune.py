@@ -1,0 +1,273 @@
+"""Which layers a trained adapter needs least, what it scores without them, and the smaller file.
+
+Layers are ranked by drift: how far their tensors moved from the values at which the adapter changes nothing,
+as the mean square over each tensor's own numbers (||w - 1||^2 and ||b||^2 for Hadamard, gain and bias of the
+norms against the frozen ones), summed over a layer. This is our reading of the Hadamard paper, which reports
+that layers are redundant and not how it found them. Layers that are left out go back to the frozen model's
+values; nothing is trained again.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adapters_store.adapter_file import AdapterFile
+from adapters_store.manifest import Manifest
+from modeling import METHODS, Adapter, Backbone, ServedModel, load_backbone
+from modeling.sites import STACK_SITES
+from training.announce import Verify, announce, check_writable, code_version, verify_in_fresh_process
+from training.card import Flags
+from training.device import pick_device
+from training.encode import Rows, encode_items
+from training.errors import ConfigError
+from training.evaluate import Scored, build_adapter, load_rows, read_file
+from training.examples import digest_of
+from training.probes import probes_of
+from training.progress import NullProgress, Progress
+from training.publish import now
+from training.result import Announced, plain
+from training.serve_rows import served_logits
+from training.tasks import Logits
+
+_NEUTRAL_OPS = ("affine", "norm")
+
+
+@dataclass(frozen=True)
+class LayerDrift:
+    """How far one layer moved, over all stacks; `parameters` are its numbers in the file."""
+
+    layer: int
+    drift: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class PrunedScore:
+    """The adapter with some layers alone: what it costs and what it scores on the validation rows."""
+
+    layers: tuple[int, ...]
+    parameters: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """Layers by drift (largest first), scores from all layers down to one, and the file that was written."""
+
+    task: str
+    method: str
+    metric: str
+    split: str
+    drifts: tuple[LayerDrift, ...]
+    scores: tuple[PrunedScore, ...]
+    kept: tuple[int, ...]
+    file: Announced
+    picture: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            **{name: plain(value) for name, value in vars(self).items()},
+            "drifts": [plain(vars(drift)) for drift in self.drifts],
+            "scores": [plain(vars(score)) for score in self.scores],
+            "file": plain(vars(self.file)),
+        }
+
+
+def prune_file(
+    path: Path,
+    data: Path,
+    *,
+    keep: int | None = None,
+    out: Path | None = None,
+    report: Path | None = None,
+    backbone: Backbone | None = None,
+    backbone_name: str | None = None,
+    device: str = "auto",
+    flags: Flags | None = None,
+    max_rows: int | None = None,
+    progress: Progress | None = None,
+    verify: Verify = verify_in_fresh_process,
+) -> PruneResult:
+    """Score the adapter of `path` with ever fewer layers and write the one with `keep` layers to `out`.
+
+    `keep` is two thirds of the layers when not given (8 of 12, as the paper's 0.022 %), `out` stands beside
+    the file. `report` is a folder for a picture of score against parameters.
+
+    Raises:
+        ConfigError: a method without a known neutral value or without `layers`, or a `keep` out of range.
+        DataError: the file or the rows cannot be used. PublishError: the new file does not check.
+    """
+    progress = progress or NullProgress()
+    stored = read_file(path)
+    manifest = stored.manifest
+    target = out or path.with_name(f"{path.stem}.pruned{path.suffix}")
+    check_writable(target)
+    scored = load_rows(data, "validation", manifest, flags or Flags(), max_rows)
+    name = backbone_name or manifest.backbone.name
+    backbone = backbone or load_backbone(name, device=pick_device(device))
+    adapter = build_adapter(stored, backbone)
+    drifts = layer_drifts(adapter, backbone)
+    keep = _checked_keep(keep, drifts)
+    rows = encode_items(backbone, scored.rows.texts, manifest.input.max_tokens, adapter.virtual_tokens)
+    scores, chosen, logits = _score_all(backbone, adapter, drifts, keep, rows, scored, progress)
+    smaller = _manifest(stored, chosen, scored, rows, logits)
+    tensors = chosen.to_tensors()
+    progress.begin("publish", 0)
+    announced = announce(target, name, smaller, tensors, _file_dtype(stored), verify)
+    progress.end("publish")
+    result = PruneResult(
+        task=manifest.task,
+        method=manifest.method.name,
+        metric=scored.task.metric.name,
+        split=scored.split,
+        drifts=drifts,
+        scores=scores,
+        kept=_kept(drifts, keep),
+        file=announced,
+        picture=None if report is None else str(report / f"{manifest.task}-layers.png"),
+    )
+    if result.picture is not None:
+        draw_scores(Path(result.picture), result)
+    return result
+
+
+def layer_drifts(adapter: Adapter, backbone: Backbone) -> tuple[LayerDrift, ...]:
+    """Every layer that the adapter acts in, largest drift first; among equal ones the upper layer first.
+
+    Raises:
+        ConfigError: the method has no neutral value to measure from, or cannot leave layers out.
+    """
+    _check_prunable(adapter)
+    fresh = Adapter.create(backbone, adapter.method, adapter.spec)
+    drift: dict[int, float] = {}
+    count: dict[int, int] = {}
+    for tap, module in adapter.body.items():
+        if tap.site in STACK_SITES:
+            continue
+        for moved, neutral in zip(module.parameters(), fresh.body[tap].parameters(), strict=True):
+            change = (moved.detach() - neutral.detach()).square().mean()
+            drift[tap.layer] = drift.get(tap.layer, 0.0) + float(change)
+            count[tap.layer] = count.get(tap.layer, 0) + moved.numel()
+    found = [LayerDrift(layer, drift[layer], count[layer]) for layer in drift]
+    return tuple(sorted(found, key=lambda layer: (-layer.drift, -layer.layer)))
+
+
+def with_layers(adapter: Adapter, backbone: Backbone, layers: tuple[int, ...]) -> Adapter:
+    """The same adapter in some of its layers alone; the others are the frozen model's again."""
+    config = {**adapter.method.config(), "layers": list(layers)}
+    method = METHODS[adapter.method.name].from_config(config)
+    tensors = adapter.to_tensors()
+    names = Adapter.create(backbone, method, adapter.spec).to_tensors().keys()
+    return Adapter.from_tensors(backbone, method, adapter.spec, {name: tensors[name] for name in names})
+
+
+def draw_scores(path: Path, result: PruneResult) -> None:
+    """Score against parameters, a point for every number of layers; the written file is marked."""
+    from matplotlib.figure import Figure  # slow to import, and only a report needs it
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=(5.5, 3.8), layout="constrained")
+    axis = figure.subplots()
+    counts = [score.parameters for score in result.scores]
+    values = [score.metrics[result.metric] for score in result.scores]
+    axis.plot(counts, values, color="tab:blue", marker="o", markersize=4)
+    for score, count, value in zip(result.scores, counts, values, strict=True):
+        axis.annotate(str(len(score.layers)), (count, value), textcoords="offset points", xytext=(0, 6))
+        if len(score.layers) == len(result.kept):
+            axis.plot([count], [value], color="tab:red", marker="o", ls="none", label="written")
+    axis.set(xlabel="adapter parameters (layers above each point)", ylabel=result.metric)
+    axis.set_title(f"{result.task}: {result.method}, layers kept by drift")
+    axis.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+
+
+def _check_prunable(adapter: Adapter) -> None:
+    name = adapter.method.name
+    if not adapter.body:
+        raise ConfigError(f"method {name} acts in no layer: there is nothing to prune")
+    ops = {adapter.method.pack(tap, module).op for tap, module in adapter.body.items()}
+    if not ops <= set(_NEUTRAL_OPS) or adapter.shared:
+        raise ConfigError(
+            f"method {name}: layers are ranked by how far tensors moved from the values that change nothing, "
+            f"and its tensors ({', '.join(sorted(ops))}) start at random values; only scales, shifts "
+            "and norms can be pruned (hadamard, bitfit, ia3, ln_tuning)"
+        )
+    if "layers" not in adapter.method.config():
+        raise ConfigError(f"method {name} has no option `layers`: it cannot leave layers out")
+
+
+def _checked_keep(keep: int | None, drifts: tuple[LayerDrift, ...]) -> int:
+    """Raises ConfigError unless 1 <= keep <= the number of layers."""
+    total = len(drifts)
+    keep = (2 * total + 2) // 3 if keep is None else keep
+    if not 1 <= keep <= total:
+        raise ConfigError(f"keep is {keep}; the adapter has {total} layers: allowed are 1 to {total}")
+    return keep
+
+
+def _kept(drifts: tuple[LayerDrift, ...], keep: int) -> tuple[int, ...]:
+    return tuple(sorted(drift.layer for drift in drifts[:keep]))
+
+
+def _score_all(
+    backbone: Backbone,
+    adapter: Adapter,
+    drifts: tuple[LayerDrift, ...],
+    keep: int,
+    rows: Rows,
+    scored: Scored,
+    progress: Progress,
+) -> tuple[tuple[PrunedScore, ...], Adapter, Logits]:
+    """Scores for every number of layers, all first; and the adapter with `keep` layers with its logits."""
+    scores: list[PrunedScore] = []
+    chosen: tuple[Adapter, Logits] | None = None
+    model = ServedModel(backbone)
+    progress.begin("prune", len(drifts))
+    for number in range(len(drifts), 0, -1):
+        layers = _kept(drifts, number)
+        smaller = with_layers(adapter, backbone, layers)
+        logits = served_logits(model, smaller, rows)
+        metrics = scored.task.scores(logits, scored.rows.targets)
+        scores.append(PrunedScore(layers, smaller.num_body_parameters, metrics))
+        if number == keep:
+            chosen = smaller, logits
+        progress.step(None)
+    progress.end("prune")
+    assert chosen is not None, "keep is one of the numbers: this is a bug"
+    return tuple(scores), *chosen
+
+
+def _manifest(stored: AdapterFile, chosen: Adapter, scored: Scored, rows: Rows, logits: Logits) -> Manifest:
+    """The old manifest with the smaller method, what it scores, new probes, and where it comes from."""
+    old, task = stored.manifest, scored.task
+    config = {
+        **old.provenance.config,
+        "method_config": chosen.method.config(),
+        "pruned_from": stored.digest,
+    }
+    metrics = task.scores(logits, scored.rows.targets)
+    digest = digest_of([task.kind, old.input.fields, task.labels], (scored.baseline_rows, scored.rows))
+    changes = {
+        "created": now(),
+        "method": {"name": chosen.method.name, "config": chosen.method.config()},
+        "metrics": {
+            "split": "validation",
+            "rows": len(scored.rows),
+            "values": {name: value for name, value in metrics.items() if math.isfinite(value)},
+            "data_digest": digest,
+        },
+        "provenance": {"code_version": code_version(), "config": config, "seed": old.provenance.seed},
+        "probes": [probe.model_dump(mode="python") for probe in probes_of(scored.rows, task, rows, logits)],
+    }
+    return Manifest.model_validate(old.model_dump(mode="python") | changes)
+
+
+def _file_dtype(stored: AdapterFile) -> str:
+    """The number format of the old file: the reader gives float32 of both."""
+    halves = all(torch.equal(tensor, tensor.half().float()) for tensor in stored.tensors.values())
+    return "float16" if halves else "float32"
