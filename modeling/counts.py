@@ -178,7 +178,9 @@ def count(method: Method, config: PreTrainedConfig, model: torch.nn.Module, labe
     total = sum(p.numel() for p in model.parameters())
     head = labels * (int(config.hidden_size) + 1)
     if text_to_text:
-        head = model.get_submodule("lm_head").weight.numel()  # type: ignore[operator]
+        # what trains everything has trained the output layer already
+        output_layer = model.get_submodule("lm_head").weight
+        head = 0 if parameters == total else output_layer.numel()  # type: ignore[operator]
     return MethodCount(
         method=method.name,
         paper=method.paper,
