@@ -2,7 +2,7 @@
 
 Label strings scored, and greedy text written, by the packed backbone as a ratio to the library's own padded
 model on the same texts in the same run; and served batches of as many tasks as rows as a ratio to the bare
-packed backbone. Lengths are lognormal, 6 to 128 tokens. The variants take turns; medians of the turns' ratios.
+packed backbone. Lengths are lognormal, 6 to 128 tokens. The variants take turns; medians of turns' ratios.
 
     python -m benchmarks.text_to_text [--rounds 8] [--rows 32] [--device cpu]
 """

@@ -139,7 +139,7 @@ def _choices(hint: Any) -> str:
 
 def benchmarks() -> str:
     """The figures of every benchmark whose results are complete; a sentence when there is none."""
-    found = [quality_results(), mixed_batch_results()]
+    found = [quality_results(), mixed_batch_results(), text_to_text_results()]
     return "\n".join(part for part in found if part) or NO_RESULTS
 
 
@@ -165,18 +165,36 @@ def mixed_batch_results() -> str:
     result = record.read(mixed_batch.NAME)
     if not result:
         return ""
-    rows = [
-        (name, f"{ratio['median']:.2f}", f"{ratio['q1']:.2f} to {ratio['q3']:.2f}")
-        for name, ratio in result["throughput_ratios"].items()
-    ]
     told, where = _machine(result["origin"]), "benchmarks/results/mixed_batch.json"
     size = result["resident_bytes_per_hadamard_task"]
     return (
         f"Throughput of A over B on the same texts ({result['mean_tokens_per_row']} tokens on average, "
         f"{result['rows_per_batch']} rows a batch; {told}; [mixed_batch.json]({where})):\n\n"
-        f"{table(('A / B', 'median', 'quartiles'), rows)}\n"
+        f"{_ratios(result)}\n"
         f"A resident Hadamard task takes {size:,} bytes of memory.\n"
     )
+
+
+def text_to_text_results() -> str:
+    """Throughput ratios of an encoder-decoder."""
+    from benchmarks import record, text_to_text
+
+    result = record.read(text_to_text.NAME)
+    if not result:
+        return ""
+    where = "benchmarks/results/text_to_text.json"
+    return (
+        f"Text to text on T5-small's shape with random weights, {result['rows']} rows a batch "
+        f"({_machine(result['origin'])}; [text_to_text.json]({where})):\n\n{_ratios(result)}"
+    )
+
+
+def _ratios(result: dict[str, Any]) -> str:
+    rows = [
+        (name, f"{ratio['median']:.2f}", f"{ratio['q1']:.2f} to {ratio['q3']:.2f}")
+        for name, ratio in result["throughput_ratios"].items()
+    ]
+    return table(("A / B", "median", "quartiles"), rows)
 
 
 def _machine(origin: dict[str, Any]) -> str:
