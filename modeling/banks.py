@@ -21,6 +21,8 @@ from .part import Part
 from .sites import Tap
 from .tapped import attach, frozen_module
 
+_MAX_PLANS = 256  # mixtures of kinds of adapters that are remembered
+
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
@@ -76,6 +78,16 @@ class _Use:
     rows: tuple[int, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A variant at a tap, with the numbers of the signatures that have it."""
+
+    tap: Tap
+    variant: Variant
+    parts: dict[str, Part]
+    who: frozenset[int]
+
+
 class TapBank:
     """All parts at one tap; acts on the module there with those that the current batch needs."""
 
@@ -91,8 +103,8 @@ class TapBank:
         return any(OPS[use.variant.op].replaces for use in self._uses)
 
     def bind(self, uses: Sequence[_Use]) -> None:
-        """Choose what acts until the next call."""
-        self._uses = sorted(uses, key=lambda use: use.variant.order)
+        """Choose what acts until the next call, in this order."""
+        self._uses = list(uses)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """x [1, T, I], y [1, T, O] -> [1, T, O]; on a padded grid [R, L, ...]."""
@@ -158,8 +170,9 @@ class Banks:
         self._backbone = backbone
         self._taps: dict[Tap, TapBank] = {}
         self._shared: dict[tuple[str, tuple[int, ...]], Part] = {}
-        self._signatures: dict[int, Signature] = {}
-        self._interned: dict[Signature, Signature] = {}
+        self._known: list[Signature] = []  # each kind of adapter seen so far; number n stands at n - 1
+        self._numbers: dict[int, int] = {}  # by slot
+        self._plans: dict[frozenset[int], list[_Place]] = {}
         self._rows = _Rows()
 
     def write(self, slot: int, body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> None:
@@ -174,18 +187,24 @@ class Banks:
         for name, value in shared.items():
             entries.append(_Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name))
             self._shared_part(name, value).write(slot, value)
-        signature = frozenset(entries)
-        self._signatures[slot] = self._interned.setdefault(signature, signature)
+        self._numbers[slot] = self._number_of(frozenset(entries))
         for part in self._parts():
             part.reserve(slot + 1)
 
     def clear(self, slot: int) -> None:
         """Free everything that `slot` holds."""
-        for entry in self._signatures.pop(slot, frozenset()):
+        number = self._numbers.pop(slot, 0)
+        for entry in self._known[number - 1] if number else ():
             if entry.tap is None:
                 self._shared[entry.variant.shapes[0]].clear(slot)
             elif (entry.variant, entry.name) in self._taps[entry.tap].parts:
                 self._taps[entry.tap].parts[entry.variant, entry.name].clear(slot)
+
+    def _number_of(self, signature: Signature) -> int:
+        """Equal adapters have one number; there are few kinds, and as many adapters as one likes."""
+        if signature not in self._known:
+            self._known.append(signature)
+        return self._known.index(signature) + 1
 
     @contextmanager
     def selected(self, slots: Sequence[int], order: Sequence[int]) -> Iterator[None]:
@@ -206,31 +225,38 @@ class Banks:
 
     def _needed(self, packed: Sequence[int]) -> dict[Tap, list[_Use]]:
         """What acts where on a batch whose packed rows hold these slots."""
-        rows_of: dict[int, list[int]] = {}
+        rows_of: dict[int, list[int]] = {}  # by number of the signature, 0 without an adapter
         for row, slot in enumerate(packed):
-            rows_of.setdefault(id(self._signatures.get(slot)), []).append(row)
-        signatures = {id(s): s for s in (self._signatures.get(slot) for slot in set(packed)) if s}
-        uses: dict[tuple[Tap, Variant], _Use] = {}
-        holders: dict[tuple[Tap, Variant], set[int]] = {}
-        for name, signature in signatures.items():
-            for entry in signature:
-                if entry.tap is None:
-                    continue
-                place = entry.tap, entry.variant
-                use = uses.setdefault(place, _Use(entry.variant, {}))
-                use.parts[entry.name] = self._find(entry)
-                holders.setdefault(place, set()).add(name)
-        everyone = set(rows_of)
-        chosen: dict[frozenset[int], tuple[int, ...]] = {}
+            rows_of.setdefault(self._numbers.get(slot, 0), []).append(row)
+        chosen: dict[frozenset[int], tuple[int, ...] | None] = {frozenset(rows_of): None}
         needed: dict[Tap, list[_Use]] = {}
-        for (tap, variant), use in uses.items():
-            who = frozenset(holders[tap, variant])
-            if OPS[variant.op].per_row and who != everyone:
-                if who not in chosen:
-                    chosen[who] = tuple(sorted(row for name in who for row in rows_of[name]))
-                use.rows = chosen[who]
-            needed.setdefault(tap, []).append(use)
+        for place in self._plan(frozenset(rows_of) - {0}):
+            rows = None
+            if OPS[place.variant.op].per_row:
+                if place.who not in chosen:
+                    chosen[place.who] = tuple(sorted(row for number in place.who for row in rows_of[number]))
+                rows = chosen[place.who]
+            needed.setdefault(place.tap, []).append(_Use(place.variant, place.parts, rows))
         return needed
+
+    def _plan(self, numbers: frozenset[int]) -> list[_Place]:
+        """Every variant at every tap that adapters with these signatures need; kept for the next batch."""
+        if numbers not in self._plans:
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+            places: dict[tuple[Tap, Variant], dict[str, Part]] = {}
+            holders: dict[tuple[Tap, Variant], set[int]] = {}
+            for number in numbers:
+                for entry in self._known[number - 1]:
+                    if entry.tap is not None:
+                        place = entry.tap, entry.variant
+                        places.setdefault(place, {})[entry.name] = self._find(entry)
+                        holders.setdefault(place, set()).add(number)
+            self._plans[numbers] = [
+                _Place(tap, variant, places[tap, variant], frozenset(holders[tap, variant]))
+                for tap, variant in sorted(places, key=lambda place: place[1].order)
+            ]
+        return self._plans[numbers]
 
     def _find(self, entry: _Entry) -> Part:
         assert entry.tap is not None
