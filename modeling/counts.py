@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,17 +126,37 @@ class MethodCount:
     problem: str = ""
 
 
+# Names of published checkpoints of these shapes, without their owner.
+ALIASES = {
+    "all-minilm-l6-v2": "minilm",
+    "bert-base-uncased": "bert-base",
+    "bert-large-uncased": "bert-large",
+    "electra-small-discriminator": "electra-small",
+    "electra-base-discriminator": "electra-base",
+    "electra-large-discriminator": "electra-large",
+    "distilbert-base-uncased": "distilbert-base",
+    "albert-base-v2": "albert-base",
+    "albert-large-v2": "albert-large",
+    "t5-v1_1-base": "t5-v1.1-base",
+}
+
+
 def architecture(name: str) -> PreTrainedConfig:
-    """The config of a named architecture or of a local directory. Raises BackboneError listing the names."""
-    if name in ARCHITECTURES:
-        return ARCHITECTURES[name]()
+    """The config of a named architecture, of a published checkpoint's name (`google-t5/t5-base`), or of a
+    local directory. Raises BackboneError listing the names, with the nearest one."""
+    plain = name.rsplit("/", 1)[-1].lower()
+    known = ALIASES.get(plain, plain)
+    if known in ARCHITECTURES and not Path(name).is_dir():
+        return ARCHITECTURES[known]()
     if Path(name).is_dir():
         try:
             return AutoConfig.from_pretrained(name)
         except (OSError, ValueError) as error:
             raise BackboneError(f"{name}: no usable config.json there: {error}") from error
+    near = difflib.get_close_matches(known, [*ARCHITECTURES, *ALIASES], n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
     raise BackboneError(
-        f"unknown architecture {name!r}; known: {', '.join(ARCHITECTURES)}, or a local directory"
+        f"unknown architecture {name!r}; {hint}known: {', '.join(ARCHITECTURES)}, or a local directory"
     )
 
 

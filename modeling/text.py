@@ -97,9 +97,10 @@ class TextEncoder:
         return [self.assemble(tokens, max_tokens) for tokens in self.tokenize(items)]
 
     def targets(self, strings: Sequence[str], end: int) -> list[list[int]]:
-        """Strings as a decoder writes them: their ids and the end of the sequence `end`."""
-        encodings = self._tokenizer.encode_batch_fast(list(strings), add_special_tokens=False)
-        return [[*e.ids, end] for e in encodings]
+        """Strings as a decoder writes them: with the special tokens of the tokenizer (T5: the end alone,
+        BART: a start as well), and the end of the sequence `end` in any case."""
+        encodings = self._tokenizer.encode_batch_fast(list(strings), add_special_tokens=True)
+        return [e.ids if e.ids[-1:] == [end] else [*e.ids, end] for e in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids to text, special tokens left out."""

@@ -106,6 +106,17 @@ def widths(method: BlockMethod, tap: Tap) -> tuple[int, int]:
     return tap.width, narrow
 
 
+def check_rank(method: BlockMethod, tap: Tap) -> None:
+    """Raise MethodError for factors of a rank that adds parameters but nothing that they can express."""
+    rank, division = getattr(method, "rank", 1), getattr(method, "division", 1)
+    most = min(widths(method, tap)) // division
+    if rank > most:
+        raise MethodError(
+            f"method {method.name}: rank is {rank}; at {tap.key} the factors are of rank {most} at most "
+            f"(bottleneck over division); lower it"
+        )
+
+
 def divided(method: BlockMethod, tap: Tap, division: int) -> tuple[int, int]:
     """`widths` for hypercomplex projections. Raises MethodError unless the division divides both."""
     wide, narrow = widths(method, tap)
@@ -129,6 +140,7 @@ def build_at(
     """A norm of one's own at a norm, elsewhere a block of two projections `projection(in, out)`."""
     if tap.site in ALL_NORM_SITES:
         return Norm(frozen)
+    check_rank(method, tap)
     wide, narrow = widths(method, tap)
     return AdapterBlock(
         projection(wide, narrow),

@@ -8,7 +8,10 @@ Per layer that is 2H for the adapter and 2H for one norm: 4 H L, 36,864 on BERT-
 Open in the sources, so a switch here: A is read as the concatenated heads before the output projection
 (`pre_dense`, as in the paper's formula, which has no W_O) or after it (`post_dense`); the trained norm
 is the one right after the attention (`attention`), the one after the feed-forward (`output`), `both`
-or `none`. Cross-attention is left alone ("self-attention outputs").
+or `none`. Cross-attention is left alone ("self-attention outputs"). The paper's backbones are post-norm; on
+a pre-norm one (T5, ModernBERT) `attention` is the norm of the attention sublayer all the same, which stands
+before it there, so the adapter's output passes the next sublayer's norm, which stays frozen. ModernBERT's
+first layer has none, and its norms have no bias.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from ..layers import LPHM
 from ..layers.phm import SHARED_RULE_STD, new_factors, new_rule
 from ..sites import ALL_NORM_SITES, Tap
 from .base import Shared
-from .blocks import BlockMethod, build_at, divided
+from .blocks import BlockMethod, build_at, check_rank, divided
 
 _RULE = "phm_rule"  # as the official code calls it
 
@@ -54,6 +54,7 @@ def share_compacter(method: CompacterMethod, taps: Sequence[Tap]) -> dict[str, n
             f"method {method.name}: share_factors needs blocks of one width, this backbone has "
             f"{', '.join(str(wide) for wide, _ in sorted(found))}; train without it"
         )
+    check_rank(method, blocks[0])
     wide, narrow = found.pop()
     for prefix, ends in (("down", (wide, narrow)), ("up", (narrow, wide))):
         factors = new_factors(*ends, method.division, method.rank)

@@ -146,3 +146,17 @@ def test_a_division_that_does_not_fit_names_widths_and_divisors() -> None:
     ) as info:
         new(tiny_backbone("bert"), "compacter", division=3)
     assert "these do: 1, 2, 4, 8" in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("compacter", {"rank": 3}),
+        ("compacter_pp", {"rank": 10**9, "share_factors": True}),
+        ("low_rank_adapter", {"rank": 9}),
+    ],
+)
+def test_a_rank_that_adds_nothing_is_refused(method: str, options: dict[str, Any]) -> None:
+    """Bottleneck 8 over division 4 leaves factors of rank 2; a low-rank projection to 8 has rank 8."""
+    with pytest.raises(AdapterError, match="the factors are of rank"):
+        new(tiny_backbone("bert"), method, **options)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import PreTrainedConfig
 
-from modeling import METHODS, MethodError
+from modeling import METHODS, BackboneError, MethodError
 from modeling.counts import MethodCount, architecture, count, empty_model
 
 TOTAL = {"t5-base": 222_882_048, "t5-small": 60_492_288}
@@ -183,3 +183,21 @@ def test_options_that_do_not_fit_a_backbone_name_what_would(
 def test_options_of_the_wrong_kind_are_refused(method: str, options: dict[str, Any], said: str) -> None:
     with pytest.raises(MethodError, match=said):
         METHODS[method].from_config(options)
+
+
+@pytest.mark.parametrize(
+    ("published", "ours"),
+    [
+        ("google-t5/t5-base", "t5-base"),
+        ("bert-base-uncased", "bert-base"),
+        ("answerdotai/ModernBERT-base", "modernbert-base"),
+        ("microsoft/deberta-v3-base", "deberta-v3-base"),
+    ],
+)
+def test_names_of_published_checkpoints_are_understood(published: str, ours: str) -> None:
+    assert architecture(published).to_dict() == architecture(ours).to_dict()
+
+
+def test_an_unknown_architecture_names_the_nearest() -> None:
+    with pytest.raises(BackboneError, match="did you mean 'bert-base-cased'"):
+        architecture("bert-base-casd")
