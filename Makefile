@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX_URL ?=
 ARGS ?=
+BENCH ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -14,7 +15,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint types contracts format serve bench docs docker-verify clean distclean
+.PHONY: help setup demo test check lint types contracts format serve bench bench-all docs docker-verify clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,12 +61,17 @@ format: setup ## let ruff format the code and fix what it can
 serve: setup ## serve the embedded backbone on http://127.0.0.1:8000 (ARGS="--port 9000")
 	@$(BIN)/trunkline serve $(ARGS)
 
-bench: setup ## throughput of mixed batches against the bare backbone
-	@$(BIN)/python -m benchmarks.mixed_batch $(ARGS)
+bench: setup ## list the benchmarks; BENCH=mixed_batch runs that one
+	@$(BIN)/python -m benchmarks$(if $(BENCH),.$(BENCH)) $(ARGS)
+
+bench-all: setup ## the benchmarks of quality and cost, going on where they stopped (hours), and `make docs`
+	@for name in quality method_quality low_resource training_cost; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@$(MAKE) --no-print-directory docs
 
 docs: setup ## write the generated parts of README.md and docs/ anew
 	@$(BIN)/python scripts/generate_tables.py
 	@$(BIN)/python scripts/generate_docs.py
+	@$(BIN)/python -m benchmarks.pictures
 
 docker-verify: ## build, start, train, predict and restart with a real Docker engine (minutes)
 	@scripts/verify_compose $(ARGS)

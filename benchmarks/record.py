@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,15 @@ def write(name: str, payload: dict[str, Any]) -> Path:
 
 def add(name: str, key: str, value: dict[str, Any]) -> None:
     """Add one record to a result file; several processes may do so at once."""
+    change(name, lambda payload: payload | {key: value})
+
+
+def change(name: str, to: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Replace the payload of a result file by what `to` makes of it; several processes may do so at once."""
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        write(name, read(name) | {key: value})
+        write(name, to(read(name)))
 
 
 def read(name: str) -> dict[str, Any]:

@@ -27,7 +27,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -72,6 +71,11 @@ class Shape:
     rows: int
     tokens: int
     device: str
+
+    @property
+    def key(self) -> str:
+        """Its name in the results."""
+        return f"{self.name}/{self.device}/{self.rows}x{self.tokens}"
 
 
 class Trainee:
@@ -234,7 +238,8 @@ def table(result: dict[str, Any]) -> str:
         "| method | trained share | peak memory | paper | time per step | paper |",
         "| --- | --: | --: | --: | --: | --: |",
     ]
-    for method, row in result["methods"].items():
+    for method in (m for m in METHODS if m in result["methods"]):
+        row = result["methods"][method]
         memory, spent = (f"{value:+.1f} %" for value in (row["memory_percent"], row["time_percent"]))
         theirs = [f"{value:+.1f} %" for value in PAPER[method]] if method in PAPER else ["", ""]
         if method == FULL:
@@ -243,6 +248,16 @@ def table(result: dict[str, Any]) -> str:
         share = f"{row['share_percent']:.3f} %"
         lines.append(f"| `{method}` | {share} | {memory} | {theirs[0]} | {spent} | {theirs[1]} |")
     return "\n".join(lines)
+
+
+def described(result: dict[str, Any]) -> str:
+    """The table under a line that says what was run, on what."""
+    shape, origin = result["shape"], result["origin"]
+    where = origin["gpu"] or f"{origin['threads']} thread(s) of {origin['processor']}"
+    return (
+        f"{shape['name']}, random weights, {shape['rows']} rows of {shape['tokens']} tokens, float32, "
+        f"{result['rounds']} timed steps each; {where}; commit {origin['commit']}.\n\n{table(result)}"
+    )
 
 
 def main() -> int:
@@ -264,9 +279,9 @@ def main() -> int:
         return 0
     if not args.table:
         chosen = [m for m in METHODS if m == FULL or not args.method or m in args.method]
-        record.add(args.name, f"{args.shape}/{args.device}", measure(shape, chosen, args.rounds))
+        record.add(args.name, shape.key, measure(shape, chosen, args.rounds))
     for key, result in record.read(args.name).items():
-        print(f"{key}: {Path(args.name).name}\n{table(result)}")
+        print(f"{key}: {described(result)}")
     return 0
 
 

@@ -5,6 +5,10 @@ A place for a table is a pair of comments; what stands between them is replaced:
     <!-- table: methods bert-base -->      parameters, share and file size of every method on an architecture
     <!-- table: service-settings -->       every setting of the service
     <!-- table: training-settings -->      every setting of a training run
+    <!-- table: paper-shares t5-base -->   the papers' trainable shares beside ours
+    <!-- table: method-quality rates -->   what `benchmarks.method_quality` found: quality, rates, tried
+    <!-- table: low-resource trec -->      what `benchmarks.low_resource` found on a task
+    <!-- table: training-cost t5-small cpu 16x64 -->  what `benchmarks.training_cost` found
     <!-- end table -->
 
 `--check` writes nothing and ends with status 1 where a file is stale. An unknown table ends it with 2.
@@ -66,10 +70,45 @@ def training_settings() -> str:
     return table(("flag", "default", "meaning"), rows)
 
 
+def paper_shares(architecture: str) -> str:
+    """The trainable shares that the papers print, and ours."""
+    from benchmarks import papers
+
+    return papers.table(architecture) + "\n"
+
+
+def method_quality(what: str = "quality") -> str:
+    """Tables of the results of `benchmarks/method_quality.py`: quality, rates or precision."""
+    from benchmarks import method_quality, quality_tables, record
+
+    made = (quality_tables.quality, quality_tables.rates, quality_tables.tried, quality_tables.precision)
+    show = {f.__name__: f for f in made}
+    return show[what](record.read(method_quality.NAME)) + "\n"
+
+
+def low_resource(task: str) -> str:
+    """Score against training rows."""
+    from benchmarks import low_resource, record
+
+    return low_resource.table(record.read(low_resource.NAME), task) + "\n"
+
+
+def training_cost(shape: str, device: str, batch: str) -> str:
+    """Memory and time of a training step relative to full fine-tuning; a sentence while not measured."""
+    from benchmarks import record, training_cost
+
+    result = record.read(training_cost.NAME).get(f"{shape}/{device}/{batch}")
+    return (training_cost.described(result) if result else "Not measured yet.") + "\n"
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "methods": methods,
     "service-settings": service_settings,
     "training-settings": training_settings,
+    "paper-shares": paper_shares,
+    "method-quality": method_quality,
+    "low-resource": low_resource,
+    "training-cost": training_cost,
 }
 
 

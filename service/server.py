@@ -18,6 +18,7 @@ import uvicorn
 from . import logs
 from .app import build_app
 from .errors import ConfigurationError
+from .preflight import refusal
 from .settings import Settings
 from .state import Service
 
@@ -39,6 +40,10 @@ def serve(settings: Settings) -> int:
     except ConfigurationError as error:
         log.error("%s", error)
         return EXIT_USAGE
+    reason = refusal(settings)
+    if reason is not None:
+        sys.stderr.write(f"error: {reason}\n")
+        return EXIT_FAILED
     return process.run()
 
 

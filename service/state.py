@@ -93,7 +93,10 @@ class Service:
             if self.phase == "draining":  # stopped in the middle: that is no failure
                 return
             self.phase, self.reason = "failed", f"{type(error).__name__}: {error}"
-            log.exception("the service cannot start", extra={"reason": self.reason})
+            # A backbone that cannot be used is no bug: its reason says all. By name, because what failed may
+            # be the import of modeling.
+            trace = None if type(error).__name__ == "BackboneError" else error
+            log.error("the service cannot start", exc_info=trace, extra={"reason": self.reason})
             self._on_started(False)
             return
         self._on_started(True)

@@ -17,6 +17,8 @@ FILE_DTYPES = ("float32", "float16")
 DEVICES = ("auto", "cpu", "cuda")
 _TASK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _MOST_FIELDS = 16
+MIN_TOKENS = 8
+"""The least that a text may be cut to."""
 
 
 def problems_of(values: Mapping[str, Any]) -> list[str]:
@@ -134,7 +136,7 @@ _RULES: Mapping[str, _Rule] = {
     "validation_fraction": (lambda v: _fraction(v) and v > 0, "a number over 0 and under 1"),
     "max_train_rows": (_whole(1), "a whole number from 1"),
     "max_validation_rows": (_whole(1), "a whole number from 1"),
-    "max_tokens": (_whole(8), "a whole number from 8"),
+    "max_tokens": (_whole(MIN_TOKENS), f"a whole number from {MIN_TOKENS}"),
     "epochs": (_whole(0), "a whole number from 0"),
     "head_epochs": (_whole(0), "a whole number from 0"),
     "lr": (_rate, "a number over 0, at most 10"),

@@ -87,7 +87,7 @@ DEFAULTS: Mapping[str, MethodDefaults] = {
     ),
     "houlsby": MethodDefaults(
         lr=3e-3,
-        source="benchmarks/method_quality.py: the better of 3e-4 and 3e-3 on TREC, 2,000 rows, MiniLM; Houlsby "
+        source="benchmarks/method_quality.py: the better of 3e-4 and 3e-3 on TREC (2,000 rows); Houlsby "
         "et al. search 3e-5 to 3e-3 on BERT",
         published=Published(3e-4),
     ),
@@ -120,7 +120,7 @@ DEFAULTS: Mapping[str, MethodDefaults] = {
     ),
     "lora": MethodDefaults(
         lr=3e-3,
-        source="benchmarks/method_quality.py: the better of 3e-4 and 3e-3 on TREC, 2,000 rows, MiniLM; Hu et al. "
+        source="benchmarks/method_quality.py: the better of 3e-4 and 3e-3 on TREC (2,000 rows); Hu et al. "
         "use 5e-4 on RoBERTa",
     ),
     "full": MethodDefaults(

@@ -62,9 +62,10 @@ def encode_items(backbone: Backbone, items: Sequence[Item], max_tokens: int, vir
     """
     if max_tokens + virtual > backbone.max_tokens or max_tokens < 1:
         taken = f", of which the method takes {virtual}" if virtual else ""
+        room = backbone.max_tokens - virtual
         raise ConfigError(
             f"max_tokens is {max_tokens}; {backbone.name} has positions for {backbone.max_tokens}{taken}: "
-            "lower it"
+            f"lower it{f' to at most {room}' if room > 0 else ''}"
         )
     texts = [text for item in items for text in pairs_of(item)]
     encoded: list[Encoded] = []

@@ -125,7 +125,8 @@ def evaluate_file(
 
     Raises:
         DataError: the file is refused, there is no such split, or its rows do not fit the adapter.
-        ConfigError: the backbone is not the one that the adapter was trained on, or it cannot generate.
+        ConfigError: the backbone is not the one that the adapter was trained on, is only named in the file
+            and not here, or cannot generate.
     """
     stored = read_file(Path(path))
     manifest = stored.manifest
@@ -133,7 +134,7 @@ def evaluate_file(
     if generate and manifest.head.kind != "text_to_text":
         raise ConfigError(f"task {manifest.task} is answered by a head: only text-to-text tasks generate")
     if backbone is None:
-        backbone = load_backbone(backbone_name or manifest.backbone.name, device=pick_device(device))
+        backbone = load_backbone(backbone_name or named_backbone(manifest), device=pick_device(device))
     adapter = build_adapter(stored, backbone)
     rows, task = scored.rows, scored.task
     encoded = encode_items(backbone, rows.texts, manifest.input.max_tokens, adapter.virtual_tokens)
@@ -163,6 +164,21 @@ def read_file(path: Path) -> AdapterFile:
         raise DataError(f"{path.name}: {error}") from error
 
 
+def named_backbone(manifest: Manifest) -> str:
+    """The backbone that a file names, where that is here: a file's word is never looked up on the hub.
+
+    Raises:
+        ConfigError: it is neither `minilm` nor a directory.
+    """
+    name = manifest.backbone.name
+    if name == "minilm" or Path(name).is_dir():
+        return name
+    raise ConfigError(
+        f"task {manifest.task} was trained on {name!r}, which is neither minilm nor a directory here; "
+        "say where that model is with --backbone (a model directory or a hub id)"
+    )
+
+
 def build_adapter(stored: AdapterFile, backbone: Backbone) -> Adapter:
     """The adapter that a file holds, on the backbone that it was trained on.
 
@@ -177,7 +193,7 @@ def build_adapter(stored: AdapterFile, backbone: Backbone) -> Adapter:
     ):
         raise ConfigError(
             f"task {manifest.task} was trained on {reference.name} ({reference.weights_digest[:15]}...), "
-            f"this is {backbone.name} ({backbone.weights_digest[:15]}...): give the right backbone"
+            f"this is {backbone.name} ({backbone.weights_digest[:15]}...): give the right one with --backbone"
         )
     spec = HeadSpec(head.kind, tuple(head.labels), head.pooling, head.threshold, head.low, head.high)
     try:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from modeling import Backbone, load_backbone
+from training.cautions import warmup_caution
 from training.config import TrainConfig
 from training.data import load_data
 from training.device import pick_device
@@ -67,7 +68,11 @@ def full_finetune(
     own = replace(material, backbone=unfrozen_copy(backbone))
     learner = full_learner(own, head, hyper, config.seed)
     learner = with_dropout(learner, own, config.seed) if dropout else learner
-    plan = stage_plan("full", hyper, len(learner.batches(1)))
+    num_batches = len(learner.batches(1))
+    plan = stage_plan("full", hyper, num_batches)
+    caution = warmup_caution(config, hyper, plan, num_batches)
+    if caution is not None:
+        progress.note(caution)
     result = fit(plan, learner, progress, NoJournal())
     return FullResult(
         metric=data.task.metric.name,

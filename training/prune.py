@@ -24,11 +24,11 @@ from training.card import Flags
 from training.device import pick_device
 from training.encode import Rows, encode_items
 from training.errors import ConfigError
-from training.evaluate import Scored, build_adapter, load_rows, read_file
+from training.evaluate import Scored, build_adapter, load_rows, named_backbone, read_file
 from training.examples import digest_of
 from training.probes import probes_of
 from training.progress import NullProgress, Progress
-from training.publish import now
+from training.publish import STORED_DTYPES, now
 from training.result import Announced, plain
 from training.serve_rows import served_logits
 from training.tasks import Logits
@@ -99,7 +99,8 @@ def prune_file(
     the file. `report` is a folder for a picture of score against parameters.
 
     Raises:
-        ConfigError: a method without a known neutral value or without `layers`, or a `keep` out of range.
+        ConfigError: a method without a known neutral value or without `layers`, layers that never moved, a
+            `keep` out of range or one that would drop nothing unasked, a backbone that is not here.
         DataError: the file or the rows cannot be used. PublishError: the new file does not check.
     """
     progress = progress or NullProgress()
@@ -108,10 +109,10 @@ def prune_file(
     target = out or path.with_name(f"{path.stem}.pruned{path.suffix}")
     check_writable(target)
     scored = load_rows(data, "validation", manifest, flags or Flags(), max_rows)
-    name = backbone_name or manifest.backbone.name
+    name = backbone_name or (named_backbone(manifest) if backbone is None else manifest.backbone.name)
     backbone = backbone or load_backbone(name, device=pick_device(device))
     adapter = build_adapter(stored, backbone)
-    drifts = layer_drifts(adapter, backbone)
+    drifts = layer_drifts(adapter, backbone, _file_dtype(stored))
     keep = _checked_keep(keep, drifts)
     rows = encode_items(backbone, scored.rows.texts, manifest.input.max_tokens, adapter.virtual_tokens)
     scores, chosen, logits = _score_all(backbone, adapter, drifts, keep, rows, scored, progress)
@@ -136,8 +137,10 @@ def prune_file(
     return result
 
 
-def layer_drifts(adapter: Adapter, backbone: Backbone) -> tuple[LayerDrift, ...]:
+def layer_drifts(adapter: Adapter, backbone: Backbone, file_dtype: str = "float32") -> tuple[LayerDrift, ...]:
     """Every layer that the adapter acts in, largest drift first; among equal ones the upper layer first.
+
+    Neutral values are rounded to `file_dtype` as the adapter's were, so that rounding is no drift.
 
     Raises:
         ConfigError: the method has no neutral value to measure from, or cannot leave layers out.
@@ -150,7 +153,8 @@ def layer_drifts(adapter: Adapter, backbone: Backbone) -> tuple[LayerDrift, ...]
         if tap.site in STACK_SITES:
             continue
         for moved, neutral in zip(module.parameters(), fresh.body[tap].parameters(), strict=True):
-            change = (moved.detach() - neutral.detach()).square().mean()
+            start = neutral.detach().to(STORED_DTYPES[file_dtype]).float()
+            change = (moved.detach() - start).square().mean()
             drift[tap.layer] = drift.get(tap.layer, 0.0) + float(change)
             count[tap.layer] = count.get(tap.layer, 0) + moved.numel()
     found = [LayerDrift(layer, drift[layer], count[layer]) for layer in drift]
@@ -202,9 +206,21 @@ def _check_prunable(adapter: Adapter) -> None:
 
 
 def _checked_keep(keep: int | None, drifts: tuple[LayerDrift, ...]) -> int:
-    """Raises ConfigError unless 1 <= keep <= the number of layers."""
+    """Raises ConfigError unless layers moved, 1 <= keep <= their number, and the default drops one."""
     total = len(drifts)
-    keep = (2 * total + 2) // 3 if keep is None else keep
+    if not any(layer.drift for layer in drifts):
+        raise ConfigError(
+            "no layer of this adapter moved from the values that change nothing, so none can be ranked: "
+            "train it first (stage two found nothing better than the head alone, or had no steps)"
+        )
+    if keep is None:
+        keep = (2 * total + 2) // 3
+        if keep == total:
+            remedy = f"say how many to keep (--keep 1{f' to {total - 1}' if total > 2 else ''})"
+            raise ConfigError(
+                f"two thirds of {total} layers are {keep}: nothing would be dropped, so nothing is written; "
+                + (remedy if total > 1 else "there is no smaller adapter")
+            )
     if not 1 <= keep <= total:
         raise ConfigError(f"keep is {keep}; the adapter has {total} layers: allowed are 1 to {total}")
     return keep

@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 _TEXT_FORM = "text_to_text"
-_DTYPES = {"float32": torch.float32, "float16": torch.float16}
+STORED_DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,12 @@ class TextForm:
     def to_config(self) -> dict[str, Any]:
         """Plain JSON values, for the provenance."""
         scale = None if self.scale is None else asdict(self.scale)
-        form = {"formatter": self.formatter.to_config(), "names": list(self.names), "scale": scale}
+        form: dict[str, Any] = {
+            "formatter": self.formatter.to_config(),
+            "names": list(self.names),
+            "scale": scale,
+        }
+        form["source_form"] = self.formatter.form()
         return {_TEXT_FORM: form}
 
     @classmethod
@@ -133,7 +138,7 @@ def stored_tensors(adapter: Adapter, task: Task, dtype: str) -> dict[str, Tensor
     if adapter.head is not None:
         weight, bias = task.to_units(tensors["head/weight"], tensors["head/bias"])
         tensors.update({"head/weight": weight, "head/bias": bias})
-    return {name: tensor.to(_DTYPES[dtype]).float() for name, tensor in tensors.items()}
+    return {name: tensor.to(STORED_DTYPES[dtype]).float() for name, tensor in tensors.items()}
 
 
 def stored_logits(material: Material, adapter: Adapter, spec: HeadSpec, tensors: dict[str, Tensor]) -> Logits:

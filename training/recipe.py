@@ -19,13 +19,15 @@ from modeling import (
     Adapter,
     AdapterError,
     Backbone,
+    Failure,
     Method,
     MethodError,
     UnknownNameError,
     load_backbone,
 )
 from training.announce import Verify, check_writable, code_version, verify_in_fresh_process
-from training.checks import TEXT_TO_TEXT
+from training.cautions import cautions_of, warmup_caution
+from training.checks import MIN_TOKENS, TEXT_TO_TEXT
 from training.class_weights import class_weights
 from training.config import Hyper, Situation, TrainConfig, resolve
 from training.data import TaskData, load_data
@@ -69,6 +71,7 @@ def train(
     progress.begin("data", 0)
     data = load_data(config)
     backbone = backbone or load_backbone(config.backbone, device=pick_device(config.device))
+    check_room(method, backbone)
     hyper = settle(config, data, backbone, virtual=method.virtual_tokens)
     material, notes = prepare(config, hyper, data, backbone, virtual=method.virtual_tokens)
     progress.end("data")
@@ -77,7 +80,7 @@ def train(
     run = _Run(config, hyper, method, data, material, progress, write_file)
     outcomes = [run.one_seed(seed) for seed in config.all_seeds()]
     best = pick_best(outcomes)
-    result = _result(config, hyper, data, material, outcomes, best, notes)
+    result = _result(config, hyper, data, material, outcomes, best, notes, run.warmup_caution)
     for warning in result.warnings:
         progress.note(warning)
     if write_file:
@@ -102,6 +105,7 @@ class _Run:
     progress: Progress
     keep_journal: bool
     features: Features | None = None
+    warmup_caution: str | None = None
 
     def one_seed(self, seed: int) -> SeedOutcome:
         """Both stages with one seed."""
@@ -109,14 +113,16 @@ class _Run:
         try:
             adapter = Adapter.create(self.material.backbone, self.method, spec, seed=seed)
         except AdapterError as error:
-            raise ConfigError(f"{self.config.method} on {self.material.backbone.name}: {error}") from error
+            found = "; ".join(_sentence(self.config.method, failure) for failure in error.failures)
+            raise ConfigError(f"{self.config.method} on {self.material.backbone.name}: {found}") from error
         if not (self.hyper.head_epochs or (self.hyper.epochs and adapter.num_body_parameters)):
             raise ConfigError(
                 f"nothing to train: {self.config.method} with these epochs; raise head_epochs or epochs"
             )
+        plan = self._adapter_plan(adapter, seed)  # before anything is trained: it can be refused
         journal = self._journal(seed)
         head = self._head_stage(adapter, seed, journal)
-        body = self._adapter_stage(adapter, seed, journal)
+        body = None if plan is None else self._adapter_stage(plan, adapter, seed, journal)
         return SeedOutcome(seed, adapter, head, body)
 
     def _head_stage(self, adapter: Adapter, seed: int, journal: Journal) -> StageResult | None:
@@ -129,13 +135,19 @@ class _Run:
             self.material, self.features, adapter.head, self.hyper, seed, self.progress, journal
         )
 
-    def _adapter_stage(self, adapter: Adapter, seed: int, journal: Journal) -> StageResult | None:
-        """Stage two: adapter and norms, the head with them or not. A method without a body has none."""
+    def _adapter_plan(self, adapter: Adapter, seed: int) -> StagePlan | None:
+        """How long stage two lasts. A method without a body has none."""
         if adapter.num_body_parameters == 0 or self.hyper.epochs == 0:
             return None
+        num_batches = len(adapter_learner(self.material, adapter, self.hyper, seed).batches(1))
+        plan = stage_plan("adapter", self.hyper, num_batches)
+        self.warmup_caution = warmup_caution(self.config, self.hyper, plan, num_batches)
+        return plan
+
+    def _adapter_stage(self, plan: StagePlan, adapter: Adapter, seed: int, journal: Journal) -> StageResult:
+        """Stage two: adapter and norms, the head with them or not."""
         with adapter.attached(self.material.backbone):
             learner = adapter_learner(self.material, adapter, self.hyper, seed)
-            plan = stage_plan("adapter", self.hyper, len(learner.batches(1)))
             return fit(plan, learner, self.progress, journal)
 
     def _journal(self, seed: int) -> Journal:
@@ -186,6 +198,30 @@ def build_method(config: TrainConfig) -> Method:
         return METHODS[config.method].from_config(dict(resolve(config).method_config))
     except (MethodError, UnknownNameError) as error:
         raise ConfigError(str(error)) from error
+
+
+def _sentence(method: str, failure: Failure) -> str:
+    """What is wrong with an adapter that was not read from a file: of options, the method's own words."""
+    own = failure.field.startswith("method.config")
+    return failure.got.removeprefix(f"method {method}: ") if own else str(failure)
+
+
+def check_room(method: Method, backbone: Backbone) -> None:
+    """Virtual tokens must leave room for a text.
+
+    Raises:
+        ConfigError: they do not; with the option, its limit and what to do.
+    """
+    most = backbone.max_tokens - MIN_TOKENS
+    if method.virtual_tokens <= most:
+        return
+    named = [name for name, value in method.config().items() if value == method.virtual_tokens]
+    option = named[0] if named else "virtual_tokens"
+    allowed = f"allowed: 1 to {most}; lower it (--method-config {option}=...)" if most >= 1 else "no room"
+    raise ConfigError(
+        f"method {method.name}: {option} is {method.virtual_tokens}; {backbone.name} has "
+        f"{backbone.max_tokens} positions, of which a text needs at least {MIN_TOKENS}: {allowed}"
+    )
 
 
 def settle(config: TrainConfig, data: TaskData, backbone: Backbone, *, virtual: int = 0) -> Hyper:
@@ -309,8 +345,10 @@ def _result(
     outcomes: Sequence[SeedOutcome],
     best: SeedOutcome,
     notes: Sequence[str],
+    warmup: str | None,
 ) -> TrainResult:
     final, adapter = best.final, best.adapter
+    baseline = data.task.baseline(data.train.targets, data.validation.targets)
     return TrainResult(
         task=config.task,
         method=config.method,
@@ -322,7 +360,7 @@ def _result(
         higher_is_better=final.task.metric.higher_is_better,
         metrics=final.values,
         head_metrics=best.head.best.values if best.head is not None else None,
-        baseline=data.task.baseline(data.train.targets, data.validation.targets),
+        baseline=baseline,
         num_train=len(data.train),
         num_validation=len(data.validation),
         num_body_parameters=adapter.num_body_parameters,
@@ -335,21 +373,5 @@ def _result(
         history=best.history,
         evaluation=final,
         notes=tuple(notes),
-        warnings=_warnings(best, data),
+        warnings=cautions_of(best, baseline, warmup),
     )
-
-
-def _warnings(best: SeedOutcome, data: TaskData) -> tuple[str, ...]:
-    found = []
-    final = best.final
-    if best.head is not None and best.body is not None and best.body.best_epoch == 0:
-        found.append("stage two found nothing better than stage one: try other learning rates or more epochs")
-    constant = final.task.constant_warning(final.logits)
-    if constant is not None:
-        found.append(constant)
-    metric = final.task.metric
-    baseline = data.task.baseline(data.train.targets, data.validation.targets)
-    floor = baseline.values.get(metric.name)
-    if floor is not None and not metric.better(final.value, floor):
-        found.append(f"{metric.name} {final.value:.4f} is not better than {baseline.name} at {floor:.4f}")
-    return tuple(found)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trunkline.errors import ItemFailed
+from trunkline.inputs import Item
 
 Json = Mapping[str, Any]
 
@@ -61,7 +62,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a task on the server; `state` is "resident" or "failed" (then `reason` says why)."""
+    """One version of a task on the server; `state` is "resident" or "failed" (then `reason` says why).
+
+    `example` is the form of an input, with the names of its fields in braces; None for a version that
+    failed.
+    """
 
     version: int
     digest: str
@@ -72,6 +77,7 @@ class Version:
     kind: str = ""
     labels: tuple[str, ...] = ()
     reason: str = ""
+    example: Item | None = field(default=None, hash=False)  # an object of JSON has no hash
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,7 @@ def read_version(record: Json) -> Version:
         kind=record.get("kind") or "",
         labels=tuple(record.get("labels") or ()),
         reason=str(reason),
+        example=record.get("example"),
     )
 
 

@@ -28,6 +28,7 @@ from adapters_store import (
 
 from .. import errors
 from ..logs import request_id
+from .violations import problem_of, summary
 
 log = logging.getLogger(__name__)
 
@@ -108,11 +109,11 @@ async def on_error(_: Request, error: Exception) -> Response:
 async def on_invalid(_: Request, error: Exception) -> Response:
     """For parameters that FastAPI refuses."""
     assert isinstance(error, RequestValidationError)
-    found = error.errors()
-    problems = [validation_problem(details) for details in found]
+    found: Sequence[ErrorDetails] = error.errors()
     if any(details["type"] == "json_invalid" for details in found):
-        return problem(400, "malformed", "Malformed request", "the body is not valid JSON")
-    return problem(422, "invalid_input", "Invalid input", summary(problems), problems=problems)
+        return response_of(errors.MalformedRequest("the body is not valid JSON"))
+    problems = [problem_of(details) for details in found]
+    return response_of(errors.InvalidInput(summary(problems), problems))
 
 
 async def on_http(_: Request, error: Exception) -> Response:
@@ -126,22 +127,6 @@ async def on_http(_: Request, error: Exception) -> Response:
             "starting with a letter or a digit: never a path"
         )
     return problem(error.status_code, code, str(error.detail), detail, headers=error.headers)
-
-
-def validation_problem(details: ErrorDetails) -> dict[str, str]:
-    """One violation that pydantic found, without the value (it may be a user's text)."""
-    where = ".".join(str(part) for part in details["loc"]) or "body"
-    return {
-        "field": where,
-        "got": "nothing" if details["type"] == "missing" else type(details.get("input")).__name__,
-        "allowed": details["msg"],
-        "remedy": "docs/api.md and /openapi.json have the form of the request",
-    }
-
-
-def summary(problems: Sequence[Mapping[str, str]]) -> str:
-    """All violations in one sentence."""
-    return "; ".join(f"{p['field']}: {p['allowed']}" for p in problems)
 
 
 def _problems_of(error: Exception) -> list[dict[str, str]]:

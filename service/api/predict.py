@@ -32,8 +32,9 @@ from ..state import Parts, Service
 from . import schemas
 from .answers import Prediction, count_outcome, predictions_of
 from .body import JSON_TYPES, read_body
-from .errors import STATUS_CLIENT_LEFT, validation_problem
+from .errors import STATUS_CLIENT_LEFT
 from .routes import PROBLEMS, service_of
+from .violations import problem_of, summary
 
 router = APIRouter(tags=["predict"])
 
@@ -114,12 +115,11 @@ def parse(body: bytes) -> schemas.PredictRequest:
     try:
         return schemas.PredictRequest.model_validate_json(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
+        found = error.errors(include_url=False)
         if found[0]["type"] == "json_invalid":
-            raise MalformedRequest(f"the body is not valid JSON: {found[0]['msg']}") from None
-        problems = [Problem(**validation_problem(details)) for details in found]
-        message = "; ".join(f"{p.field}: {p.allowed}" for p in problems)
-        raise InvalidInput(message, problems) from None
+            raise MalformedRequest(f"the body is not valid JSON: {found[0]['ctx']['error']}") from None
+        problems = [problem_of(details, schemas.PredictRequest.model_fields) for details in found]
+        raise InvalidInput(summary(problems), problems) from None
 
 
 def check_size(

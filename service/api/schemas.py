@@ -6,11 +6,14 @@ describe that answer and are not constructed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 DEFAULT_NEW_TOKENS = 16
+INCONSISTENT = "inconsistent"  # the type of our own violations: they say what is allowed and what to do
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -42,18 +45,34 @@ class PredictRequest(BaseModel):
     truncate: bool = Field(False, description="cut texts that are too long instead of refusing them")
 
     @model_validator(mode="after")
-    def _names_tasks_once(self) -> PredictRequest:
-        if (self.task is None) == (self.tasks is None):
-            raise ValueError("give either task (one name) or tasks (a list of names)")
+    def _is_consistent(self) -> PredictRequest:
+        found = [*self._task_violations(), *self._option_violations()]
+        if found:  # as one error of pydantic's, so that each keeps its own place
+            raise ValidationError.from_exception_data("PredictRequest", found)
         return self
 
-    @model_validator(mode="after")
-    def _generates_or_scores(self) -> PredictRequest:
-        if self.generate and (self.raw or self.top_k is not None):
-            raise ValueError("generate gives a text and no scores: leave raw and top_k out")
+    def _task_violations(self) -> Iterator[InitErrorDetails]:
+        if self.task is None and self.tasks is None:
+            yield _violation("task", None, "a name, or tasks with a list of names", "say which task answers")
+        if self.task is not None and self.tasks is not None:
+            yield _violation("tasks", self.tasks, "either task or tasks", "leave one of them out")
+
+    def _option_violations(self) -> Iterator[InitErrorDetails]:
+        only_scores = "nothing with generate, which gives a text and no scores"
+        if self.generate and self.raw:
+            yield _violation("raw", self.raw, only_scores, "leave it out")
+        if self.generate and self.top_k is not None:
+            yield _violation("top_k", self.top_k, only_scores, "leave it out")
         if self.max_new_tokens is not None and not self.generate:
-            raise ValueError("max_new_tokens is for generate: set it to true, or leave max_new_tokens out")
-        return self
+            remedy = 'leave it out, or send "generate": true'
+            yield _violation("max_new_tokens", self.max_new_tokens, "nothing without generate", remedy)
+
+
+def _violation(field: str, got: object, allowed: str, remedy: str) -> InitErrorDetails:
+    words = {"allowed": allowed, "remedy": remedy}
+    return InitErrorDetails(
+        type=PydanticCustomError(INCONSISTENT, "{allowed}", words), loc=(field,), input=got
+    )
 
 
 class ItemProblem(BaseModel):
@@ -138,6 +157,9 @@ class VersionInfo(BaseModel):
     labels: list[str] | None = None
     fields: list[str] | None = None
     max_tokens: int | None = None
+    example: str | dict[str, str | list[str]] | None = Field(
+        None, description="the form of an input, with the names of its fields in braces"
+    )
 
 
 class TaskInfo(BaseModel):

@@ -201,5 +201,6 @@ def _version_info(parts: Parts, task: str, record: VersionRecord) -> schemas.Ver
             "labels": list(card.spec.labels),
             "fields": list(card.fields),
             "max_tokens": card.max_tokens,
+            "example": card.example,
         }
     )

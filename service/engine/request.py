@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 Logits = np.ndarray[Any, np.dtype[np.float32]]
+Input = str | dict[str, str | list[str]]  # one input as a request has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class ServingCard:
     method: str
     size_bytes: int
     description: str = ""
+    example: Input = field(default="", hash=False)  # an object of JSON has no hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,12 +31,13 @@ from modeling import (
     UnknownNameError,
 )
 
-from ..engine.request import Logits, Placement, ServingCard
+from ..engine.request import Input, Logits, Placement, ServingCard
 from ..engine.runner import place
 from ..errors import Problem, RefusedAdapter
 from .replay import BARE, by_probe, plan_probes, replay
 
 MAX_LISTED_PROBES = 8
+MAX_FORM_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Candidate:
             method=manifest.method.name,
             size_bytes=self.size_bytes,
             description=manifest.description,
+            example=_example(manifest),
         )
 
 
@@ -249,6 +251,21 @@ def _items(probe: Probe) -> list[TextItem]:
     if probe.choices is not None:
         return [(probe.text, choice) for choice in probe.choices]
     return [probe.text if probe.text_pair is None else (probe.text, probe.text_pair)]
+
+
+def _example(manifest: Manifest) -> Input:
+    """The form of an input, with names of fields in braces: what stands there is never a text of the data.
+
+    Of a text-to-text task it is the source's form as the trainer noted it.
+    """
+    fields = [f"{{{name}}}" for name in manifest.input.fields]
+    if manifest.head.kind == "multiple_choice":
+        return {"text": fields[0], "choices": ["{choice 0}", "{choice 1}"]}
+    if manifest.head.kind == "text_to_text":
+        form = manifest.provenance.config.get("text_to_text")
+        noted = form.get("source_form") if isinstance(form, dict) else None
+        return noted if isinstance(noted, str) and len(noted) <= MAX_FORM_CHARS else fields[0]
+    return fields[0] if len(fields) == 1 else {"text": fields[0], "text_pair": fields[1]}
 
 
 def _build(

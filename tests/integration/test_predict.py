@@ -212,6 +212,49 @@ def test_numbers_are_counted(shared: Live) -> None:
     assert value("trunkline_open_requests") == 0
 
 
+@pytest.mark.parametrize("task", SPECS)
+def test_the_example_of_a_task_is_a_form_without_data(shared: Live, task: str) -> None:
+    """Listing, task and version all show it; it can be sent as it is."""
+    one = shared.http.get(f"/v1/tasks/{task}/versions/1").json()
+    (listed,) = shared.http.get(f"/v1/tasks/{task}").json()["versions"]
+    among_all = {found["task"]: found for found in shared.http.get("/v1/tasks").json()["tasks"]}
+    assert one == listed == among_all[task]["versions"][0]
+    fields = [f"{{{name}}}" for name in one["fields"]]
+    pair = dict(zip(("text", "text_pair"), fields, strict=False))
+    assert one["example"] == (pair if task in PAIR_TASKS else fields[0])
+    assert "label" in shared.predict(task, one["example"])["predictions"][0]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent", "wanted"),
+    [
+        ("GET", "/v1/tasks/mood/versions/first", None, ("path.version", "'first'", "a whole number")),
+        ("GET", "/v1/tasks/mood/versions/0", None, ("path.version", "'0'", "at least 1")),
+        ("PUT", "/v1/tasks/mood/aliases/a", {"version": "1"}, ("version", "a string of length 1", "a whole")),
+        ("PUT", "/v1/tasks/mood/aliases/a", {"version": 1, "x": {}}, ("x", "an object", "no field")),
+        ("PUT", "/v1/tasks/mood/aliases/a", [1], ("body", "a list of length 1", "an object")),
+        ("PUT", "/v1/tasks/mood/aliases/a", None, ("body", "nothing", "a value")),
+        (
+            "POST",
+            "/v1/predict",
+            {"task": "mood", "inputs": "a", "top_k": {}},
+            ("top_k", "an object", "a whole"),
+        ),
+    ],
+)
+def test_what_is_refused_is_told_in_the_words_of_the_interface(
+    shared: Live, method: str, path: str, sent: object, wanted: tuple[str, str, str]
+) -> None:
+    response = shared.http.request(method, path, **({} if sent is None else {"json": sent}))  # type: ignore[arg-type]
+    body = response.json()
+    assert (response.status_code, body["code"]) == (422, "invalid_input"), body
+    (found,) = body["errors"]
+    assert (found["field"], found["got"]) == wanted[:2]
+    assert found["allowed"].startswith(wanted[2])
+    assert found["remedy"]
+    assert f"{found['field']}: got {found['got']}, allowed: {found['allowed']}" in body["detail"]
+
+
 def test_info_and_limits(shared: Live, backbone: Backbone) -> None:
     info = shared.http.get("/v1/info").json()
     assert info["backbone"]["weights_digest"] == backbone.weights_digest

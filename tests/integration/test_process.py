@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -150,7 +151,23 @@ def test_a_backbone_that_is_not_there_ends_with_one(tmp_path: Path) -> None:
         "serve", "--backbone", str(tmp_path / "empty"), "--store", str(tmp_path / "s"), "--port", "0"
     )
     assert failed.returncode == 1
-    assert "BackboneError" in failed.stderr
+    assert failed.stderr.startswith("error: backbone ")
+    assert "config.json" in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1, "it is told before anything is logged"
+
+
+def test_a_backbone_that_fails_to_load_is_told_in_the_log_without_a_trace(
+    backbone_folder: Path, tmp_path: Path
+) -> None:
+    """Its folder looks sound from its config; only loading shows that the weights are missing."""
+    folder = tmp_path / "weightless"
+    shutil.copytree(backbone_folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    failed = _run("serve", "--backbone", str(folder), "--store", str(tmp_path / "s"), "--port", "0")
+    assert failed.returncode == 1
+    lines = [json.loads(line) for line in failed.stderr.splitlines()]
+    (told,) = [line for line in lines if line["message"] == "the service cannot start"]
+    assert told["reason"].startswith("BackboneError: ")
+    assert not any("exception" in line for line in lines)
 
 
 def test_a_port_that_is_taken_ends_with_one(backbone_folder: Path, tmp_path: Path) -> None:

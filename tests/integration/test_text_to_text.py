@@ -6,6 +6,8 @@ Every answer is the one its task gives alone, whatever shares the batch.
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -209,7 +211,7 @@ def test_a_label_longer_than_the_decoder_is_refused(live: Live, backbone: Backbo
     assert response.status_code == 422
     problem = response.json()["errors"][0]
     if backbone.max_tokens < 100:
-        assert (problem["field"], problem["got"]) == ("manifest.head.labels.1", "101 tokens")
+        assert (problem["field"], problem["got"]) == ("manifest.head.labels.1", "102 tokens")  # start and end
     else:
         assert problem["field"].startswith("probes.")  # the recorded logits are of the shorter label
 
@@ -227,6 +229,35 @@ def test_text_to_text_needs_a_decoder(backbone_folder: Path, tmp_path: Path) -> 
         problem = live.push("good", data).json()["errors"][0]
         assert problem["field"] == "head.kind"
         assert "decoder" in problem["allowed"]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_kind_shows_the_form_of_an_input(live: Live, name: str) -> None:
+    (version,) = live.http.get(f"/v1/tasks/{name}").json()["versions"]
+    field = f"{{{version['fields'][0]}}}"
+    chooses = version["kind"] == "multiple_choice"
+    assert version["example"] == (
+        {"text": field, "choices": ["{choice 0}", "{choice 1}"]} if chooses else field
+    )
+    assert "error" not in live.predict(name, version["example"])["predictions"][0]
+
+
+@pytest.mark.parametrize("command", ["service", "trunkline"])
+def test_float16_is_refused_for_t5_before_it_listens(tmp_path: Path, command: str) -> None:
+    folder = save_model(tmp_path / "tiny-t5", "t5")
+    options = ["--backbone", str(folder), "--store", str(tmp_path / "store"), "--dtype", "float16"]
+    done = subprocess.run(
+        [sys.executable, "-m", command, "serve", "--port", "0", *options],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: backbone ")
+    assert "cannot run in float16: T5's activations overflow float16" in line
+    assert "use bfloat16 or float32" in line
 
 
 def test_float16_is_refused_for_t5_with_the_reason(tmp_path: Path) -> None:

@@ -35,6 +35,13 @@ class Formatter:
             return with_prefix(named_fields(row, {field: field for field in self.fields}), self.prefix)
         return with_prefix(FORMATS[self.name].source(row, self.official_code), self.prefix)
 
+    def form(self) -> str:
+        """A source with the names of the fields in braces, for whoever has to write one."""
+        row: dict[str, Any] = {field: f"{{{field}}}" for field in self.fields}
+        if "span1_index" in row:  # WSC marks two words of its text, given by their places
+            row |= {"text": "{span1_text} ... {span2_text}", "span1_index": 0, "span2_index": 2}
+        return self.source(row)
+
     def label_strings(self, names: Sequence[str]) -> tuple[str, ...]:
         """The target string of each class."""
         return tuple(names) if self.targets == WORDS else tuple(str(index) for index in range(len(names)))

@@ -22,7 +22,10 @@ Data: TypeAlias = Annotated[
 Split: TypeAlias = Annotated[str, typer.Option(help="Which file of the folder: train, validation or test.")]
 BackboneName: TypeAlias = Annotated[
     str | None,
-    typer.Option("--backbone", help="minilm, a model directory or hub id; else the one the file names."),
+    typer.Option(
+        "--backbone",
+        help="minilm, a model directory or hub id; else the file's, if minilm or a directory here.",
+    ),
 ]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 MaxRows: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Only the first rows.")]

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.boundary import guarded
+from trunkline.cli.boundary import FAILED, guarded, print_error
 from trunkline.cli.options import AdapterPath, AsJson
-from trunkline.cli.printing import few, plain, print_facts, print_json, print_table, size
+from trunkline.cli.printing import few, note, plain, print_facts, print_json, print_table, shorten, size
 from trunkline.cli.settings import named_value
 
 if TYPE_CHECKING:
-    from adapters_store import AdapterFile
+    from adapters_store import AdapterFile, Manifest
     from modeling import MethodCount
+
+TEXT_TO_TEXT_NOTE = (
+    'text to text: "with head" counts the output layer, which stays frozen; files hold no head, and --labels '
+    "does not apply"
+)
+EXAMPLE_CHARACTERS = 160
 
 
 def register(app: typer.Typer) -> None:
@@ -51,10 +57,11 @@ def methods(
         raise typer.BadParameter("--method-config needs --method: say whose setting it is")
     config = dict(named_value("--method-config", text) for text in method_config or ())
     rows = _count(backbone, method, config, labels)
+    told = _note(backbone)
     if as_json:
-        print_json([{"backbone": backbone, **_method_facts(row)} for row in rows])
+        print_json([{"backbone": backbone, **_method_facts(row), "note": told} for row in rows])
     else:
-        _print_methods(backbone, rows)
+        _print_methods(backbone, rows, told)
 
 
 def _count(backbone: str, method: str | None, config: Mapping[str, Any], labels: int) -> list[MethodCount]:
@@ -74,10 +81,20 @@ def _count(backbone: str, method: str | None, config: Mapping[str, Any], labels:
     return [count(chosen, shape, empty_model(shape), labels)]
 
 
-def _print_methods(backbone: str, rows: list[MethodCount]) -> None:
+def _note(backbone: str) -> str:
+    """What the columns mean on an architecture that answers text to text; nothing on others."""
+    from modeling.backbone import family_of
+    from modeling.counts import architecture
+
+    return TEXT_TO_TEXT_NOTE if family_of(architecture(backbone)).name == "t5" else ""
+
+
+def _print_methods(backbone: str, rows: list[MethodCount], told: str) -> None:
     title = f"{backbone}: {rows[0].backbone_parameters:,} parameters" if rows else backbone
     columns = ["method", "parameters>", "share>", "with head>", "tensors in file>", "paper"]
     print_table(columns, [_method_cells(row) for row in rows], title=title)
+    if told:
+        typer.echo(told)
 
 
 def _method_facts(row: MethodCount) -> dict[str, Any]:
@@ -123,6 +140,8 @@ def _inspected(adapter: AdapterFile) -> dict[str, Any]:
         "digest": adapter.digest,
         "size_bytes": adapter.size_bytes,
         "manifest": adapter.manifest.model_dump(mode="json"),
+        "label_names": _label_names(adapter.manifest),
+        "example": _example(adapter.manifest),
         "tensors": {name: list(tensor.shape) for name, tensor in sorted(adapter.tensors.items())},
     }
 
@@ -140,7 +159,8 @@ def _facts(adapter: AdapterFile) -> list[tuple[str, object]]:
         ("settings", manifest.method.config),
         ("backbone", f"{backbone.name} ({backbone.family}, weights {backbone.weights_digest[:19]}…)"),
         ("head", f"{head.kind}, {head.pooling} pooling, {len(head.labels)} outputs"),
-        ("labels", few(head.labels)),
+        ("labels", few(_labels(manifest))),
+        ("example", shorten(_example(manifest) or "", EXAMPLE_CHARACTERS)),
         ("input", f"{' + '.join(manifest.input.fields)}, at most {manifest.input.max_tokens} tokens"),
         ("metrics", metrics),
         ("measured on", f"{measured.rows} {measured.split} rows" if measured else None),
@@ -155,6 +175,31 @@ def _facts(adapter: AdapterFile) -> list[tuple[str, object]]:
     ]
 
 
+def _labels(manifest: Manifest) -> list[str]:
+    """The labels, and what the data calls those that are strings without a meaning of their own."""
+    names = _label_names(manifest)
+    return [f"{label} = {names[label]}" if label in names else label for label in manifest.head.labels]
+
+
+def _label_names(manifest: Manifest) -> dict[str, str]:
+    """Text to text: the name of the class that each label string means, where it is another string."""
+    kept = manifest.provenance.config.get("text_to_text")
+    names = kept.get("names") if isinstance(kept, Mapping) else None
+    if manifest.head.kind != "text_to_text" or not isinstance(names, list | tuple):
+        return {}
+    if len(names) != len(manifest.head.labels):  # numbers have strings and no names
+        return {}
+    pairs = zip(manifest.head.labels, map(str, names), strict=True)
+    return {label: name for label, name in pairs if label != name}
+
+
+def _example(manifest: Manifest) -> str | None:
+    """Text to text: the shortest source of a probe, so that a caller sees how sources are written."""
+    if manifest.head.kind != "text_to_text":
+        return None
+    return min((probe.text for probe in manifest.probes), key=len, default=None)
+
+
 @guarded
 def check(
     file: AdapterPath,
@@ -166,9 +211,17 @@ def check(
     Example: trunkline check intent.safetensors --backbone minilm
     """
     from modeling import load_backbone
+    from service.errors import RefusedAdapter
     from service.residency.loader import check_file
 
-    report = check_file(file.read_bytes(), load_backbone(backbone))
+    try:
+        report = check_file(file.read_bytes(), load_backbone(backbone))
+    except RefusedAdapter as refused:
+        if any(problem.field.startswith("manifest.backbone.") for problem in refused.problems):
+            print_error(refused)
+            note(f"it was checked against {backbone}: name the backbone of the file with --backbone")
+            raise SystemExit(FAILED) from None
+        raise
     if as_json:
         print_json(report)
         return

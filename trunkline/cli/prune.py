@@ -49,6 +49,8 @@ def prune(
 ) -> None:
     """Drop the layers of an adapter that moved least, score every number of layers, write the smaller file.
 
+    On an encoder-decoder, layer i of encoder, decoder and cross-attention are kept or dropped together.
+
     Example: trunkline prune intent.safetensors --data ./intent --keep 4 --report reports
     """
     from training.errors import ConfigError

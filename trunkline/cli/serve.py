@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from trunkline.cli.boundary import guarded
+from trunkline.cli.boundary import FAILED, guarded
 from trunkline.cli.deferred import defer
 from trunkline.cli.printing import note
 from trunkline.cli.settings import given_values, settings_of, signature_from, with_signature
@@ -58,6 +58,7 @@ def build() -> Callable[..., None]:
 
 def _serve(settings: Settings) -> int:
     from service.errors import ConfigurationError
+    from service.preflight import refusal
     from service.settings import resolve_token
 
     try:
@@ -65,6 +66,9 @@ def _serve(settings: Settings) -> int:
     except ConfigurationError as error:
         raise typer.BadParameter(str(error)) from None
 
+    if reason := refusal(settings):
+        note(f"error: {reason}")
+        return FAILED
     from service.server import serve
 
     if sys.stderr.isatty():

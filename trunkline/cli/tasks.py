@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,7 +66,7 @@ def tasks(
     timeout: Timeout = 60.0,
     as_json: AsJson = False,
 ) -> None:
-    """List the tasks of a server, or the versions of one.
+    """List the tasks of a server, or the versions of one and an input as it must be sent.
 
     Example: trunkline tasks intent
     """
@@ -227,3 +228,7 @@ def _print_versions(task: Task) -> None:
         )
         rows.append((version.version, aliases, *about))
     print_table(["version>", "aliases", "method", "kind", "labels", "size>", "created", "state"], rows)
+    shown = _answering(task)
+    if shown is not None and shown.example is not None:
+        example = json.dumps(shown.example, ensure_ascii=False)
+        print_facts([(f"example input of {task.task}@{shown.version}", example)])

@@ -37,17 +37,17 @@ def test_what_is_not_json_is_malformed(body: bytes) -> None:
     ("fields", "named"),
     [
         ({}, ["inputs"]),
-        ({"inputs": ["a"]}, ["body"]),
-        ({"task": "a", "tasks": ["b"], "inputs": ["a"]}, ["body"]),
+        ({"inputs": ["a"]}, ["task"]),
+        ({"task": "a", "tasks": ["b"], "inputs": ["a"]}, ["tasks"]),
         ({"tasks": [], "inputs": ["a"]}, ["tasks"]),
         ({"task": 1, "inputs": ["a"]}, ["task"]),
         ({"task": "a", "inputs": ["a"], "top_k": 0, "raw": "yes", "trunc": True}, ["top_k", "raw", "trunc"]),
         ({"task": "a", "inputs": ["a"], "top_k": "3"}, ["top_k"]),
         ({"task": "a", "inputs": ["a"], "generate": 1}, ["generate"]),
         ({"task": "a", "inputs": ["a"], "generate": True, "max_new_tokens": 0}, ["max_new_tokens"]),
-        ({"task": "a", "inputs": ["a"], "max_new_tokens": 5}, ["body"]),
-        ({"task": "a", "inputs": ["a"], "generate": True, "raw": True}, ["body"]),
-        ({"task": "a", "inputs": ["a"], "generate": True, "top_k": 1}, ["body"]),
+        ({"task": "a", "inputs": ["a"], "max_new_tokens": 5}, ["max_new_tokens"]),
+        ({"task": "a", "inputs": ["a"], "generate": True, "raw": True}, ["raw"]),
+        ({"inputs": ["a"], "generate": True, "top_k": 1, "raw": True}, ["task", "raw", "top_k"]),
     ],
 )
 def test_violations_are_all_listed(fields: dict[str, Any], named: list[str]) -> None:

@@ -181,3 +181,9 @@ def test_a_scale_of_any_range_is_small_and_nearest(low: float, width: float, sha
     number = low + share * width
     nearest = min(abs(value - number) for value in scale.values)
     assert abs(scale.values[scale.index(number)] - number) <= nearest + 1e-6 * max(1.0, abs(number))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_a_form_that_names_its_fields(name: str) -> None:
+    form = Formatter(name, FORMATS[name].fields).form()
+    assert {"{", "}"} <= set(form)

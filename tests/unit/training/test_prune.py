@@ -91,7 +91,7 @@ def test_a_method_without_a_neutral_value_is_refused(deep: Backbone, method: str
 @pytest.fixture
 def trained(task_folder: Callable[..., Path], tmp_path: Path, deep: Backbone) -> tuple[Path, Path]:
     folder, out = task_folder(), tmp_path / "demo.safetensors"
-    train(quick(folder, out, epochs=4, lr=2e-2), backbone=deep, verify=agree)
+    train(quick(folder, out, epochs=4, lr=2e-2, head_epochs=0), backbone=deep, verify=agree)
     return out, folder
 
 
@@ -148,7 +148,11 @@ def test_half_precision_stays_half_precision(
     task_folder: Callable[..., Path], tmp_path: Path, deep: Backbone
 ) -> None:
     out, folder = tmp_path / "h.safetensors", task_folder()
-    train(quick(folder, out, epochs=1, file_dtype="float16"), backbone=deep, verify=agree)
+    train(
+        quick(folder, out, epochs=4, lr=2e-2, file_dtype="float16", head_epochs=0),
+        backbone=deep,
+        verify=agree,
+    )
     smaller = prune_file(out, folder, keep=3, backbone=deep, verify=agree)
     assert smaller.file.size_bytes < out.stat().st_size
 
@@ -160,6 +164,43 @@ def test_more_layers_than_there_are_cannot_be_kept(
     out, folder = trained
     with pytest.raises(ConfigError, match=f"keep is {keep}; the adapter has 6 layers: allowed are 1 to 6"):
         prune_file(out, folder, keep=keep, backbone=deep, verify=agree)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_an_adapter_that_never_moved_is_refused(
+    task_folder: Callable[..., Path], tmp_path: Path, deep: Backbone, dtype: str
+) -> None:
+    """Rounding the norms to half precision is no drift."""
+    out, folder = tmp_path / "still.safetensors", task_folder()
+    train(quick(folder, out, epochs=0, file_dtype=dtype), backbone=deep, verify=agree)
+    with pytest.raises(ConfigError, match="no layer of this adapter moved .*: train it first"):
+        prune_file(out, folder, keep=2, backbone=deep, verify=agree)
+    assert not (tmp_path / "still.pruned.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        ([0, 4], r"two thirds of 2 layers are 2: .*nothing is written; .*--keep 1\)"),
+        ([3], "no smaller adapter"),
+    ],
+)
+def test_two_thirds_of_so_few_layers_drop_nothing(
+    task_folder: Callable[..., Path], tmp_path: Path, deep: Backbone, layers: list[int], says: str
+) -> None:
+    out, folder = tmp_path / "few.safetensors", task_folder()
+    changes: dict[str, Any] = {"method_config": {"layers": layers}, "lr": 2e-2, "head_epochs": 0}
+    train(quick(folder, out, **changes), backbone=deep, verify=agree)
+    with pytest.raises(ConfigError, match=says):
+        prune_file(out, folder, backbone=deep, verify=agree)
+    assert not (tmp_path / "few.pruned.safetensors").exists()
+    assert prune_file(out, folder, keep=1, backbone=deep, verify=agree).scores
+
+
+def test_a_backbone_that_is_only_named_is_asked_for(trained: tuple[Path, Path]) -> None:
+    out, folder = trained
+    with pytest.raises(ConfigError, match="neither minilm nor a directory here; .*--backbone"):
+        prune_file(out, folder, keep=2, verify=agree)
 
 
 def test_a_file_that_does_not_check_leaves_nothing(

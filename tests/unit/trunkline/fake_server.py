@@ -63,6 +63,7 @@ def result(*predictions: dict[str, Any], task: str = "spam", version: int = 3) -
     return {"task": task, "version": version, "digest": "sha256:00", "predictions": list(predictions)}
 
 
+EXAMPLE = {"text": 'a "free" prize', "text_pair": "gewonnen für dich"}
 TASK = {
     "task": "spam",
     "revision": 7,
@@ -78,7 +79,7 @@ TASK = {
             "method": "hadamard",
             "kind": "single_label",
             "labels": ["ham", "spam"],
-            **({"reason": "probe 3 differs"} if number == 1 else {}),
+            **({"reason": "probe 3 differs"} if number == 1 else {"example": EXAMPLE}),
         }
         for number in (1, 2)
     ],

@@ -78,6 +78,14 @@ def test_the_package_offers_its_names_and_no_others() -> None:
         _ = trunkline.Nonsense
 
 
+def test_serve_refuses_a_backbone_before_it_starts(run: Run, tmp_path: Path) -> None:
+    done = run("serve", "--backbone", str(tmp_path), "--store", str(tmp_path / "store"))
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: backbone {str(tmp_path)!r} cannot be loaded: its config.json")
+    assert not (tmp_path / "store").exists()
+
+
 def test_methods_counts_what_the_paper_counts(run: Run) -> None:
     """Two vectors and a norm in each of 12 layers of width 768: Chen et al. 2023, arXiv 2407.11033."""
     found = run("methods", "--backbone", "bert-base", "--json")
@@ -138,6 +146,16 @@ def test_methods_as_a_table(run: Run) -> None:
     found = run("methods", "--backbone", "bert-base")
     line = next(line for line in found.stdout.splitlines() if line.split()[:1] == ["hadamard"])
     assert line.split()[1:5] == ["36,864", "0.0337", "%", "38,402"]
+
+
+def test_methods_says_what_the_columns_mean_where_text_is_written(run: Run) -> None:
+    told = "files hold no head, and --labels does not apply"
+    options = ["--method", "compacter"]
+    assert told in run("methods", "--backbone", "t5-base", *options).stdout
+    assert told not in run("methods", "--backbone", "bart-base", *options).stdout
+    for backbone, noted in (("t5-base", True), ("bert-base", False)):
+        (row,) = json.loads(run("methods", "--backbone", backbone, *options, "--json").stdout)
+        assert (told in row["note"]) == noted
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
         form = {"form": "text-to-text", "targets": "words"} if text else {}
         backbone: Backbone = tiny_backbone(model_type)
         out, directory = tmp_path / "demo.safetensors", save_tiny(tmp_path / f"tiny-{model_type}", model_type)
-        config = quick(folder, out, method=method, epochs=1, head_epochs=1, **form)
+        config = quick(folder, out, method=method, epochs=2, lr=2e-2, head_epochs=0, **form)
         train(config, backbone=backbone, progress=Told(), verify=agree)
         return str(out), str(folder), str(directory)
 
@@ -59,7 +59,8 @@ def test_prune_shows_every_number_of_layers_and_writes_the_smaller_file(
 def test_prune_as_json(run: Run, trained: Trained, tmp_path: Path) -> None:
     file, data, backbone = trained("bitfit")
     out = str(tmp_path / "small.safetensors")
-    found = run("prune", file, "--data", data, "--backbone", backbone, "--out", out, "--json", "--quiet")
+    options = ["--backbone", backbone, "--keep", "1", "--out", out, "--json", "--quiet"]
+    found = run("prune", file, "--data", data, *options)
     told = json.loads(found.stdout)
     assert told["file"]["path"] == out
     assert [len(score["layers"]) for score in told["scores"]] == [2, 1]
@@ -70,6 +71,7 @@ def test_prune_as_json(run: Run, trained: Trained, tmp_path: Path) -> None:
     ("method", "options", "says"),
     [
         ("hadamard", ["--keep", "3"], "keep is 3; the adapter has 2 layers"),
+        ("hadamard", [], "two thirds of 2 layers are 2: nothing would be dropped, so nothing is written"),
         ("lora", [], "method lora: layers are ranked"),
     ],
 )
@@ -89,6 +91,26 @@ def test_prune_of_a_broken_file_is_one_sentence(run: Run, trained: Trained) -> N
     found = run("prune", file, "--data", data, "--backbone", backbone)
     assert found.exit_code == 1
     assert found.stderr.startswith("error: demo.safetensors")
+
+
+@pytest.mark.parametrize(("command", "status"), [("evaluate", 1), ("prune", 2)])
+def test_a_backbone_that_the_file_only_names_is_never_looked_up(
+    run: Run, trained: Trained, monkeypatch: pytest.MonkeyPatch, command: str, status: int
+) -> None:
+    """The name is whatever the file's writer chose: a hub id in it must not be fetched."""
+    file, data, _ = trained()
+    for module in ("training.evaluate", "training.prune"):
+        monkeypatch.setattr(f"{module}.load_backbone", lambda name, **_: pytest.fail(f"loads {name}"))
+    found = run(command, file, "--data", data)
+    assert found.exit_code == status
+    told = " ".join(found.stderr.replace("│", " ").split())
+    assert "was trained on 'tiny-bert', which is neither minilm nor a directory here" in told
+    assert "--backbone" in told
+
+
+def test_help_says_what_goes_together_on_an_encoder_decoder(run: Run) -> None:
+    page = " ".join(run("prune", "--help").stdout.split())
+    assert "layer i of encoder, decoder and cross-attention are kept or dropped together" in page
 
 
 def test_evaluate_shows_what_was_generated(run: Run, trained: Trained) -> None:

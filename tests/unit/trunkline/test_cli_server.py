@@ -13,6 +13,7 @@ import pytest
 
 from tests.unit.trunkline.conftest import Run
 from tests.unit.trunkline.fake_server import (
+    EXAMPLE,
     PUSHED,
     TASK,
     FakeServer,
@@ -261,6 +262,19 @@ def test_versions_of_a_task(run: Run, serve: Serve) -> None:
     done = run("tasks", "spam")
     assert "failed: probe 3 differs" in done.stdout
     assert json.loads(run("tasks", "spam", "--json").stdout)["revision"] == 7
+
+
+def test_a_task_shows_an_input_as_it_must_be_sent(run: Run, serve: Serve) -> None:
+    """Whole, and as a line that `predict --file` takes."""
+    serve(FakeServer([ok(TASK)]))
+    name, _, shown = run("tasks", "spam").stdout.splitlines()[-1].partition("  ")
+    assert name == "example input of spam@2"
+    assert json.loads(shown) == EXAMPLE
+    failed, resident = json.loads(run("tasks", "spam", "--json").stdout)["versions"]
+    assert (failed["example"], resident["example"]) == (None, EXAMPLE)
+    old = TASK | {"versions": [{**TASK["versions"][1], "example": None}]}  # type: ignore[index]
+    serve(FakeServer([ok(old)]))
+    assert "example" not in run("tasks", "spam").stdout
 
 
 @pytest.mark.parametrize("args", [["spam", "2"], ["spam@2"]])

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.unit.trunkline.fake_server import (
+    EXAMPLE,
     PUSHED,
     TASK,
     FakeServer,
@@ -256,7 +257,9 @@ def test_tasks_and_task(ask: Ask) -> None:
 
 def test_version(ask: Ask) -> None:
     server = FakeServer([ok({**TASK, **TASK["versions"][1]})])  # type: ignore[index]
-    assert ask(server, "version", "spam", 2).version == 2
+    version = ask(server, "version", "spam", 2)
+    assert (version.version, version.example) == (2, EXAMPLE)
+    assert len({version, version}) == 1, "an example that is an object harms no set"
     assert server.requests[0].url.path == "/v1/tasks/spam/versions/2"
 
 

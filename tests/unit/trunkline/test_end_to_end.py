@@ -208,6 +208,7 @@ def test_check_of_a_file_for_another_backbone_lists_what_differs(
     refused = served("check", str(file), "--backbone", str(other))
     assert refused.exit_code == 1
     assert "manifest.backbone.weights_digest: got" in refused.stderr
+    assert f"checked against {other}: name the backbone of the file with --backbone" in refused.stderr
 
 
 def test_the_command_line_without_the_token(run: Run, live: Live) -> None:

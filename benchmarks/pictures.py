@@ -1,0 +1,132 @@
+"""The pictures of docs/images, drawn from the results files: score against parameters, and against rows.
+
+python -m benchmarks.pictures
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks import low_resource, method_quality, record
+from benchmarks.quality_tables import Line, complete_tasks, lines
+
+IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+_PLACES = ((6, 4), (6, -10), (-6, 4), (-6, -10), (0, 9), (0, -15), (14, 14), (-14, -20), (14, -22), (-14, 16))
+
+
+def score_against_parameters(cells: dict[str, Any]) -> Path | None:
+    """A labelled point for each method; the probe, which has no parameters, and full as lines."""
+    found = lines(cells)
+    tasks = complete_tasks(found)
+    points = [(line, line.average(tasks)) for line in found]
+    done = [(line, value) for line, value in points if value is not None]
+    if not any(line.method == method_quality.FULL for line, _ in done):
+        return None
+    figure, axes = _canvas()
+    axes.set_xscale("log")
+    for line, value in done:
+        if line.method in (method_quality.PROBE, method_quality.FULL):
+            axes.axhline(value, color="0.6", linewidth=0.8, linestyle="--")
+            axes.annotate(line.method, (0.01, value), (0, 3), xycoords=("axes fraction", "data"),
+                          textcoords="offset points", fontsize=8, color="0.4")  # fmt: skip
+    plain = [(line, value) for line, value in done if line.parameters and line.method != method_quality.FULL]
+    axes.scatter([line.parameters for line, _ in plain], [value for _, value in plain], s=22, color="C0")
+    _label(figure, axes, plain)
+    axes.set_xlabel("trained parameters, without the head")
+    axes.set_ylabel(f"score x 100 ({', '.join(tasks)})")
+    return _saved(figure, "score_against_parameters")
+
+
+def score_against_rows(cells: dict[str, Any], task: str = "trec") -> Path | None:
+    """A curve for each method over the numbers of training rows, and the head alone."""
+    sizes = list(low_resource.EPOCHS)
+    figure, axes = _canvas()
+    heads: dict[int, float] = {}
+    drawn = False
+    for method in low_resource.METHODS:
+        own = {rows: cells.get(f"{task}/{rows}/{method}") for rows in sizes}
+        known = {rows: cell for rows, cell in own.items() if cell}
+        heads |= {rows: 100 * cell["head_only"] for rows, cell in known.items()}
+        if known:
+            drawn = True
+            axes.plot(list(known), [100 * cell["value"] for cell in known.values()], marker="o", label=method)
+    if not drawn:
+        return None
+    axes.plot(list(heads), list(heads.values()), color="0.6", linestyle="--", label=method_quality.PROBE)
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{rows:,}" for rows in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel("training rows")
+    axes.set_ylabel(f"score x 100 ({task})")
+    axes.legend(fontsize=8, frameon=False)
+    return _saved(figure, "score_against_rows")
+
+
+def _canvas() -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.92", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _label(figure: Any, axes: Any, points: list[tuple[Line, float]]) -> None:
+    """Each name at the first place beside its point that is free of other names and points."""
+    figure.draw_without_rendering()
+    centres = [axes.transData.transform((line.parameters, value)) for line, value in points]
+    taken = [_box(x, y, 8, 8) for x, y in centres]
+    scale = figure.dpi / 72
+    for (line, value), (x, y) in zip(points, centres, strict=True):
+        width, height = 5.0 * len(line.method) * scale, 9 * scale
+        boxes = []
+        for dx, dy in _PLACES:
+            left = x + dx * scale + (width / 2 if dx > 0 else -width / 2 if dx < 0 else 0)
+            boxes.append(_box(left, y + dy * scale + height / 2, width, height))
+        free = [sum(_overlap(box, other) for other in taken) for box in boxes]
+        best = free.index(min(free))
+        taken.append(boxes[best])
+        dx, dy = _PLACES[best]
+        side = "left" if dx > 0 else "right" if dx < 0 else "center"
+        axes.annotate(line.method, (line.parameters, value), (dx, dy), textcoords="offset points",
+                      fontsize=8, ha=side)  # fmt: skip
+
+
+def _box(x: float, y: float, width: float, height: float) -> tuple[float, float, float, float]:
+    return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return wide * high if wide > 0 and high > 0 else 0.0
+
+
+def _saved(figure: Any, name: str) -> Path:
+    """As SVG, the same bytes for the same numbers."""
+    import matplotlib as mpl
+
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    path = IMAGES / f"{name}.svg"
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+        figure.savefig(path, metadata={"Date": None})
+    return path
+
+
+def main() -> int:
+    """Draw what there are results for."""
+    drawn = (
+        score_against_parameters(record.read(method_quality.NAME)),
+        score_against_rows(record.read(low_resource.NAME)),
+    )
+    for path in drawn:
+        if path is not None:
+            print(path.relative_to(IMAGES.parents[1]), f"{path.stat().st_size / 1000:.0f} kB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

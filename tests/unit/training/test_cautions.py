@@ -1,0 +1,123 @@
+"""What a run tells when it went through and is doubtful: below the head alone, all warm-up, no effect."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modeling import Backbone
+from tests.conformance.options import tiny_options
+from tests.unit.training.conftest import Told, agree, quick
+from training.config import TrainConfig
+from training.errors import ConfigError
+from training.full import full_finetune
+from training.recipe import train
+from training.result import TrainResult
+
+
+def run(config: TrainConfig, backbone: Backbone, told: Told | None = None) -> TrainResult:
+    return train(config, progress=told or Told(), backbone=backbone, verify=agree)
+
+
+@pytest.mark.parametrize("method", ["prompt_tuning", "low_rank_adapter"])
+def test_a_run_below_the_head_alone_is_told_with_both_numbers(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, method: str
+) -> None:
+    """These methods do not begin as the frozen model; at a rate of nothing they stay where they began."""
+    changes: dict[str, Any] = {"method": method, "method_config": tiny_options(method), "head_epochs": 40}
+    changes |= {"lr": 1e-9, "train_head": False, "epochs": 1}
+    told = Told()
+    result = run(quick(task_folder(), tmp_path / "a.safetensors", **changes), backbone, told)
+    assert result.head_metrics is not None
+    alone = result.head_metrics[result.metric]
+    assert result.value < alone
+    (warning,) = [text for text in result.warnings if "head alone" in text]
+    assert f"accuracy {result.value:.4f} is below the {alone:.4f} of the head alone: {method}" in warning
+    assert "more epochs, a higher --lr, or another method" in warning
+    assert warning in told.notes
+    assert not any("stage two found nothing better" in text for text in result.warnings)
+
+
+def test_a_method_that_begins_as_the_frozen_model_is_never_below_the_head_alone(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
+) -> None:
+    result = run(quick(task_folder(), tmp_path / "a.safetensors", lr=5.0), backbone)
+    assert not any("head alone" in text for text in result.warnings)
+
+
+def test_more_warm_up_steps_than_steps_are_refused_before_anything_is_trained(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
+) -> None:
+    """60 rows are 8 batches, three times over."""
+    folder, out = task_folder(), tmp_path / "a.safetensors"
+    told = Told()
+    with pytest.raises(ConfigError, match="warmup_steps is 500, and stage adapter has 24 steps: .*under 24"):
+        run(quick(folder, out, warmup_steps=500), backbone, told)
+    assert told.losses == []
+    with pytest.raises(ConfigError, match="warmup_steps is 24, .*more epochs, or --warmup 0.06"):
+        run(quick(folder, out, warmup_steps=24), backbone)
+    assert not any("warmup" in text for text in run(quick(folder, out, warmup_steps=23), backbone).warnings)
+    with pytest.raises(ConfigError, match="stage full has 24 steps"):
+        full_finetune(quick(folder, out, warmup_steps=500), backbone=backbone)
+
+
+def test_a_recipes_warm_up_on_small_data_is_told_and_nothing_else_is_blamed(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.compacter_recipe._T5_SMALL_HIDDEN", 8)  # the tiny model counts as wide
+    config = quick(
+        task_folder(), tmp_path / "a.safetensors", recipe="compacter", lr=1e-9, lr_head_stage2=1e-9
+    )
+    told = Told()
+    result = run(config, backbone, told)
+    (warning,) = [text for text in result.warnings if "warmup_steps" in text]
+    assert warning.startswith("warmup_steps is 500, and stage adapter has 24 steps")
+    assert "--warmup 0.06" in warning
+    assert not any("stage two found nothing better" in text for text in result.warnings)
+    full_told = Told()
+    full_finetune(config, backbone=backbone, progress=full_told)
+    assert any(note.startswith("warmup_steps is 500, and stage full") for note in full_told.notes)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (57, "tokens is 57; tiny-bert has 64 positions, of which a text needs at least 8: allowed: 1 to 56"),
+        (600, "method prompt_tuning: tokens is 600; .*allowed: 1 to 56; lower it .--method-config tokens="),
+    ],
+)
+def test_a_prompt_that_leaves_no_room_names_its_option(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, tokens: int, message: str
+) -> None:
+    changes: dict[str, Any] = {"method": "prompt_tuning", "method_config": {"tokens": tokens}}
+    for max_tokens in (None, 32):
+        with pytest.raises(ConfigError, match=message):
+            run(quick(task_folder(), tmp_path / "a.safetensors", max_tokens=max_tokens, **changes), backbone)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("compacter", {"bottleneck": 8, "division": 5}, r"^compacter on tiny-bert: .*division"),
+        (
+            "hadamard",
+            {"layers": [7]},
+            r"^hadamard on tiny-bert: layers \[7\]: this backbone has layers 0 to 1",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_are_told_in_the_methods_own_words(
+    task_folder: Callable[..., Path],
+    tmp_path: Path,
+    backbone: Backbone,
+    method: str,
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    config = quick(task_folder(), tmp_path / "a.safetensors", method=method, method_config=options)
+    with pytest.raises(ConfigError, match=message) as refused:
+        run(config, backbone)
+    assert "allowed: options that fit" not in str(refused.value)
+    assert "got" not in str(refused.value)
+    assert "train for this backbone" not in str(refused.value)
