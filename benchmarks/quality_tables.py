@@ -14,6 +14,7 @@ from benchmarks.method_quality import (
     RATES,
     TASKS,
     chosen_rate,
+    is_missing,
     rate_key,
 )
 
@@ -22,12 +23,16 @@ Cells = dict[str, Any]
 
 @dataclass(frozen=True)
 class Line:
-    """A method's scores (x 100) by task, its trained parameters, their share of the backbone in percent."""
+    """A method's scores (x 100) by task, its trained parameters, their share of the backbone in percent.
+
+    `otherwise`: tasks whose cell was trained at another rate than the one that is chosen by now.
+    """
 
     method: str
     scores: dict[str, float]
     parameters: int
     share: float
+    otherwise: frozenset[str] = frozenset()
 
     def average(self, tasks: Iterable[str]) -> float | None:
         """Over `tasks`; None while one of them is missing."""
@@ -43,7 +48,8 @@ def lines(cells: Cells) -> list[Line]:
         if own:
             first = next(iter(own.values()))
             scores = {task: 100 * cell["value"] for task, cell in own.items()}
-            found.append(Line(method, scores, first["parameters"], first["share_percent"]))
+            otherwise = frozenset(task for task in own if is_missing(f"{task}/{method}", method, cells))
+            found.append(Line(method, scores, first["parameters"], first["share_percent"], otherwise))
     return sorted(found, key=lambda line: line.parameters)
 
 
@@ -67,7 +73,7 @@ def quality(cells: Cells) -> str:
         rows.append(
             [
                 f"`{line.method}`",
-                *(_shown(line.scores.get(task)) for task in tasks),
+                *(_shown(line.scores.get(task)) + "*" * (task in line.otherwise) for task in tasks),
                 _shown(average),
                 "" if average is None or full is None else f"{100 * average / full:.1f} %",
                 f"{line.parameters:,}",

@@ -58,6 +58,7 @@ def test_a_cell_with_another_rate_than_the_chosen_one_is_run_again() -> None:
     done = _cell(0.9) | {"task": "trec", "method": "hadamard", "settings": {"lr": low}}
     cells["trec/hadamard"] = done
     assert is_missing("trec/hadamard", "hadamard", cells)
+    assert "| `hadamard` | 90.0* | 90.0 |" in quality(cells)
     cells["trec/hadamard"] = done | {"settings": {"lr": high}}
     assert not is_missing("trec/hadamard", "hadamard", cells)
     cells[f"tried/trec/hadamard/{low:g}"] = done
