@@ -125,3 +125,12 @@ def test_what_does_not_fit_is_named(trained: Callable[..., Any], backbone: Backb
         evaluate_file(tmp_path / "nowhere.safetensors", folder, backbone=backbone)
     with pytest.raises(ConfigError, match="metric is 'mae'"):
         evaluate_file(out, folder, backbone=backbone, flags=Flags(metric="mae"))
+
+
+def test_a_number_may_have_a_name_in_the_card(trained: Callable[..., Any], backbone: Backbone) -> None:
+    """The card's one label name is what the number is called, not a class to be put in order."""
+    out, folder = trained("regression")
+    before = evaluate_file(out, folder, backbone=backbone).metrics
+    card = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(card | {"label_names": ["urgency"]}))
+    assert evaluate_file(out, folder, backbone=backbone).metrics == before
