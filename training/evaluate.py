@@ -290,7 +290,7 @@ def _task(
 
 
 def _in_order(rows: Split, names: Sequence[str], wanted: Sequence[str]) -> Split:
-    """Class indices by `names` as indices into the adapter's names; numbers have no classes to put in order."""
+    """Class indices by `names` as indices into the adapter's names; a number has no class."""
     if not wanted or tuple(names) == tuple(wanted):
         return rows
     return replace(rows, examples=tuple(_translated(e, names, wanted, rows.source) for e in rows.examples))
