@@ -38,7 +38,7 @@ FOLDER = SHARED_DATA.parent / "oracles" / "compacter" / "layers"
 FILES = sorted(path.stem for path in FOLDER.glob("*.safetensors")) or ["none"]
 TRANSFORMS = "fastfood"
 BLOCKS = [name for name in FILES if "_block_" in name] or ["none"]
-SINGLE = [name for name in FILES if name not in BLOCKS and name != TRANSFORMS]
+SINGLE = [name for name in FILES if "_block_" not in name and name != TRANSFORMS]
 
 # The official names of a projection's tensors, and ours.
 NAMES = {
