@@ -6,7 +6,7 @@ It knows no files: tensors and plain configurations go in and come out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -139,13 +139,10 @@ class Adapter:
 
     def attached(self, backbone: Backbone) -> AbstractContextManager[None]:
         """Put the training form on the backbone for the time of the context."""
+        if self.weights is not None:
+            return backbone.weights_from(self.weights)
         acts: dict[Tap, Act] = {tap: _act(module, backbone) for tap, module in self.body.items()}
-        stack = ExitStack()
-        if self.weights is None:
-            stack.enter_context(attached(backbone.model, acts))
-        else:
-            stack.enter_context(backbone.weights_from(self.weights))
-        return stack  # type: ignore[return-value]  # an ExitStack gives itself; nobody asks for it
+        return attached(backbone.model, acts)
 
     def body_parameters(self) -> list[nn.Parameter]:
         """The trainable parameters but for the head, shared ones first, then in the order of the taps."""
@@ -201,7 +198,7 @@ def usable_taps(taps: Sequence[Tap], kind: str) -> list[Tap]:
 def _act(module: nn.Module, backbone: Backbone) -> Act:
     """A module at a tap is an act; one that needs the place of tokens is told the batch that runs."""
     if not getattr(module, "by_place", False):
-        return module  # type: ignore[return-value]
+        return module  # type: ignore[return-value]  # modules at taps are acts
     return _PlacedAct(module, backbone)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone
-from .layout import Layout
+from .layout import Layout, Subset
 from .ops import OPS, PackedTap, Shared, Static
 from .part import Part
 from .sites import Tap
@@ -134,33 +134,24 @@ class TapBank:
         chosen = own.index_select(0, subset.rows)
         parts = {name: part.gather(chosen) for name, part in use.parts.items()}
         if layout.padded:
-            grid = op.apply(
-                self.frozen,
-                parts,
-                variant.static,
-                x.index_select(0, subset.rows),
-                y.index_select(0, subset.rows),
-            )
-            return y.index_copy(0, subset.rows, grid.to(y.dtype))
-        xs, ys = x[0], y[0]
-        if subset.tokens is not None:
-            same = x is y
-            ys = ys.index_select(0, subset.tokens)
-            xs = ys if same else xs.index_select(0, subset.tokens)
-        done = [
-            g.tokens(
-                op.apply(
-                    self.frozen,
-                    {name: value[g.first : g.first + g.rows] for name, value in parts.items()},
-                    variant.static,
-                    g.grid(xs),
-                    g.grid(ys),
-                )
-            )
-            for g in subset.groups
-        ]
-        new = (done[0] if len(done) == 1 else torch.cat(done)).to(y.dtype)
+            xs, ys = x.index_select(0, subset.rows), y.index_select(0, subset.rows)
+            new = op.apply(self.frozen, parts, variant.static, xs, ys)
+            return y.index_copy(0, subset.rows, new.to(y.dtype))
+        new = self._on_grids(variant, parts, subset, x[0], y[0]).to(y.dtype)
         return (new if subset.tokens is None else y[0].index_copy(0, subset.tokens, new))[None]
+
+    def _on_grids(
+        self, variant: Variant, parts: Mapping[str, Tensor], subset: Subset, xs: Tensor, ys: Tensor
+    ) -> Tensor:
+        """The op on the tokens of a subset, grid by grid: xs [T, I], ys [T, O] -> [t, O]."""
+        if subset.tokens is not None:
+            xs, ys = xs.index_select(0, subset.tokens), ys.index_select(0, subset.tokens)
+        apply, done = OPS[variant.op].apply, []
+        for group in subset.groups:
+            own = {name: value[group.first : group.first + group.rows] for name, value in parts.items()}
+            new = apply(self.frozen, own, variant.static, group.grid(xs), group.grid(ys))
+            done.append(group.tokens(new))
+        return done[0] if len(done) == 1 else torch.cat(done)
 
 
 class Banks:

@@ -200,8 +200,8 @@ def count(method: Method, config: PreTrainedConfig, model: torch.nn.Module, labe
     head = labels * (int(config.hidden_size) + 1)
     if text_to_text:
         # what trains everything has trained the output layer already
-        output_layer = model.get_submodule("lm_head").weight
-        head = 0 if parameters == total else output_layer.numel()  # type: ignore[operator]
+        output_layer: Any = model.get_submodule("lm_head").weight
+        head = 0 if parameters == total else output_layer.numel()
     return MethodCount(
         method=method.name,
         paper=method.paper,

@@ -121,19 +121,20 @@ def prune_file(
     progress.begin("publish", 0)
     announced = announce(target, name, smaller, tensors, _file_dtype(stored), verify)
     progress.end("publish")
+    picture = None if report is None else str(report / f"{manifest.task}-layers.png")
     result = PruneResult(
-        task=manifest.task,
-        method=manifest.method.name,
-        metric=scored.task.metric.name,
-        split=scored.split,
-        drifts=drifts,
-        scores=scores,
-        kept=_kept(drifts, keep),
-        file=announced,
-        picture=None if report is None else str(report / f"{manifest.task}-layers.png"),
+        manifest.task,
+        manifest.method.name,
+        scored.task.metric.name,
+        scored.split,
+        drifts,
+        scores,
+        _kept(drifts, keep),
+        announced,
+        picture,
     )
-    if result.picture is not None:
-        draw_scores(Path(result.picture), result)
+    if picture is not None:
+        draw_scores(Path(picture), result)
     return result
 
 

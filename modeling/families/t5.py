@@ -68,10 +68,10 @@ def _taps(config: PreTrainedConfig) -> list[Tap]:
     return [*taps, Tap(S.LM_HEAD, "decoder", 0, "lm_head", "out", h, vocab)]
 
 
-def _prepare(model: nn.Module) -> None:
+def _prepare(model: Any) -> None:
     """Let each stack compute its position bias per distance, and cross-attention none; lean ReLUs."""
     for stack in (model.encoder, model.decoder):
-        for block in stack.block:  # type: ignore[union-attr]  # the library's modules
+        for block in stack.block:
             forward = block.layer[-1].DenseReluDense
             if isinstance(forward.act, nn.ReLU):
                 forward.act = SignRelu(forward.wo)
@@ -102,11 +102,11 @@ def _no_bias(*_: Any, **__: Any) -> None:
     return None
 
 
-def _logits(model: nn.Module, states: Tensor) -> Tensor:
+def _logits(model: Any, states: Tensor) -> Tensor:
     """Tied output layers read scaled states."""
-    if model.config.scale_decoder_outputs:  # type: ignore[union-attr]
-        states = states * model.config.d_model**-0.5  # type: ignore[union-attr, operator]
-    logits: Tensor = model.lm_head(states)  # type: ignore[operator]
+    if model.config.scale_decoder_outputs:
+        states = states * model.config.d_model**-0.5
+    logits: Tensor = model.lm_head(states)
     return logits
 
 

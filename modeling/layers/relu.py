@@ -24,7 +24,7 @@ class SignRelu(nn.Module):
         """x of any shape."""
         if not torch.is_grad_enabled() or self._behind[0].weight.requires_grad:
             return torch.relu(x)
-        y: Tensor = _SignRelu.apply(x)  # type: ignore[no-untyped-call]
+        y: Tensor = _SignRelu.apply(x)  # type: ignore[no-untyped-call]  # torch's own, without types
         return y
 
 

@@ -33,7 +33,7 @@ class Norm(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """x [..., H] -> [..., H]; y is not read, the frozen norm was not run."""
         if not self.centred:
-            z: Tensor = _RootMeanSquare.apply(x, self.gain, self.eps)  # type: ignore[no-untyped-call]
+            z: Tensor = _RootMeanSquare.apply(x, self.gain, self.eps)  # type: ignore[no-untyped-call]  # torch's own, without types
             return z
         return _norm(x, self.gain, self.bias, self.eps, centred=True)
 
