@@ -101,8 +101,9 @@ def chosen_rate(results: dict[str, Any], method: str, tasks: tuple[str, ...] = R
     full = [{lr: at_rate(results, task, method, lr) for lr in RATES[method]} for task in TASKS]
     reduced = [{lr: results.get(rate_key(task, method, lr)) for lr in RATES[method]} for task in tasks]
     for runs in (full, reduced):
-        whole = [found for found in runs if found and all(found.values())]
-        sums = {lr: sum(found[lr]["value"] for found in whole) for lr in RATES[method]}  # type: ignore[index]
+        whole = [{lr: cell["value"] for lr, cell in run.items() if cell} for run in runs]
+        whole = [values for values in whole if values and len(values) == len(RATES[method])]
+        sums = {lr: sum(values[lr] for values in whole) for lr in RATES[method]}
         if whole:
             return next(lr for lr, value in sums.items() if value == max(sums.values()))
     return chosen_rate(results, RELATIVES[method], tasks) if method in RELATIVES else 0.0

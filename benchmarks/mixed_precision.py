@@ -50,7 +50,7 @@ class _Rounded:
     def __call__(self, x: Tensor) -> Tensor:
         linear = self._linear
         known = self._rounded if linear.weight is self._weight else None  # weights may be swapped for a run
-        y: Tensor = _Product.apply(x, linear.weight, linear.bias, known)  # type: ignore[no-untyped-call]
+        y: Tensor = _Product.apply(x, linear.weight, linear.bias, known)  # type: ignore[no-untyped-call]  # torch's own, without types
         return y
 
 
@@ -63,7 +63,7 @@ def rounded_products(model: nn.Module) -> dict[nn.Linear, Any]:
 def in_bfloat16(products: dict[nn.Linear, Any]) -> Iterator[None]:
     """The layers compute through their stand-ins for the time of the context."""
     for linear, product in products.items():
-        linear.forward = product  # type: ignore[method-assign]
+        linear.forward = product  # type: ignore[method-assign]  # shadowed, and deleted below
     try:
         yield
     finally:

@@ -112,7 +112,7 @@ class Trainee:
             self._step()
 
     def _step(self) -> None:
-        self.loss().backward()  # type: ignore[no-untyped-call]
+        self.loss().backward()  # type: ignore[no-untyped-call]  # torch's own, without types
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -198,7 +198,7 @@ def _ratios(result: dict[str, Any]) -> str:
 
 
 def _machine(origin: dict[str, Any]) -> str:
-    return str(origin.get("gpu") or f"{origin['threads']} threads of {origin['processor']}")
+    return str(origin.get("gpu") or f"{origin['threads']} thread(s) of {origin['processor']}")
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
