@@ -5,8 +5,8 @@ It knows no files: tensors and plain configurations go in and come out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -47,7 +47,7 @@ class Adapter:
     """Trained (or trainable) parameters of one method for one task, and the task's head.
 
     `body` are modules at taps, `shared` the parameters that all of them use, `weights` the module of an
-    exclusive method (which has neither). `head` is None for text to text.
+    exclusive method. `head` is None for text to text.
     """
 
     def __init__(
@@ -91,18 +91,14 @@ class Adapter:
     def _build(cls, backbone: Backbone, method: Method, spec: HeadSpec) -> Adapter:
         """With the paper's initial values, from the current random state."""
         head = None
-        weights, body, shared = None, {}, {}
-        if method.exclusive:
-            weights = weights_of(method, backbone.parameters)
-        else:
-            taps = method.select(usable_taps(backbone.taps, spec.kind))
-            shared = method.share(taps)
-            for name, parameter in shared.items():  # on the device before modules refer to them
-                shared[name] = nn.Parameter(parameter.detach().float().to(backbone.device))
-            body = {
-                tap: method.build(tap, frozen_module(backbone.model, tap.path), shared).float()
-                for tap in taps
-            }
+        weights = weights_of(method, backbone.parameters) if method.exclusive else None
+        taps = method.select(usable_taps(backbone.taps, spec.kind))
+        shared = method.share(taps)
+        for name, parameter in shared.items():  # on the device before modules refer to them
+            shared[name] = nn.Parameter(parameter.detach().float().to(backbone.device))
+        body = {
+            tap: method.build(tap, frozen_module(backbone.model, tap.path), shared).float() for tap in taps
+        }
         if spec.kind != TEXT_TO_TEXT:
             head = nn.Linear(backbone.hidden_size, len(spec.labels))
             nn.init.normal_(head.weight, std=_HEAD_INIT_STD)
@@ -137,12 +133,13 @@ class Adapter:
         """Virtual tokens in front of every text; what packs texts for this adapter must be told."""
         return self.method.virtual_tokens
 
-    def attached(self, backbone: Backbone) -> AbstractContextManager[None]:
+    @contextmanager
+    def attached(self, backbone: Backbone) -> Iterator[None]:
         """Put the training form on the backbone for the time of the context."""
-        if self.weights is not None:
-            return backbone.weights_from(self.weights)
         acts: dict[Tap, Act] = {tap: _act(module, backbone) for tap, module in self.body.items()}
-        return attached(backbone.model, acts)
+        swapped = nullcontext() if self.weights is None else backbone.weights_from(self.weights)
+        with swapped, attached(backbone.model, acts):
+            yield
 
     def body_parameters(self) -> list[nn.Parameter]:
         """The trainable parameters but for the head, shared ones first, then in the order of the taps."""

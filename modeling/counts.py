@@ -30,6 +30,7 @@ from transformers import (
 from .adapter import TEXT_TO_TEXT, usable_taps
 from .backbone import family_of
 from .errors import BackboneError, MethodError
+from .families.t5 import as_published
 from .methods import METHODS, Method
 from .methods.exclusive import weights_of
 from .sites import Tap
@@ -183,6 +184,8 @@ def empty_model(config: PreTrainedConfig) -> torch.nn.Module:
     library = AutoModel if family.seq2seq is None else AutoModelForSeq2SeqLM
     with torch.device("meta"):
         model: torch.nn.Module = library.from_config(config)
+        if family.name == "t5":
+            as_published(model)
         family.prepare(model)
     return model
 
@@ -220,11 +223,9 @@ def _kind(text_to_text: bool) -> str:
 
 def _body(method: Method, taps: list[Tap], model: torch.nn.Module) -> int:
     """Trained parameters but for the head."""
-    if method.exclusive:
-        weights: Any = weights_of(method, model)
-        return sum(p.numel() for p in weights.parameters())
+    weights: Any = weights_of(method, model) if method.exclusive else None
     chosen = method.select(taps)
     shared = method.share(chosen)
     built = [method.build(tap, frozen_module(model, tap.path), shared) for tap in chosen]
-    own = sum(p.numel() for module in built for p in module.parameters())
-    return own + sum(p.numel() for p in shared.values())
+    modules = built if weights is None else [*built, weights]
+    return sum(p.numel() for m in modules for p in m.parameters()) + sum(p.numel() for p in shared.values())

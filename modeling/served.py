@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,12 +141,10 @@ class ServedModel:
             raise ValueError(f"slots {sorted(exclusive)} cannot share a batch with others: this is a bug")
         virtual = [self._residents[s].virtual_tokens if s else 0 for s in body_slots]
         batch = self.backbone.pack(encoded, virtual)
-        if exclusive:
-            with self.backbone.weights_from(lambda: self._weights_of(body_slots[0])):
-                yield batch
-        else:
-            with self._banks.selected(body_slots, batch.order):
-                yield batch
+        slot = body_slots[0]
+        own = self.backbone.weights_from(lambda: self._weights_of(slot)) if exclusive else nullcontext()
+        with own, self._banks.selected(body_slots, batch.order):
+            yield batch
 
     def _weights_of(self, slot: int) -> Mapping[str, Tensor]:
         """The weights under an exclusive slot; those of the last one are kept."""

@@ -33,6 +33,7 @@ from transformers import (
 )
 
 from modeling import Backbone, load_backbone
+from modeling.families.t5 import as_published
 
 WORDS = [f"w{i}" for i in range(80)]
 _SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
@@ -147,6 +148,8 @@ def random_model(config: PreTrainedConfig, seed: int = 0) -> torch.nn.Module:
         torch.manual_seed(seed)
         library = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModel
         model: torch.nn.Module = library.from_config(deepcopy(config))
+        if config.model_type == "t5":
+            as_published(model)
         for name, parameter in model.named_parameters():
             if name.lower().endswith(("bias", "norm.weight")):  # or a lost one would not show
                 parameter.data.add_(0.1 * torch.randn_like(parameter))

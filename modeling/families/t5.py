@@ -110,6 +110,16 @@ def _logits(model: Any, states: Tensor) -> Tensor:
     return logits
 
 
+def as_published(model: Any) -> None:
+    """Give a v1.1 model that was made from a config alone an output layer of its own.
+
+    Published checkpoints have one, and keep it when they are loaded; without a checkpoint the library ties
+    it to the embedding, whatever the config says.
+    """
+    if not model.config.scale_decoder_outputs and model.lm_head.weight is model.shared.weight:
+        model.lm_head.weight = nn.Parameter(torch.empty_like(model.shared.weight).normal_())
+
+
 FAMILIES.register("t5")(
     Family(
         name="t5",

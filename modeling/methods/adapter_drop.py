@@ -19,9 +19,11 @@ from ..ops import PackedTap
 from ..sites import Tap
 from .base import Shared, register
 from .blocks import BLOCK_SITES, build_at, check_options, is_block, pack_dense, place
+from .output_layer import may_train_output_layer
 
 
 @register
+@may_train_output_layer
 @dataclass(frozen=True)
 class AdapterDrop:
     """Options: those of `houlsby`, with the first layer that has blocks instead of a choice of layers."""
@@ -36,6 +38,7 @@ class AdapterDrop:
     pre_norm: bool = False
     post_norm: bool = False
     train_norms: bool = True
+    train_output_layer: bool = False
 
     def __post_init__(self) -> None:
         if type(self.first_layer) is not int or self.first_layer < 0:

@@ -58,6 +58,10 @@ class BlockMethod(Protocol):
     def train_norms(self) -> bool:
         """Whether the backbone's norms are trained as well."""
 
+    @property
+    def train_output_layer(self) -> bool:
+        """Whether the output layer of an encoder-decoder is, too (see `output_layer.py`)."""
+
 
 def check_options(method: BlockMethod, *, flags: Sequence[str] = (), **more: int) -> None:
     """Raise MethodError for an option of the wrong kind; `flags` and `more` (numbers) are extra ones."""
@@ -67,7 +71,7 @@ def check_options(method: BlockMethod, *, flags: Sequence[str] = (), **more: int
     for option, value in numbers.items():
         at_least_one(method.name, option, value)
     one_of(method.name, "activation", method.activation, ACTIVATIONS)
-    for option in ("pre_norm", "post_norm", "train_norms", *flags):
+    for option in ("pre_norm", "post_norm", "train_norms", "train_output_layer", *flags):
         is_flag(method.name, option, getattr(method, option))
     check_layers(method.name, getattr(method, "layers", "all"))
 

@@ -24,9 +24,11 @@ from ..sites import Tap
 from .base import Layers, Shared, register
 from .blocks import BLOCK_SITES, check_options, pack_factored, place
 from .hypercomplex import build_compacter, share_compacter
+from .output_layer import may_train_output_layer
 
 
 @register
+@may_train_output_layer
 @dataclass(frozen=True)
 class Compacter:
     """Options: those of `houlsby`; `division` (n), `rank` (k); what is shared besides the rule."""
@@ -44,6 +46,7 @@ class Compacter:
     pre_norm: bool = False
     post_norm: bool = False
     train_norms: bool = True
+    train_output_layer: bool = False
     layers: Layers = "all"
 
     def __post_init__(self) -> None:

@@ -19,9 +19,11 @@ from ..sites import Site, Tap
 from .base import Layers, Shared, register
 from .blocks import check_options, pack_factored, place
 from .hypercomplex import build_compacter, share_compacter
+from .output_layer import may_train_output_layer
 
 
 @register
+@may_train_output_layer
 @dataclass(frozen=True)
 class CompacterPlusPlus:
     """Options: those of `compacter`."""
@@ -39,6 +41,7 @@ class CompacterPlusPlus:
     pre_norm: bool = False
     post_norm: bool = False
     train_norms: bool = True
+    train_output_layer: bool = False
     layers: Layers = "all"
 
     def __post_init__(self) -> None:

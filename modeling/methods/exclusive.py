@@ -1,7 +1,7 @@
-"""What an exclusive method has: no per-row form, but other weights for the whole backbone.
+"""What an exclusive method has: something without a per-row form, namely other weights for the backbone.
 
-Its rows run in batches of their own, with the weights swapped; everything else about it (file, head, probes)
-is as with every method.
+Its rows run in batches of their own, with the weights swapped; everything else about it (modules at taps,
+file, head, probes) is as with every method.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def weights_of(method: Any, model: Named) -> Weights:
 
 
 def no_taps(taps: Sequence[Tap]) -> list[Tap]:
-    """An exclusive method acts at no tap."""
+    """For a method that acts at no tap."""
     return []
 
 
 def no_pack(name: str) -> PackedTap:
-    """An exclusive method has no per-row form. Raises MethodError."""
-    raise MethodError(f"method {name} has no per-row form: this is a bug")
+    """For a method that acts at no tap. Raises MethodError."""
+    raise MethodError(f"method {name} acts at no tap: this is a bug")

@@ -18,9 +18,11 @@ from ..ops import PackedTap
 from ..sites import Tap
 from .base import Layers, Shared, register
 from .blocks import BLOCK_SITES, build_at, check_options, pack_dense, place
+from .output_layer import may_train_output_layer
 
 
 @register
+@may_train_output_layer
 @dataclass(frozen=True)
 class Houlsby:
     """Options: the bottleneck's width (`bottleneck`, else d / `reduction_factor`), its activation, norms of
@@ -35,6 +37,7 @@ class Houlsby:
     pre_norm: bool = False
     post_norm: bool = False
     train_norms: bool = True
+    train_output_layer: bool = False
     layers: Layers = "all"
 
     def __post_init__(self) -> None:

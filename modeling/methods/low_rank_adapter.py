@@ -20,9 +20,11 @@ from ..ops import PackedTap
 from ..sites import Tap
 from .base import Layers, Shared, register
 from .blocks import BLOCK_SITES, build_at, check_options, pack_factored, place
+from .output_layer import may_train_output_layer
 
 
 @register
+@may_train_output_layer
 @dataclass(frozen=True)
 class LowRankAdapter:
     """Options: those of `houlsby`, and the rank of the projections."""
@@ -37,6 +39,7 @@ class LowRankAdapter:
     pre_norm: bool = False
     post_norm: bool = False
     train_norms: bool = True
+    train_output_layer: bool = False
     layers: Layers = "all"
 
     def __post_init__(self) -> None:

@@ -19,11 +19,13 @@ from ..ops import PackedTap
 from ..sites import Site, Tap
 from .base import Layers, Shared, one_of, register
 from .blocks import build_at, check_options, pack_dense, place
+from .output_layer import may_train_output_layer
 
 _PLACEMENTS = {"attention": Site.ATTN_OUT, "feed_forward": Site.FFN_OUT}
 
 
 @register
+@may_train_output_layer
 @dataclass(frozen=True)
 class Pfeiffer:
     """Options: those of `houlsby`, and after which sublayer the block sits."""
@@ -38,6 +40,7 @@ class Pfeiffer:
     pre_norm: bool = False
     post_norm: bool = False
     train_norms: bool = True
+    train_output_layer: bool = False
     layers: Layers = "all"
 
     def __post_init__(self) -> None:

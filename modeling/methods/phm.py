@@ -21,9 +21,11 @@ from ..ops import PackedTap
 from ..sites import Tap
 from .base import Layers, Shared, register
 from .blocks import BLOCK_SITES, build_at, check_options, divided, is_block, pack_factored, place
+from .output_layer import may_train_output_layer
 
 
 @register
+@may_train_output_layer
 @dataclass(frozen=True)
 class PHMAdapter:
     """Options: those of `houlsby`, the number of Kronecker products `division` (n), and whether each rule is
@@ -40,6 +42,7 @@ class PHMAdapter:
     pre_norm: bool = False
     post_norm: bool = False
     train_norms: bool = True
+    train_output_layer: bool = False
     layers: Layers = "all"
 
     def __post_init__(self) -> None:

@@ -132,13 +132,15 @@ def check_mixed_batch(
             assert (hidden[i] - plain[i]).abs().max() > 1e-3, f"{methods[i]} does nothing"
 
 
-def check_exclusive(backbone: Backbone, method: str, texts: Sequence[Any]) -> None:
+def check_exclusive(
+    backbone: Backbone, method: str, texts: Sequence[Any], config: Mapping[str, Any] | None = None
+) -> None:
     """A batch of an exclusive adapter's own = each row alone; its neighbours see the frozen weights again."""
     encoded, kinds = backbone.text.encode(texts), specs(backbone)
     served = ServedModel(backbone)
     before = served.hidden(encoded, [0] * len(encoded))
     for number, spec in enumerate(kinds):
-        adapter = trained(backbone, method, spec, number)
+        adapter = trained(backbone, method, spec, number, config)
         want = [logits_alone(backbone, adapter, e) for e in encoded]
         slot = served.install(adapter.pack())
         body = served.body_slot(slot)

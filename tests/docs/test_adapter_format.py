@@ -35,6 +35,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "prompt_tuning": [{"tokens": 3, "start": "vocabulary"}],
 }
 CASES = [(method, option) for method in METHODS for option in [{}, *OPTIONS.get(method, [])]]
+BLOCKS = ("houlsby", "adapter_drop", "pfeiffer", "low_rank_adapter", "phm", "compacter", "compacter_pp")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def sizes(adapter: Adapter, backbone: Backbone, tap: Tap | None, name: str) -> d
     width = backbone.hidden_size if tap is None else tap.width
     return {
         "D": width,
+        "H": backbone.hidden_size,
+        "V": backbone.config.vocab_size,
         "I": 0 if tap is None else tap.dim_in,
         "O": 0 if tap is None else tap.dim_out,
         "r": config.get("bottleneck") or width // int(config.get("reduction_factor", 32)),
@@ -126,6 +129,14 @@ def test_every_tensor_is_documented_with_its_shape(
     for name, tensor in tensors.items():
         if not name.startswith("head/"):
             assert list(tensor.shape) in documented(adapter, backbone, name), (name, list(tensor.shape))
+
+
+@pytest.mark.parametrize("method", BLOCKS)
+@pytest.mark.parametrize("name", ["t5", "t5 v1.1", "bart"])
+def test_a_trained_output_layer_is_documented(name: str, method: str) -> None:
+    test_every_tensor_is_documented_with_its_shape(
+        random_backbone(BACKBONES[name]), method, {"train_output_layer": True}
+    )
 
 
 def test_every_method_and_every_site_is_on_the_page() -> None:

@@ -34,6 +34,7 @@ METHODS_OF_FILES: dict[str, tuple[str, dict[str, Any]]] = {
     "phm_adapter_n4": ("phm", SMALL | {"division": 4}),
     "compacter_n4": ("compacter", SMALL | {"division": 4}),
     "compacter_n8": ("compacter", SMALL | {"division": 8}),
+    "compacter_n4_lm_head": ("compacter", SMALL | {"division": 4, "train_output_layer": True}),
     "compacter_n4_rank2": ("compacter", SMALL | {"division": 4, "rank": 2}),
     "compacterpp_n4": ("compacter_pp", SMALL | {"division": 4}),
     "bitfit": ("bitfit", {}),
@@ -58,6 +59,8 @@ def our_name(official: str) -> str:
         return "shared/phm_rule"
     if shared := _SHARED.fullmatch(official):
         return f"shared/{shared[1]}.{shared[2]}"
+    if official in ("shared.weight", "lm_head.weight"):
+        return f"weights/{official}"
     if official == "lm_head.bias":
         return "decoder.lm_head/shift"
     if official.endswith("final_layer_norm.weight"):

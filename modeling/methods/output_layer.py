@@ -1,0 +1,56 @@
+"""An option of the methods with adapter blocks: the output layer of an encoder-decoder is trained as well.
+
+Karimi Mahabadi et al., "Compacter", NeurIPS 2021, arXiv 2106.04647, Table 7; the official code's
+`unfreeze_lm_head`. T5 v1.0 and BART tie that layer to the embedding, which moves with it. A matrix over the
+vocabulary has no per-row form, so a task with this option runs in batches of its own, its blocks included,
+and its file is as large as that matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from ..errors import MethodError
+from ..weights import Named
+from .exclusive import Weights
+
+_LAYER = "lm_head.weight"
+T = TypeVar("T")
+
+
+class OutputLayer(nn.Module):
+    """The weight [V, H] of the output layer, by the name of the parameter that it is tied to, if any."""
+
+    def __init__(self, model: Named) -> None:
+        super().__init__()
+        layer = dict(model.named_parameters(remove_duplicate=False))[_LAYER]
+        self._name = next(name for name, parameter in model.named_parameters() if parameter is layer)
+        self.weight = nn.Parameter(layer.detach().clone())
+
+    def forward(self) -> Mapping[str, Tensor]:
+        """It, by the model's name."""
+        return {self._name: self.weight}
+
+    def file_tensors(self) -> Mapping[str, Tensor]:
+        """It, by lower-case name."""
+        return {self._name.lower(): self.weight}
+
+
+def may_train_output_layer(cls: type[T]) -> type[T]:
+    """Class decorator below `register`: the field `train_output_layer` makes the method exclusive."""
+
+    def weights(method: Any, model: Named) -> Weights:
+        """The output layer. Raises MethodError on a backbone without one."""
+        if _LAYER not in dict(model.named_parameters(remove_duplicate=False)):
+            raise MethodError(
+                f"method {method.name}: train_output_layer needs an encoder-decoder; this backbone has no "
+                "output layer, and the head is trained anyway"
+            )
+        return OutputLayer(model)
+
+    cls.exclusive = property(lambda method: method.train_output_layer)  # type: ignore[attr-defined]  # added here
+    cls.weights = weights  # type: ignore[attr-defined]  # added here
+    return cls

@@ -1,0 +1,83 @@
+"""Blocks with a trained output layer: it and the embedding tied to it move, for their own rows only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from modeling import METHODS, Adapter, AdapterError, Backbone, HeadSpec
+from modeling.counts import count, empty_model
+from tests.conformance import checks
+from tests.tiny import CONFIGS, VARIANTS, random_backbone, random_texts, tiny_backbone
+
+BLOCKS = ("houlsby", "pfeiffer", "adapter_drop", "low_rank_adapter", "phm", "compacter", "compacter_pp")
+CONFIG: dict[str, Any] = {"train_output_layer": True, "division": 2, "bottleneck": 4}
+SPEC = HeadSpec("text_to_text", ("w1", "w2 w3"), pooling="none")
+MODELS = {
+    "t5": (CONFIGS["t5"], "shared.weight"),
+    "t5 v1.1": (VARIANTS["t5 v1.1"], "lm_head.weight"),
+    "bart": (CONFIGS["bart"], "model.shared.weight"),
+}
+
+
+def trained(backbone: Backbone) -> Adapter:
+    """A Compacter adapter with an output layer, both moved."""
+    return checks.trained(backbone, "compacter", SPEC, 4, CONFIG, size=0.1)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_is_a_backbone_with_that_layer_under_the_same_blocks(name: str) -> None:
+    config, tensor = MODELS[name]
+    backbone, other = random_backbone(config), random_backbone(config)
+    adapter = trained(backbone)
+    tensors = adapter.to_tensors()
+    layer = tensors.pop(f"weights/{tensor}")
+    plain = METHODS["compacter"].from_config(CONFIG | {"train_output_layer": False})
+    other.model.get_parameter(tensor).data.copy_(layer)
+    blocks = Adapter.from_tensors(other, plain, SPEC, tensors)
+    encoded = backbone.text.encode(random_texts(5, seed=2))
+    with adapter.attached(backbone), torch.no_grad():
+        got, written = backbone.label_logits(encoded, SPEC.labels), backbone.generate_ids(encoded, 6)
+    with blocks.attached(other), torch.no_grad():
+        want = other.label_logits(encoded, SPEC.labels)
+        torch.testing.assert_close(got, want, **checks.TOLERANCE)
+        assert written == other.generate_ids(encoded, 6)
+    with torch.no_grad():
+        assert (backbone.label_logits(encoded, SPEC.labels) - got).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("method", BLOCKS)
+def test_every_block_method_is_served_in_batches_of_its_own(name: str, method: str) -> None:
+    options = checks.tiny_options(method) | {"train_output_layer": True}
+    assert METHODS[method].from_config(options).exclusive
+    assert not METHODS[method].from_config(checks.tiny_options(method)).exclusive
+    checks.check_exclusive(random_backbone(MODELS[name][0]), method, random_texts(3, seed=1), options)
+
+
+def test_gradients_reach_blocks_norms_and_the_layer() -> None:
+    backbone = tiny_backbone("t5")
+    adapter = trained(backbone)
+    with adapter.attached(backbone):
+        backbone.target_loss(backbone.text.encode(["w3 w4"]), ["w1"]).backward()  # type: ignore[no-untyped-call]  # torch's own
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in adapter.body_parameters())
+    assert all(p.grad is None for p in backbone.model.parameters())
+
+
+def test_it_counts_as_blocks_and_layer() -> None:
+    model = empty_model(CONFIGS["t5"])
+    with_layer, without = (
+        count(METHODS["compacter"].from_config(CONFIG | {"train_output_layer": flag}), CONFIGS["t5"], model)
+        for flag in (True, False)
+    )
+    layer: Any = model.get_parameter("shared.weight")
+    assert with_layer.parameters - without.parameters == layer.numel()
+    assert with_layer.parameters == trained(random_backbone(CONFIGS["t5"])).num_body_parameters
+
+
+def test_an_encoder_has_no_output_layer() -> None:
+    method = METHODS["compacter"].from_config(CONFIG)
+    with pytest.raises(AdapterError, match="train_output_layer needs an encoder-decoder"):
+        Adapter.create(tiny_backbone("bert"), method, HeadSpec("single_label", ("a", "b")))
