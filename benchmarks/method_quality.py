@@ -96,22 +96,24 @@ def rate_key(task: str, method: str, lr: float) -> str:
 def chosen_rate(results: dict[str, Any], method: str, tasks: tuple[str, ...] = RATE_TASKS) -> float:
     """The candidate that is best on average, the lower among equals.
 
-    Full-length runs (see `--rate`) decide where a task has them for all candidates; else the reduced ones of
-    `tasks`, among the candidates that were run on each of them. Without any of both: the rate of a relative;
-    else 0.
+    Full-length runs decide among the candidates that have them on every task on which at least two do (see
+    `--rate`); without such, the reduced runs of `tasks`, among the candidates that were run on each of them.
+    Without any of both: the rate of a relative; else 0.
     """
-    full = [{lr: at_rate(results, task, method, lr) for lr in RATES[method]} for task in TASKS]
-    reduced = [{lr: results.get(rate_key(task, method, lr)) for lr in RATES[method]} for task in tasks]
-    whole = [runs for runs in full if all(runs.values())] or [runs for runs in reduced if any(runs.values())]
-    values = [{lr: cell["value"] for lr, cell in runs.items() if cell} for runs in whole]
-    sums = {
-        lr: sum(scores[lr] for scores in values)
-        for lr in RATES[method]
-        if values and all(lr in scores for scores in values)
-    }
-    if sums:
-        return next(lr for lr, value in sums.items() if value == max(sums.values()))
+    full = [_values({lr: at_rate(results, task, method, lr) for lr in RATES[method]}) for task in TASKS]
+    reduced = [
+        _values({lr: results.get(rate_key(task, method, lr)) for lr in RATES[method]}) for task in tasks
+    ]
+    for runs, least in ((full, 2), (reduced, 1)):
+        compared = [values for values in runs if len(values) >= least]
+        common = [lr for lr in RATES[method] if compared and all(lr in values for values in compared)]
+        if len(common) >= least:
+            return max(common, key=lambda lr: (sum(values[lr] for values in compared), -lr))
     return chosen_rate(results, RELATIVES[method], tasks) if method in RELATIVES else 0.0
+
+
+def _values(cells: dict[float, dict[str, Any] | None]) -> dict[float, float]:
+    return {lr: cell["value"] for lr, cell in cells.items() if cell}
 
 
 def at_rate(results: dict[str, Any], task: str, method: str, lr: float) -> dict[str, Any] | None:
