@@ -60,13 +60,13 @@ def complete_tasks(found: list[Line]) -> list[str]:
 
 
 def quality(cells: Cells) -> str:
-    """Score per task, average over complete tasks, parameters, share, and the average relative to full."""
+    """Score per task, the average over complete tasks, its distance to full's and share of it, parameters."""
     found = lines(cells)
     tasks = [task for task in TASKS if any(task in line.scores for line in found)]
     complete = complete_tasks(found)
     full = next((line.average(complete) for line in found if line.method == FULL), None)
     named = f"average of {', '.join(complete)}" if complete else "average"
-    head = ["method", *tasks, named, "of full", "trained parameters", "share"]
+    head = ["method", *tasks, named, "to full", "of full", "trained parameters", "share"]
     rows = []
     for line in found:
         average = line.average(complete)
@@ -75,6 +75,7 @@ def quality(cells: Cells) -> str:
                 f"`{line.method}`",
                 *(_shown(line.scores.get(task)) + "*" * (task in line.otherwise) for task in tasks),
                 _shown(average),
+                "" if average is None or full is None else f"{average - full:+.1f}",
                 "" if average is None or full is None else f"{100 * average / full:.1f} %",
                 f"{line.parameters:,}",
                 f"{line.share:.3f} %",

@@ -30,8 +30,8 @@ def test_only_tasks_that_every_method_has_are_averaged() -> None:
     assert complete_tasks(lines(cells)) == ["trec"]
     text = quality(cells)
     assert "average of trec" in text
-    assert "| `bitfit` | 80.0 |  | 80.0 | 88.9 % | 10 | 0.100 % |" in text
-    assert "| `full` | 90.0 | 50.0 | 90.0 | 100.0 % | 1,000 | 10.000 % |" in text
+    assert "| `bitfit` | 80.0 |  | 80.0 | -10.0 | 88.9 % | 10 | 0.100 % |" in text
+    assert "| `full` | 90.0 | 50.0 | 90.0 | +0.0 | 100.0 % | 1,000 | 10.000 % |" in text
 
 
 def test_an_empty_result_gives_an_empty_table() -> None:
@@ -39,13 +39,13 @@ def test_an_empty_result_gives_an_empty_table() -> None:
 
 
 def test_the_better_candidate_is_chosen_and_the_lower_among_equals() -> None:
-    low, high = RATES["hadamard"]
+    low, _, high = RATES["hadamard"]
     key = [rate_key("trec", "hadamard", lr) for lr in (low, high)]
     cells = {key[0]: _cell(0.8), key[1]: _cell(0.9)}
     assert chosen_rate(cells, "hadamard") == chosen_rate(cells, "ia3") == high
     cells[key[0]] = _cell(0.9)
     assert chosen_rate(cells, "hadamard") == low
-    assert f"| **{90.0}** | 90.0 |" in rates(cells)
+    assert f"| **{90.0}** |  | 90.0 |" in rates(cells)
     cells[rate_key("sst2", "hadamard", low)] = _cell(0.7)
     assert chosen_rate(cells, "hadamard") == low  # the other candidate is not there yet
     cells[rate_key("sst2", "hadamard", high)] = _cell(0.8)
@@ -53,7 +53,7 @@ def test_the_better_candidate_is_chosen_and_the_lower_among_equals() -> None:
 
 
 def test_a_cell_with_another_rate_than_the_chosen_one_is_run_again() -> None:
-    low, high = RATES["hadamard"]
+    low, _, high = RATES["hadamard"]
     cells = {rate_key("trec", "hadamard", lr): _cell(0.8 + lr) for lr in (low, high)}
     done = _cell(0.9) | {"task": "trec", "method": "hadamard", "settings": {"lr": low}}
     cells["trec/hadamard"] = done
@@ -66,7 +66,7 @@ def test_a_cell_with_another_rate_than_the_chosen_one_is_run_again() -> None:
 
 
 def test_a_full_length_run_at_another_rate_decides_over_reduced_ones() -> None:
-    low, high = RATES["bitfit"]
+    low, _, high = RATES["bitfit"]
     cells: dict[str, Any] = {rate_key("trec", "bitfit", lr): _cell(0.8 + lr) for lr in (low, high)}
     cells["sst2/bitfit"] = _cell(0.5) | {"task": "sst2", "method": "bitfit", "settings": {"lr": high}}
     assert settle(cells) == cells
