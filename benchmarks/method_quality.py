@@ -59,6 +59,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"prompt_tuning": {"tokens": 20}}
 # a step of SAID transforms as many numbers as the backbone has, whatever its batch: few and large ones
 BATCH_SIZE = {"intrinsic_said": 128}
 ONLY_TASKS = {"intrinsic_said": ("trec",)}
+COSTLY = ("prompt_tuning", "intrinsic_said")  # a cell that they lack does not keep a task out of averages
 # with --borrow, a method without reduced runs of its own gets the rate of its nearest relative
 RELATIVES = {
     "pfeiffer": "houlsby",
@@ -129,7 +130,8 @@ def is_missing(key: str, method: str, results: dict[str, Any]) -> bool:
     cell = results.get(key)
     if cell is None or not key.startswith(tuple(TASKS)):
         return cell is None
-    return bool(cell["settings"]["lr"] != chosen_rate(results, method))
+    rate = chosen_rate(results, method)  # 0: none has been compared, so the default was taken
+    return bool(rate and cell["settings"]["lr"] != rate)
 
 
 def settle(results: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.method_quality import (
+    COSTLY,
     FLOAT32_CHECKS,
     FULL,
-    ONLY_TASKS,
     RATE_TASKS,
     RATES,
     TASKS,
@@ -54,8 +54,8 @@ def lines(cells: Cells) -> list[Line]:
 
 
 def complete_tasks(found: list[Line]) -> list[str]:
-    """The tasks that every method has (but for methods that are meant for a few tasks only)."""
-    general = [line for line in found if line.method not in ONLY_TASKS]
+    """The tasks that every method has, the costly ones aside."""
+    general = [line for line in found if line.method not in COSTLY]
     return [task for task in TASKS if general and all(task in line.scores for line in general)]
 
 
