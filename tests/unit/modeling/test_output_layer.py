@@ -10,6 +10,7 @@ import torch
 from modeling import METHODS, Adapter, AdapterError, Backbone, HeadSpec
 from modeling.counts import count, empty_model
 from tests.conformance import checks
+from tests.conformance.options import tiny_options
 from tests.tiny import CONFIGS, VARIANTS, random_backbone, random_texts, tiny_backbone
 
 BLOCKS = ("houlsby", "pfeiffer", "adapter_drop", "low_rank_adapter", "phm", "compacter", "compacter_pp")
@@ -51,9 +52,9 @@ def test_it_is_a_backbone_with_that_layer_under_the_same_blocks(name: str) -> No
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("method", BLOCKS)
 def test_every_block_method_is_served_in_batches_of_its_own(name: str, method: str) -> None:
-    options = checks.tiny_options(method) | {"train_output_layer": True}
+    options = tiny_options(method) | {"train_output_layer": True}
     assert METHODS[method].from_config(options).exclusive
-    assert not METHODS[method].from_config(checks.tiny_options(method)).exclusive
+    assert not METHODS[method].from_config(tiny_options(method)).exclusive
     checks.check_exclusive(random_backbone(MODELS[name][0]), method, random_texts(3, seed=1), options)
 
 
