@@ -198,13 +198,16 @@ def count(method: Method, config: PreTrainedConfig, model: torch.nn.Module, labe
     family = family_of(config)
     text_to_text = family.name == "t5"
     with torch.device("meta"):
+        weights: Any = weights_of(method, model) if method.exclusive else None
         parameters = _body(method, usable_taps(family.taps(config), _kind(text_to_text)), model)
+    parameters += 0 if weights is None else sum(p.numel() for p in weights.parameters())
     total = sum(p.numel() for p in model.parameters())
     head = labels * (int(config.hidden_size) + 1)
     if text_to_text:
-        # what trains everything has trained the output layer already
         output_layer: Any = model.get_submodule("lm_head").weight
-        head = 0 if parameters == total else output_layer.numel()
+        name = next(name for name, parameter in model.named_parameters() if parameter is output_layer)
+        trained = weights is not None and name in weights.file_tensors()  # then it is counted already
+        head = 0 if trained else output_layer.numel()
     return MethodCount(
         method=method.name,
         paper=method.paper,
@@ -222,10 +225,9 @@ def _kind(text_to_text: bool) -> str:
 
 
 def _body(method: Method, taps: list[Tap], model: torch.nn.Module) -> int:
-    """Trained parameters but for the head."""
-    weights: Any = weights_of(method, model) if method.exclusive else None
+    """Trained parameters at taps, and shared ones."""
     chosen = method.select(taps)
     shared = method.share(chosen)
     built = [method.build(tap, frozen_module(model, tap.path), shared) for tap in chosen]
-    modules = built if weights is None else [*built, weights]
-    return sum(p.numel() for m in modules for p in m.parameters()) + sum(p.numel() for p in shared.values())
+    own = sum(p.numel() for module in built for p in module.parameters())
+    return own + sum(p.numel() for p in shared.values())

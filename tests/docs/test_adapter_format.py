@@ -35,7 +35,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "prompt_tuning": [{"tokens": 3, "start": "vocabulary"}],
 }
 CASES = [(method, option) for method in METHODS for option in [{}, *OPTIONS.get(method, [])]]
-BLOCKS = ("houlsby", "adapter_drop", "pfeiffer", "low_rank_adapter", "phm", "compacter", "compacter_pp")
+BLOCKS = [name for name, method in METHODS.items() if hasattr(method, "train_output_layer")]
 
 
 @dataclass(frozen=True)

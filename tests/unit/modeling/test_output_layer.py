@@ -13,7 +13,7 @@ from tests.conformance import checks
 from tests.conformance.options import tiny_options
 from tests.tiny import CONFIGS, VARIANTS, random_backbone, random_texts, tiny_backbone
 
-BLOCKS = ("houlsby", "pfeiffer", "adapter_drop", "low_rank_adapter", "phm", "compacter", "compacter_pp")
+BLOCKS = [name for name, method in METHODS.items() if hasattr(method, "train_output_layer")]
 CONFIG: dict[str, Any] = {"train_output_layer": True, "division": 2, "bottleneck": 4}
 SPEC = HeadSpec("text_to_text", ("w1", "w2 w3"), pooling="none")
 MODELS = {
@@ -75,6 +75,9 @@ def test_it_counts_as_blocks_and_layer() -> None:
     )
     layer: Any = model.get_parameter("shared.weight")
     assert with_layer.parameters - without.parameters == layer.numel()
+    assert without.head_parameters == layer.numel()
+    assert with_layer.head_parameters == 0  # it is counted once
+    assert len(BLOCKS) == 7
     assert with_layer.parameters == trained(random_backbone(CONFIGS["t5"])).num_body_parameters
 
 
