@@ -35,7 +35,7 @@ def run(cells: list[tuple[str, int, str]], data: Path, seed: int, until: float) 
             return
         if opened[0] != (task, rows):
             opened = ((task, rows), TaskBench(backbone, data, task, seed, {"max_train_rows": rows}))
-        lr = method_quality.chosen_rate(rates, method, ("trec",))
+        lr = method_quality.chosen_rate(rates, method)
         made = Cell(method, lr, EPOCHS[rows], evaluate_steps=method_quality.AT_THE_END)
         cell = opened[1].run(made)
         record.add(NAME, f"{task}/{rows}/{method}", cell)

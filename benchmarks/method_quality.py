@@ -35,7 +35,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "mrpc": {"metric": "f1+accuracy"},
     "stsb": {"metric": "pearson+spearman"},
 }
-# candidates for the rate: neighbouring decades of the paper's grid, and a rate between them;
+# candidates for the rate: neighbouring decades of the paper's grid, and a rate between or above them;
 # none for the probe, which has no body
 RATES: dict[str, tuple[float, ...]] = {
     PROBE: (),
@@ -94,23 +94,23 @@ def rate_key(task: str, method: str, lr: float) -> str:
     return f"rates/{task}/{method}/{lr:g}"
 
 
-def chosen_rate(results: dict[str, Any], method: str, tasks: tuple[str, ...] = RATE_TASKS) -> float:
+def chosen_rate(results: dict[str, Any], method: str) -> float:
     """The candidate that is best on average, the lower among equals.
 
     Full-length runs decide among the candidates that have them on every task on which at least two do (see
-    `--rate`); without such, the reduced runs of `tasks`, among the candidates that were run on each of them.
-    Without any of both: the rate of a relative; else 0.
+    `--rate`); without such, the reduced runs, among the candidates that have all of them; else the rate of
+    a relative; else 0.
     """
     full = [_values({lr: at_rate(results, task, method, lr) for lr in RATES[method]}) for task in TASKS]
     reduced = [
-        _values({lr: results.get(rate_key(task, method, lr)) for lr in RATES[method]}) for task in tasks
+        _values({lr: results.get(rate_key(task, method, lr)) for lr in RATES[method]}) for task in RATE_TASKS
     ]
     for runs, least in ((full, 2), (reduced, 1)):
         compared = [values for values in runs if len(values) >= least]
         common = [lr for lr in RATES[method] if compared and all(lr in values for values in compared)]
         if len(common) >= least:
             return max(common, key=lambda lr: (sum(values[lr] for values in compared), -lr))
-    return chosen_rate(results, RELATIVES[method], tasks) if method in RELATIVES else 0.0
+    return chosen_rate(results, RELATIVES[method]) if method in RELATIVES else 0.0
 
 
 def _values(cells: dict[float, dict[str, Any] | None]) -> dict[float, float]:

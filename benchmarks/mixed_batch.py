@@ -117,7 +117,7 @@ def measure(rounds: int, rows: int, device: str) -> dict[str, Any]:
     variants: dict[str, Callable[[list[Encoded]], None]] = {
         "bare packed": lambda b: bare(base, b),
         "padded (Hugging Face)": lambda b: padded(library, b, base.device),
-        **{f"{n} tasks": lambda b, n=n: mixed(hadamard, b, n, rng) for n in TASKS},  # type: ignore[misc]
+        **{f"{n} tasks": lambda b, n=n: mixed(hadamard, b, n, rng) for n in TASKS},  # type: ignore[misc]  # bound now
         **{
             f"64 tasks of {name}": lambda b, served=served: mixed(served, b, 64, rng)  # type: ignore[misc]  # bound now
             for name, served in by_set.items()
