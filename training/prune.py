@@ -123,15 +123,15 @@ def prune_file(
     progress.end("publish")
     picture = None if report is None else str(report / f"{manifest.task}-layers.png")
     result = PruneResult(
-        manifest.task,
-        manifest.method.name,
-        scored.task.metric.name,
-        scored.split,
-        drifts,
-        scores,
-        _kept(drifts, keep),
-        announced,
-        picture,
+        task=manifest.task,
+        method=manifest.method.name,
+        metric=scored.task.metric.name,
+        split=scored.split,
+        drifts=drifts,
+        scores=scores,
+        kept=_kept(drifts, keep),
+        file=announced,
+        picture=picture,
     )
     if picture is not None:
         draw_scores(Path(picture), result)

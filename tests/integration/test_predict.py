@@ -245,7 +245,7 @@ def test_the_example_of_a_task_is_a_form_without_data(shared: Live, task: str) -
 def test_what_is_refused_is_told_in_the_words_of_the_interface(
     shared: Live, method: str, path: str, sent: object, wanted: tuple[str, str, str]
 ) -> None:
-    response = shared.http.request(method, path, **({} if sent is None else {"json": sent}))  # type: ignore[arg-type]
+    response = shared.http.request(method, path, json=sent)
     body = response.json()
     assert (response.status_code, body["code"]) == (422, "invalid_input"), body
     (found,) = body["errors"]

@@ -272,7 +272,7 @@ def test_a_task_shows_an_input_as_it_must_be_sent(run: Run, serve: Serve) -> Non
     assert json.loads(shown) == EXAMPLE
     failed, resident = json.loads(run("tasks", "spam", "--json").stdout)["versions"]
     assert (failed["example"], resident["example"]) == (None, EXAMPLE)
-    old = TASK | {"versions": [{**TASK["versions"][1], "example": None}]}  # type: ignore[index]
+    old = TASK | {"versions": [{**TASK["versions"][1], "example": None}]}  # type: ignore[index]  # a plain dict
     serve(FakeServer([ok(old)]))
     assert "example" not in run("tasks", "spam").stdout
 
