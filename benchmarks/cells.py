@@ -45,6 +45,17 @@ class Cell:
     evaluate_steps: int = 0
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A cell of a result file: its key there, and on what it is trained; `settings` are the data's."""
+
+    key: str
+    task: str
+    cell: Cell
+    seed: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
 class TaskBench:
     """A task's data on one backbone: loaded, tokenised, and its head trained on frozen features, once."""
 
@@ -153,6 +164,29 @@ def _in_precision(learner: Learner, backbone: Backbone, precision: str) -> Learn
             return inner(rows)
 
     return replace(learner, loss=loss)
+
+
+def train_missing(name: str, wanted: Sequence[Wanted], data: Path, minutes: float) -> None:
+    """Train the cells that `results/<name>.json` lacks, in order, and write each one when it is done.
+
+    Cells of the same data and seed that follow each other share its preparation. No cell is started after
+    `minutes`.
+    """
+    until = time.time() + 60 * minutes
+    backbone, opened, bench = None, None, None
+    for one in wanted:
+        if one.key in record.read(name):
+            continue  # done before, or by another process meanwhile
+        if time.time() > until:
+            print("out of time; run again to go on")
+            return
+        backbone = backbone or open_backbone()
+        if bench is None or opened != (one.task, one.seed, one.settings):
+            opened = (one.task, one.seed, one.settings)
+            bench = TaskBench(backbone, data, one.task, one.seed, one.settings)
+        made = bench.run(one.cell)
+        record.add(name, one.key, made)
+        print(one.key, made["metric"], f"{100 * made['value']:.2f}", f"{made['seconds']} s", flush=True)
 
 
 def open_backbone(name: str = "minilm") -> Backbone:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +22,28 @@ METHODS = ("full", "compacter_pp", "hadamard", "bitfit")
 EPOCHS = {100: 40, 500: 8, 1_000: 5, 2_000: 3}  # by training rows: about equally many steps
 
 
-def run(cells: list[tuple[str, int, str]], data: Path, seed: int, until: float) -> None:
-    """Train the cells in order. Stops when the clock says `until`."""
-    from benchmarks.cells import Cell, TaskBench, open_backbone
+def wanted(tasks: list[str], seed: int) -> list[Any]:
+    """The cells of some tasks, with the rates that `method_quality` chose."""
+    from benchmarks.cells import Cell, Wanted
 
-    backbone, rates = open_backbone(), record.read(method_quality.NAME)
-    opened: tuple[Any, Any] = (None, None)
-    for task, rows, method in cells:
-        if time.time() > until:
-            print("out of time; run again to go on")
-            return
-        if opened[0] != (task, rows):
-            opened = ((task, rows), TaskBench(backbone, data, task, seed, {"max_train_rows": rows}))
-        lr = method_quality.chosen_rate(rates, method)
-        made = Cell(method, lr, EPOCHS[rows], evaluate_steps=method_quality.AT_THE_END)
-        cell = opened[1].run(made)
-        record.add(NAME, f"{task}/{rows}/{method}", cell)
-        print(f"{task}/{rows}/{method}", f"{100 * cell['value']:.2f}", f"{cell['seconds']} s", flush=True)
+    chosen = record.read(method_quality.NAME)
+    return [
+        Wanted(
+            f"{task}/{rows}/{method}",
+            task,
+            Cell(
+                method,
+                method_quality.chosen_rate(chosen, method),
+                EPOCHS[rows],
+                evaluate_steps=method_quality.AT_THE_END,
+            ),
+            seed,
+            {"max_train_rows": rows},
+        )
+        for task in tasks
+        for rows in EPOCHS
+        for method in METHODS
+    ]
 
 
 def table(cells: dict[str, Any], task: str) -> str:
@@ -67,17 +71,11 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1e6, help="start no cell after this time")
     parser.add_argument("--table", action="store_true", help="train nothing, print the tables")
     args = parser.parse_args()
-    done = record.read(NAME)
     tasks = args.task or list(TASKS)
-    missing = [
-        (task, rows, method)
-        for task in tasks
-        for rows in EPOCHS
-        for method in METHODS
-        if f"{task}/{rows}/{method}" not in done
-    ]
-    if missing and not args.table:
-        run(missing, args.data, args.seed, time.time() + 60 * args.minutes)
+    if not args.table:
+        from benchmarks.cells import train_missing
+
+        train_missing(NAME, wanted(tasks, args.seed), args.data, args.minutes)
     for task in tasks:
         print(f"\n{task}\n{table(record.read(NAME), task)}")
     return 0

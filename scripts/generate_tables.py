@@ -8,6 +8,8 @@ A place for a table is a pair of comments; what stands between them is replaced:
     <!-- table: paper-shares t5-base -->   the papers' trainable shares beside ours
     <!-- table: method-quality rates -->   what `benchmarks.method_quality` found: quality, rates, tried
     <!-- table: low-resource trec -->      what `benchmarks.low_resource` found on a task
+    <!-- table: longer-training -->        what `benchmarks.longer_training` found
+    <!-- table: seeds -->                  what `benchmarks.seeds` found
     <!-- table: training-cost t5-small cpu 16x64 -->  what `benchmarks.training_cost` found
     <!-- end table -->
 
@@ -93,6 +95,21 @@ def low_resource(task: str) -> str:
     return low_resource.table(record.read(low_resource.NAME), task) + "\n"
 
 
+def longer_training() -> str:
+    """Three epochs and the paper's twenty."""
+    from benchmarks import longer_training, method_quality, record
+
+    found = record.read(longer_training.NAME)
+    return longer_training.table(found, record.read(method_quality.NAME)) + "\n"
+
+
+def seeds() -> str:
+    """Mean and range of several seeds."""
+    from benchmarks import method_quality, record, seeds
+
+    return seeds.table(record.read(seeds.NAME), record.read(method_quality.NAME)) + "\n"
+
+
 def training_cost(shape: str, device: str, batch: str) -> str:
     """Memory and time of a training step relative to full fine-tuning; a sentence while not measured."""
     from benchmarks import record, training_cost
@@ -108,6 +125,8 @@ TABLES: dict[str, Callable[..., str]] = {
     "paper-shares": paper_shares,
     "method-quality": method_quality,
     "low-resource": low_resource,
+    "longer-training": longer_training,
+    "seeds": seeds,
     "training-cost": training_cost,
 }
 
