@@ -167,7 +167,7 @@ def _in_precision(learner: Learner, backbone: Backbone, precision: str) -> Learn
 
 
 def train_missing(name: str, wanted: Sequence[Wanted], data: Path, minutes: float) -> None:
-    """Train the cells that `results/<name>.json` lacks, in order, and write each one when it is done.
+    """Train the cells that `results/<name>.json` lacks, or has at another rate; write each when it is done.
 
     Cells of the same data and seed that follow each other share its preparation. No cell is started after
     `minutes`.
@@ -175,8 +175,8 @@ def train_missing(name: str, wanted: Sequence[Wanted], data: Path, minutes: floa
     until = time.time() + 60 * minutes
     backbone, opened, bench = None, None, None
     for one in wanted:
-        if one.key in record.read(name):
-            continue  # done before, or by another process meanwhile
+        if is_done(one, record.read(name)):
+            continue  # before, or by another process meanwhile
         if time.time() > until:
             print("out of time; run again to go on")
             return
@@ -187,6 +187,12 @@ def train_missing(name: str, wanted: Sequence[Wanted], data: Path, minutes: floa
         made = bench.run(one.cell)
         record.add(name, one.key, made)
         print(one.key, made["metric"], f"{100 * made['value']:.2f}", f"{made['seconds']} s", flush=True)
+
+
+def is_done(one: Wanted, found: dict[str, Any]) -> bool:
+    """Whether the results have the cell, trained at the rate that is wanted (0: the method's default)."""
+    cell = found.get(one.key)
+    return cell is not None and one.cell.lr in (0, cell["settings"]["lr"])
 
 
 def open_backbone(name: str = "minilm") -> Backbone:

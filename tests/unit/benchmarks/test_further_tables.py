@@ -3,6 +3,7 @@
 from typing import Any
 
 from benchmarks import longer_training, low_resource, seeds
+from benchmarks.cells import Cell, Wanted, is_done
 
 
 def _cell(task: str, method: str, value: float, lr: float = 0.01, **more: Any) -> dict[str, Any]:
@@ -67,3 +68,12 @@ def test_a_wanted_cell_is_named_by_all_that_tells_it_apart() -> None:
     assert {cell.cell.epochs for cell in made[2]} == {20}
     rates = longer_training.wanted(["cola"], ["full"], 0.5)
     assert [cell.key for cell in rates] == ["cola/full/0.5"]
+
+
+def test_a_cell_at_another_rate_than_the_wanted_one_is_not_done() -> None:
+    wanted = Wanted("trec/full", "trec", Cell("full", 0.01, 3))
+    assert not is_done(wanted, {})
+    assert is_done(wanted, {"trec/full": _cell("trec", "full", 0.9, 0.01)})
+    assert not is_done(wanted, {"trec/full": _cell("trec", "full", 0.9, 0.03)})
+    by_default = Wanted("trec/full", "trec", Cell("full", 0, 3))
+    assert is_done(by_default, {"trec/full": _cell("trec", "full", 0.9, 0.03)})
