@@ -23,6 +23,7 @@ SCHEMA_VERSION = 1
 MIN_PROBES, MAX_PROBES = 8, 32
 MIN_CHOICES, MAX_CHOICES = 2, 100
 MAX_LABELS = 10_000
+MAX_NEW_TOKENS = 100_000
 MAX_KEYS = 1_000
 """Most keys of one object; each unknown one is a failure, and probes are objects too."""
 
@@ -72,16 +73,25 @@ class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """What the logits mean: `labels` in the order of the rows of head/weight; regression has one name.
 
     multiple_choice has one output, which scores a choice, and the one label `choice`. text_to_text has no
-    head: its labels are the strings that are scored, and its pooling is `none`. `threshold` belongs to
-    multi_label alone, `low` and `high` (both or none) to regression alone.
+    head: its labels are the strings that are scored, and its pooling is `none`; without labels it answers
+    with any text of at most `max_new_tokens` tokens. `threshold` belongs to multi_label alone, `low` and
+    `high` (both or none) to regression alone.
     """
 
     kind: Literal["single_label", "multi_label", "regression", "multiple_choice", "text_to_text"]
-    labels: Annotated[list[ShortText], Field(min_length=1, max_length=MAX_LABELS)]
+    labels: Annotated[list[ShortText], Field(max_length=MAX_LABELS)]
     pooling: Literal["mean", "first", "pooler", "eos", "none"] = "mean"
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     low: float | None = None
     high: float | None = None
+    max_new_tokens: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] | None, Field(exclude_if=lambda limit: limit is None)
+    ] = None
+
+    @property
+    def is_free_text(self) -> bool:
+        """Whether answers are written and not chosen among labels."""
+        return self.kind == TEXT_TO_TEXT and not self.labels
 
     @model_validator(mode="after")
     def _is_consistent(self) -> HeadRef:
@@ -117,7 +127,8 @@ class Provenance(BaseModel, frozen=True, extra="forbid"):
 class Probe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """One input with the logits [L] the trainer saw; replayed before a version becomes visible.
 
-    A multiple_choice probe has `choices`, and one logit for each; other probes are written without the key.
+    A multiple_choice probe has `choices`, and one logit for each; a text_to_text without labels has a
+    `target`, and one logit: its log probability. Other probes are written without these keys.
     """
 
     text: str
@@ -126,6 +137,7 @@ class Probe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         Annotated[list[str], Field(min_length=MIN_CHOICES, max_length=MAX_CHOICES)] | None,
         Field(exclude_if=lambda choices: choices is None),
     ] = None
+    target: Annotated[str | None, Field(exclude_if=lambda target: target is None)] = None
     logits: Annotated[list[float], Field(min_length=1, max_length=MAX_LABELS), FailFast()]
 
 
@@ -165,6 +177,11 @@ def _head_violations(head: HeadRef) -> Iterator[_Violation]:
         if first != index:
             yield ("labels", index), f"A label that is not also label {first}", label
     regression = head.kind == "regression"
+    if not head.labels and head.kind != TEXT_TO_TEXT:
+        yield ("labels",), "At least one label; only a text_to_text may have none", head.labels
+    if (head.max_new_tokens is not None) != head.is_free_text:
+        allowed = "A number for a text_to_text without labels, null for all else"
+        yield ("max_new_tokens",), allowed, head.max_new_tokens
     if regression and len(head.labels) != 1:
         yield ("labels",), "Exactly one name for a regression", head.labels
     if head.kind == "multiple_choice" and head.labels != [CHOICE_LABEL]:
@@ -189,13 +206,16 @@ def _probe_violations(head: HeadRef, fields: InputRef, probes: list[Probe]) -> I
     multiple = head.kind == "multiple_choice"
     pairs = len(fields.fields) == 2 and not multiple  # the second field may name the choices
     for index, probe in enumerate(probes):
-        num_logits = len(probe.choices or ()) if multiple else len(head.labels)
+        num_logits = len(probe.choices or ()) if multiple else len(head.labels) or 1
         if (probe.choices is not None) != multiple:
             allowed = "A list of choices" if multiple else f"No choices: the kind is {head.kind}"
             yield ("probes", index, "choices"), allowed, probe.choices
         elif len(probe.logits) != num_logits:
             allowed = f"{num_logits} logits, one per {'choice' if multiple else 'label'}"
             yield ("probes", index, "logits"), allowed, f"{len(probe.logits)} logits"
+        if bool(probe.target) != head.is_free_text:
+            allowed = "A string" if head.is_free_text else "null: the head has labels"
+            yield ("probes", index, "target"), allowed, probe.target
         if (probe.text_pair is not None) != pairs:
             allowed = "A second text, as input.fields has two" if pairs else _NO_PAIR[multiple]
             yield ("probes", index, "text_pair"), allowed, probe.text_pair

@@ -179,6 +179,16 @@ class Backbone:
             scores = decoding.score(self, hidden, batch, [(row, ids) for row in range(batch.num_rows)])
         return torch.stack(scores).index_select(0, batch.inverse)
 
+    def target_scores(
+        self, encoded: Sequence[Encoded], targets: Sequence[Target], virtual: int | Sequence[int] = 0
+    ) -> Tensor:
+        """log p(target | text) [B] of each text's own target (a string, or ids with their end)."""
+        batch, ids = self.pack(encoded, virtual), self._target_ids(targets)
+        with self._weights_replaced():
+            asked = [(row, [ids[i]]) for row, i in enumerate(batch.order)]
+            scores = decoding.score(self, self.hidden(batch), batch, asked)
+        return torch.cat(scores).index_select(0, batch.inverse)
+
     def target_loss(
         self, encoded: Sequence[Encoded], targets: Sequence[Target], virtual: int | Sequence[int] = 0
     ) -> Tensor:

@@ -25,7 +25,10 @@ Logits = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class _Resident:
-    """What is known of an adapter beside its parameters; `labels` are strings as ids (text to text)."""
+    """What is known of an adapter beside its parameters; `labels` are strings as ids (text to text).
+
+    A text-to-text task without labels scores each text's own target.
+    """
 
     pooling: str
     body_slot: int
@@ -67,7 +70,7 @@ class ServedModel:
     def remove(self, slot: int) -> None:
         """Free a slot. Raises KeyError if it holds no adapter."""
         resident = self._residents.pop(slot)
-        if not resident.labels:
+        if resident.pooling != "none":
             self._heads.clear(slot)
         self._banks.clear(slot)
         if self._in_place is not None and self._in_place[0] == slot:
@@ -173,9 +176,14 @@ class ServedModel:
     def _score(
         self, hidden: Tensor, batch: PackedBatch, rows: Sequence[int], slots: Sequence[int]
     ) -> list[Logits]:
-        """log p of every label string of slot i after the text of (the caller's) row i."""
+        """log p of every label string of slot i, or of the row's target, after the text of row i."""
         place = batch.inverse.tolist()
-        asked = [(place[row], self._residents[slot].labels) for row, slot in zip(rows, slots, strict=True)]
+        asked = []
+        for row, slot in zip(rows, slots, strict=True):
+            strings = self._residents[slot].labels or [list(batch.encoded[row].target)]
+            if not strings[0]:
+                raise ValueError(f"slot {slot} has no labels and row {row} no target: this is a bug")
+            asked.append((place[row], strings))
         return [
             values.float().cpu().numpy() for values in decoding.score(self.backbone, hidden, batch, asked)
         ]

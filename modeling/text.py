@@ -28,13 +28,15 @@ class Tokens:
 class Encoded:
     """What the backbone reads: ids and token types, special tokens included.
 
-    `num_tokens` is the length before truncation, `truncated` whether something was cut.
+    `num_tokens` is the length before truncation, `truncated` whether something was cut. `target` is a string
+    as ids, its end included, whose probability after this text is asked for, by a task without labels.
     """
 
     ids: list[int]
     type_ids: list[int]
     num_tokens: int
     truncated: bool
+    target: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

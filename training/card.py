@@ -12,8 +12,10 @@ from typing import Any
 from training.checks import HEAD, KINDS, TEXT_TO_TEXT
 from training.config import TrainConfig
 from training.errors import DataError
+from training.formats import FORMATS as OFFICIAL
+from training.formats import official_name
 from training.readers import FORMATS, Row, format_of, read_rows
-from training.tasks import head_kind
+from training.tasks import FREE_TEXT, head_kind
 
 CARD_NAME = "dataset.json"
 SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -30,6 +32,7 @@ _PAIR_FIELDS = (
     ("question", "sentence"),
 )
 _LABEL_FIELDS = ("label", "labels")
+_ANSWER_FIELDS = ("answers", "answer", "target")
 _CHOICE_LIST = "choices"
 _FIELDS_OF_KIND: Mapping[str, tuple[int, ...]] = {
     "single_sentence": (1,),
@@ -135,11 +138,14 @@ def read_card(data: Path, flags: Flags) -> Card:
     files = find_splits(data)
     sample_path = files.get("train") or next(iter(files.values()))
     sample = _sample(sample_path)
-    label_field = flags.label_field or stored.get("label_field") or _guess_label_field(sample, sample_path)
+    kind = flags.kind or stored.get("kind") or _official_kind(stored.get("name"), sample, flags.form)
+    label_field = (
+        flags.label_field or stored.get("label_field") or _guess_label_field(sample, sample_path, kind)
+    )
     text_fields = flags.text_fields or stored.get("text_fields") or _guess_text_fields(sample, sample_path)
     names = flags.label_names or stored.get("label_names") or None
     card = Card(
-        kind=flags.kind or stored.get("kind") or "",
+        kind=kind,
         text_fields=tuple(text_fields),
         label_field=label_field,
         label_names=tuple(names) if names else None,
@@ -232,12 +238,20 @@ def _sample(path: Path, num_rows: int = 200) -> list[Row]:
     return rows
 
 
-def _guess_label_field(sample: Sequence[Row], path: Path) -> str:
-    found = [name for name in _LABEL_FIELDS if name in sample[0]]
+def _official_kind(name: str | None, sample: Sequence[Row], form: str) -> str:
+    """Free text for an official task with such answers, else nothing yet."""
+    official = official_name(name, frozenset(sample[0])) if form == TEXT_TO_TEXT else None
+    return FREE_TEXT if official is not None and OFFICIAL[official].free_text else ""
+
+
+def _guess_label_field(sample: Sequence[Row], path: Path, kind: str) -> str:
+    names = (*_LABEL_FIELDS, *_ANSWER_FIELDS) if kind == FREE_TEXT else _LABEL_FIELDS
+    found = [name for name in names if name in sample[0]]
     if len(found) != 1:
+        shown = f"{', '.join(map(repr, names[:-1]))} and {names[-1]!r}"
         raise DataError(
-            f"{path.name}: {'both' if found else 'neither'} of the fields 'label' and 'labels' "
-            f"among {_names(sample)}; say which with --label-field"
+            f"{path.name}: {'several' if found else 'none'} of the fields {shown} among {_names(sample)}; "
+            "say which with --label-field"
         )
     return found[0]
 
@@ -278,9 +292,15 @@ def _is_fraction(value: Any) -> bool:
 def _check(card: Card, path: Path) -> None:
     if card.kind not in KINDS:
         raise DataError(f"{path.name}: kind is {card.kind!r}; allowed: {', '.join(KINDS)}")
+    if card.form == HEAD and card.kind == FREE_TEXT:
+        raise DataError(
+            f"{path.name}: kind {FREE_TEXT} is written by a decoder, no head answers it; "
+            f"give --form {TEXT_TO_TEXT}"
+        )
     if card.form == TEXT_TO_TEXT and card.kind == "multi_label":
         raise DataError(
-            f"{path.name}: kind multi_label has no text-to-text form (a target is one label); train a head"
+            f"{path.name}: kind multi_label has no text-to-text form (a target is one label); train a head, "
+            f"or, if its lists are right answers, give --kind {FREE_TEXT}"
         )
     wanted = _FIELDS_OF_KIND.get(card.kind, (1, 2)) if card.form == HEAD else None
     count = len(card.text_fields)

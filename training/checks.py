@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-KINDS = ("single_sentence", "sentence_pair", "regression", "multi_label", "multiple_choice")
+KINDS = ("single_sentence", "sentence_pair", "regression", "multi_label", "multiple_choice", "free_text")
 HEAD, TEXT_TO_TEXT = "head", "text-to-text"
 FORMS = (HEAD, TEXT_TO_TEXT)
 TARGETS = ("digits", "words")
@@ -39,6 +39,8 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             "the first one a letter or digit"
         )
     problems += _field_problems(values)
+    if values["kind"] == "free_text" and values["form"] != TEXT_TO_TEXT:
+        problems.append(f"kind free_text is written by a decoder; give --form {TEXT_TO_TEXT} as well")
     if values["kind"] == "regression" and values["class_weights"] != "none":
         problems.append("class_weights has no meaning for regression; leave it at none")
     if values["form"] == TEXT_TO_TEXT and values["class_weights"] != "none":

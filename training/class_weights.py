@@ -31,7 +31,7 @@ def class_weights(setting: str, task: Task, targets: Sequence[Target]) -> list[f
 def _balanced(task: Task, targets: Sequence[Target]) -> list[float]:
     counts: Counter[int] = Counter()
     for target in targets:
-        counts.update(target if isinstance(target, tuple) else [int(target)])
+        counts.update(map(int, target if isinstance(target, tuple) else [target]))
     total = len(targets)
     weights = []
     for index in range(len(task.labels)):

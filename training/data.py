@@ -20,7 +20,7 @@ from training.metrics import KNOWN, Metric, all_metrics, demand_metric, read_met
 from training.readers import Row, read_rows
 from training.reading import Reading, formatter_of, reading_of
 from training.split import draw_validation, paper_file, paper_rows, rule_for
-from training.tasks import Target, TargetError, Task, TextToText, build_task
+from training.tasks import FREE_TEXT, FreeText, Target, TargetError, Task, TextToText, build_task
 
 _MAX_TOLD = 10
 _FEW_ROWS = 30
@@ -70,6 +70,7 @@ def load_data(config: TrainConfig) -> TaskData:
         train = read_part("train", rule, files, reading, task, config.max_train_rows)
         task, drawn = task.fitted(train.targets), [_paper_note(rule, config)]
         validation = read_part("validation", rule, files, reading, task, config.max_validation_rows)
+    train = _as_learnt(task, train)
     _check_learnable(task, train, validation)
     notes = [*card.notes, *metric_note, *_name_notes(card, names), *drawn]
     notes += [*_label_notes(task, train, validation), *_text_notes(train, validation)]
@@ -146,6 +147,14 @@ def _target(row: Row, field: str, task: Task) -> Target:
         raise BadFieldError(field, error.found, error.remedy) from None
 
 
+def _as_learnt(task: Task, train: Split) -> Split:
+    """Train rows of free text as examples with one answer each."""
+    if not isinstance(task, FreeText):
+        return train
+    examples = [replace(row, target=one) for row in train.examples for one in task.learnt(row.target)]
+    return replace(train, examples=tuple(examples))
+
+
 def _file_splits(
     config: TrainConfig, files: Mapping[str, Path], reading: Reading, task: Task
 ) -> tuple[Task, Split, Split, list[str]]:
@@ -163,6 +172,8 @@ def _found_names(card: Card, paths: Iterable[Path]) -> tuple[str, ...]:
     """Label names as they occur in the files, sorted; numbers by value. A regression has one, its field."""
     if card.kind == "regression":
         return (card.label_field,)
+    if card.kind == FREE_TEXT:
+        return ()
     found: set[str] = set()
     for path in paths:
         for _, row in read_rows(path):
@@ -184,7 +195,9 @@ def _build(
     card: Card, names: tuple[str, ...], config: TrainConfig, official: str | None, formatter: Formatter | None
 ) -> tuple[Task, list[str]]:
     kind = card.label_kind
-    if kind != "regression" and len(names) < (1 if kind == "multi_label" else 2):
+    if kind == FREE_TEXT:
+        names = ()
+    elif kind != "regression" and len(names) < (1 if kind == "multi_label" else 2):
         found = f"found {len(names)} label(s): {', '.join(names) or 'none'}"
         raise DataError(f"field {card.label_field!r}: {found}; a classification needs at least two classes")
     if kind == "regression":
@@ -196,16 +209,31 @@ def _build(
 
 
 def as_text(task: Task, formatter: Formatter) -> Task:
-    """The text-to-text form of a task. Raises DataError for a format whose answers are any text."""
-    if formatter.name in FORMATS and FORMATS[formatter.name].free_text:
-        raise DataError(
-            f"format {formatter.name}: its answers are any text, but tasks here choose among label strings; "
-            "use --format fields with labels"
-        )
+    """The text-to-text form of a task.
+
+    Raises:
+        DataError: a format whose answers are any text for data with labels, or the other way round.
+    """
+    official = FORMATS.get(formatter.name)
+    if official is not None and official.free_text != isinstance(task, FreeText):
+        found, remedy = "label strings", "give --format fields, or another format"
+        if official.free_text:
+            found, remedy = "any text", f"give --kind {FREE_TEXT} (and --label-field)"
+        raise DataError(f"format {formatter.name}: its answers are {found}, the data has others; {remedy}")
+    if isinstance(task, FreeText):
+        return as_free_text(task, formatter)
     if task.kind != "regression":
         return TextToText(task, formatter.label_strings(task.class_names))
     scale = formatter.scale
     return TextToText(task, () if scale is None else scale.strings, scale)
+
+
+def as_free_text(task: FreeText, formatter: Formatter) -> FreeText:
+    """A task with the rules of its official format, where it has one."""
+    official = FORMATS.get(formatter.name)
+    if official is None:
+        return task
+    return replace(task, unknown=official.unknown, as_squad=official.name == "squad")
 
 
 def _metric(
@@ -282,7 +310,7 @@ def _check_learnable(task: Task, train: Split, validation: Split) -> None:
 
 
 def _name_notes(card: Card, names: tuple[str, ...]) -> list[str]:
-    if card.label_names is not None or card.kind == "regression":
+    if card.label_names is not None or card.kind in ("regression", FREE_TEXT):
         return []
     if all(name.isdigit() for name in names):
         return [
@@ -309,7 +337,7 @@ def _label_notes(task: Task, train: Split, validation: Split) -> list[str]:
 def _label_counts(split: Split) -> Counter[int]:
     counts: Counter[int] = Counter()
     for target in split.targets:
-        counts.update(target if isinstance(target, tuple) else [int(target)])
+        counts.update(map(int, target if isinstance(target, tuple) else [target]))
     return counts
 
 

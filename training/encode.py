@@ -1,4 +1,4 @@
-"""Items of both splits as token ids, and what a backbone says about them: pooled states, label strings.
+"""Items of both splits as token ids, and what a backbone says about them: pooled states, strings, texts.
 
 Token ids are made once per run. Features are the pooled states without any adapter, [N, H] (or [N, K, H] for
 K choices a row); stage one reuses them over all its epochs. `virtual` tokens of a method stand in front of
@@ -6,15 +6,17 @@ every text and count in every budget.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from modeling import Backbone, Encoded
 from training.batches import evaluation_batches
+from training.data import TaskData
 from training.errors import ConfigError
 from training.items import Item, pairs_of
+from training.tasks import FreeText
 
 EVALUATION_TOKENS = 8192
 _CHUNK_TEXTS = 2048
@@ -53,6 +55,11 @@ class Rows:
         """The texts of some rows, in the order asked for."""
         return [text for row in rows for text in self.of(row)]
 
+    def with_targets(self, targets: Sequence[Sequence[int]]) -> "Rows":
+        """The same rows of one text each, which know the string (as ids, with its end) that they score."""
+        pairs = zip(self.encoded, targets, strict=True)
+        return Rows(tuple(replace(text, target=tuple(ids)) for text, ids in pairs))
+
 
 def encode_items(backbone: Backbone, items: Sequence[Item], max_tokens: int, virtual: int = 0) -> Rows:
     """Tokenise and cut to `max_tokens`. Items of one split have equally many texts.
@@ -72,6 +79,27 @@ def encode_items(backbone: Backbone, items: Sequence[Item], max_tokens: int, vir
     for start in range(0, len(texts), _CHUNK_TEXTS):
         encoded += backbone.text.encode(texts[start : start + _CHUNK_TEXTS], max_tokens)
     return Rows(tuple(encoded), len(texts) // max(1, len(items)))
+
+
+def with_longest_answer(data: TaskData, backbone: Backbone) -> TaskData:
+    """Free text: a task that knows how long its train answers are, which only a tokenizer can tell.
+
+    Raises:
+        ConfigError: the backbone has no decoder, or not enough positions for the longest answer.
+    """
+    task = data.task
+    if not isinstance(task, FreeText) or not backbone.is_encoder_decoder:
+        return data  # the form is checked later
+    strings = task.strings(data.train.targets)
+    lengths = [len(ids) for ids in backbone.label_ids(strings)]
+    longest = max(lengths)
+    if longest > backbone.max_tokens:
+        row = data.train.examples[lengths.index(longest)].row
+        raise ConfigError(
+            f"the answer of train row {row} has {longest} tokens; {backbone.name} has {backbone.max_tokens} "
+            "positions: shorten or remove it"
+        )
+    return replace(data, task=replace(task, max_new_tokens=longest))
 
 
 def row_states(
@@ -116,3 +144,25 @@ def all_label_logits(backbone: Backbone, rows: Rows, labels: Sequence[str], virt
             index = torch.as_tensor(batch, device=backbone.device)
             logits[index] = backbone.label_logits(rows.take(batch), labels, virtual)
     return logits
+
+
+def all_target_logits(backbone: Backbone, rows: Rows, virtual: int = 0) -> Tensor:
+    """log p(target | source) of all rows [N, 1], each with its own target, without gradients."""
+    longest = max((len(text.target) for text in rows.encoded), default=0)
+    logits = torch.empty(len(rows), 1, device=backbone.device)
+    with torch.no_grad():
+        for batch in state_batches(rows, virtual + longest):
+            texts = rows.take(batch)
+            index = torch.as_tensor(batch, device=backbone.device)
+            logits[index, 0] = backbone.target_scores(texts, [list(text.target) for text in texts], virtual)
+    return logits
+
+
+def all_texts(backbone: Backbone, rows: Rows, max_new_tokens: int, virtual: int = 0) -> list[str]:
+    """What the decoder writes for each row, greedily, in the order of the rows."""
+    texts = [""] * len(rows)
+    for batch in state_batches(rows, virtual + max_new_tokens):
+        written = backbone.generate(rows.take(batch), max_new_tokens, virtual)
+        for index, text in zip(batch, written, strict=True):
+            texts[index] = text
+    return texts

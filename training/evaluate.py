@@ -15,7 +15,7 @@ from adapters_store.manifest import Manifest
 from modeling import METHODS, Adapter, Backbone, HeadSpec, ModelingError, ServedModel, answer, load_backbone
 from training.card import Card, Flags, find_splits, read_card
 from training.checks import HEAD, TEXT_TO_TEXT
-from training.data import read_part, read_split
+from training.data import as_free_text, read_part, read_split
 from training.device import pick_device
 from training.encode import Rows, encode_items
 from training.errors import ConfigError, DataError
@@ -24,8 +24,8 @@ from training.items import ChoiceItem, Item, TextItem
 from training.metrics import demand_metric, read_metric
 from training.publish import TextForm
 from training.reading import reading_of
-from training.serve_rows import served_logits, served_texts
-from training.tasks import Baseline, Logits, Target, Task, TextToText, build_task
+from training.serve_rows import ServedRows, served_rows
+from training.tasks import FREE_TEXT, Baseline, FreeText, Target, Task, TextToText, build_task
 from training.text_metrics import scores_of_texts
 
 
@@ -33,7 +33,8 @@ from training.text_metrics import scores_of_texts
 class RowAnswer:
     """What one row is answered. `row` is its number in the file; `label` is None for a regression.
 
-    `generated` is what the decoder writes freely, when that was asked for.
+    `generated` is what the decoder writes freely, when that was asked for. It is the answer to free text,
+    whose `score` is its word F1 and whose one logit is the log probability of a right answer.
     """
 
     row: int
@@ -138,9 +139,7 @@ def evaluate_file(
     adapter = build_adapter(stored, backbone)
     rows, task = scored.rows, scored.task
     encoded = encode_items(backbone, rows.texts, manifest.input.max_tokens, adapter.virtual_tokens)
-    model = ServedModel(backbone)
-    logits = served_logits(model, adapter, encoded)
-    texts = served_texts(model, adapter, encoded) if generate else None
+    found = served_rows(ServedModel(backbone), adapter, encoded, task, rows.targets, generate=generate)
     return FileEvaluation(
         task=manifest.task,
         digest=stored.digest,
@@ -148,11 +147,11 @@ def evaluate_file(
         split=scored.split,
         source=rows.source,
         metric=task.metric.name,
-        metrics=task.scores(logits, rows.targets),
+        metrics=task.scores(found.scored, rows.targets),
         baseline=task.baseline(scored.baseline_rows.targets, rows.targets),
-        rows=_answers(rows, encoded, logits, texts, adapter.spec, task),
+        rows=_answers(rows, encoded, found, adapter.spec, task),
         texts=tuple(rows.texts),
-        generated_metrics=None if texts is None else _generated_metrics(texts, rows.targets, task),
+        generated_metrics=_generated_metrics(found.texts, rows.targets, task),
     )
 
 
@@ -195,7 +194,8 @@ def build_adapter(stored: AdapterFile, backbone: Backbone) -> Adapter:
             f"task {manifest.task} was trained on {reference.name} ({reference.weights_digest[:15]}...), "
             f"this is {backbone.name} ({backbone.weights_digest[:15]}...): give the right one with --backbone"
         )
-    spec = HeadSpec(head.kind, tuple(head.labels), head.pooling, head.threshold, head.low, head.high)
+    labels = tuple(head.labels)
+    spec = HeadSpec(head.kind, labels, head.pooling, head.threshold, head.low, head.high, head.max_new_tokens)
     try:
         method = METHODS[manifest.method.name].from_config(dict(manifest.method.config))
         return Adapter.from_tensors(backbone, method, spec, stored.tensors)
@@ -260,6 +260,7 @@ def _card(data: Path, flags: Flags, manifest: Manifest) -> tuple[Card, TextForm 
         fields = manifest.input.fields
     flags = replace(
         flags,
+        kind=flags.kind or (FREE_TEXT if manifest.head.is_free_text else None),
         text_fields=flags.text_fields or (tuple(fields) if fields else None),
         choice_fields=flags.choice_fields or tuple(used.get("choice_fields") or ()) or None,
         form=HEAD if form is None else TEXT_TO_TEXT,
@@ -286,7 +287,11 @@ def _task(
         metric = demand_metric(wanted, kind, labels)
     value_range = (head.low, head.high) if head.low is not None and head.high is not None else None
     task = build_task(kind, labels, metric, card.metric, threshold=head.threshold, value_range=value_range)
-    return task if form is None else TextToText(task, tuple(head.labels), form.scale)
+    if form is None:
+        return task
+    if isinstance(task, FreeText):
+        return replace(as_free_text(task, form.formatter), max_new_tokens=head.max_new_tokens)
+    return TextToText(task, tuple(head.labels), form.scale)
 
 
 def _in_order(rows: Split, names: Sequence[str], wanted: Sequence[str]) -> Split:
@@ -306,43 +311,63 @@ def _translated(example: Example, names: Sequence[str], labels: Sequence[str], s
         return list(labels).index(names[index])
 
     target: Target = example.target
-    moved = tuple(sorted(move(i) for i in target)) if isinstance(target, tuple) else move(int(target))
+    moved = tuple(sorted(move(int(i)) for i in target)) if isinstance(target, tuple) else move(int(target))
     return replace(example, target=moved)
 
 
 def _answers(
-    rows: Split, encoded: Rows, logits: Logits, texts: Sequence[str] | None, spec: HeadSpec, task: Task
+    rows: Split, encoded: Rows, found: ServedRows, spec: HeadSpec, task: Task
 ) -> tuple[RowAnswer, ...]:
-    found = []
+    answers = []
     for index, example in enumerate(rows.examples):
-        told = answer(spec, logits[index], top_k=None, raw=False)
+        label, score = _told(found, index, spec, task)
         tokens = encoded.of(index)
-        found.append(
+        answers.append(
             RowAnswer(
                 row=example.row,
                 expected=_expected(example.target, task),
-                label=told.label,
-                score=told.score,
+                label=label,
+                score=score,
                 tokens=sum(text.num_tokens for text in tokens),
                 truncated=any(text.truncated for text in tokens),
-                logits=[float(value) for value in logits[index]],
-                generated=None if texts is None else texts[index],
+                logits=[float(value) for value in found.recorded[index]],
+                generated=None if found.texts is None else found.texts[index],
             )
         )
-    return tuple(found)
+    return tuple(answers)
+
+
+def _told(found: ServedRows, index: int, spec: HeadSpec, task: Task) -> tuple[str | list[str] | None, float]:
+    """The label of a row with its score; of free text, which has none, the word F1 of what was written."""
+    if isinstance(task, FreeText):
+        return None, float(found.scored[index, 1])
+    told = answer(spec, found.scored[index], top_k=None, raw=False)
+    return told.label, told.score
 
 
 def _expected(target: Target, task: Task) -> Any:
-    """The target as an answer would be: a label, a list of labels, a number, the number of a choice."""
+    """The target as an answer would be: a label, a list of labels, a number, the number of a choice.
+
+    Of free text: the right answers.
+    """
+    if isinstance(task, FreeText):
+        return list(target) if isinstance(target, tuple) else target
     if not task.class_names:
         return target
     if isinstance(target, tuple):
-        return [task.class_names[i] for i in target]
+        return [task.class_names[int(i)] for i in target]
     return str(target) if task.kind == "multiple_choice" else task.class_names[int(target)]
 
 
-def _generated_metrics(texts: Sequence[str], targets: Sequence[Target], task: Task) -> dict[str, float]:
-    """The paper's metrics of what was written: classes by their strings, numbers as they are."""
+def _generated_metrics(
+    texts: Sequence[str] | None, targets: Sequence[Target], task: Task
+) -> dict[str, float] | None:
+    """The paper's metrics of what was written: classes by their strings, numbers as they are.
+
+    None where nothing was written, and for free text, whose metrics are these already.
+    """
+    if texts is None or isinstance(task, FreeText):
+        return None
     if not task.class_names:
         return scores_of_texts(texts, [str(target) for target in targets], None)
     digits = {label: str(index) for index, label in enumerate(task.labels)}

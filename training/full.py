@@ -17,10 +17,17 @@ from training.cautions import warmup_caution
 from training.config import TrainConfig
 from training.data import load_data
 from training.device import pick_device
+from training.encode import with_longest_answer
 from training.fit import EpochRecord, Learner, Measured, fit
 from training.journal import NoJournal
 from training.progress import NullProgress, Progress
-from training.recipe import frozen_features, prepare, settle, stage_plan, train_head
+from training.recipe import (
+    frozen_features,
+    prepare,
+    settle,
+    stage_plan,
+    train_head,
+)
 from training.stages import Material, full_learner
 from training.tasks import Task
 
@@ -59,6 +66,7 @@ def full_finetune(
     data = load_data(config)
     backbone = backbone or load_backbone(config.backbone, device=pick_device(config.device))
     hyper = settle(config, data, backbone)
+    data = with_longest_answer(data, backbone)
     material, _ = prepare(config, hyper, data, backbone)
     head = _new_head(backbone, data.task, config.seed)
     first = None

@@ -28,6 +28,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "multi_label": MULTI_LABEL,
     "regression": REGRESSION,
     "multiple_choice": ("accuracy",),
+    "free_text": ("f1", "exact_match"),
 }
 MEAN_OF = "+"
 LOWER_IS_BETTER = frozenset({"mae", "rmse"})
@@ -135,7 +136,8 @@ def with_mean(values: dict[str, float], metric: Metric) -> dict[str, float]:
 def default_metric(kind: str, labels: Sequence[str]) -> Metric:
     """What decides when nobody said: accuracy, micro-F1, or the mean of both correlations."""
     del labels
-    return Metric({"multi_label": "micro_f1", "regression": "pearson_spearman"}.get(kind, "accuracy"))
+    decides = {"multi_label": "micro_f1", "regression": "pearson_spearman", "free_text": "f1"}
+    return Metric(decides.get(kind, "accuracy"))
 
 
 def _first_named(text: str, kind: str) -> str | None:
@@ -156,7 +158,7 @@ def _named(text: str) -> dict[str, int]:
 
 
 def _with_class(name: str, text: str, labels: Sequence[str]) -> Metric:
-    if name != "f1":
+    if name != "f1" or not labels:  # without labels it is the F1 of words
         return Metric(name)
     quoted = [word for word in re.findall(r"[\"'“]([^\"'”]+)[\"'”]", text) if word in labels]
     if quoted:

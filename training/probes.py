@@ -6,14 +6,17 @@ from adapters_store.manifest import Probe
 from training.encode import Rows
 from training.examples import Split
 from training.items import ChoiceItem, Item, parts_of
-from training.tasks import Logits, Task
+from training.tasks import FreeText, Logits, Task
 
 MIN_PROBES, MAX_PROBES = 8, 32
 _MAX_TEXT_CHARACTERS = 2_000
 
 
 def probes_of(split: Split, task: Task, encoded: Rows, logits: Logits) -> list[Probe]:
-    """Probes out of the rows of a split, with the logits [N, L] that they were given."""
+    """Probes out of the rows of a split, with the logits [N, L] that they were given.
+
+    Of free text: the log probability [N, 1] of a right answer, which the probe names.
+    """
     items = split.texts
     rows = choose_probes(
         [task.stratum(target) for target in split.targets],
@@ -21,14 +24,15 @@ def probes_of(split: Split, task: Task, encoded: Rows, logits: Logits) -> list[P
         encoded.truncated,
         [sum(map(len, parts_of(item))) for item in items],
     )
-    return [_probe(items[row], [float(value) for value in logits[row]]) for row in rows]
+    strings = task.strings(split.targets) if isinstance(task, FreeText) else [None] * len(items)
+    return [_probe(items[row], [float(value) for value in logits[row]], strings[row]) for row in rows]
 
 
-def _probe(item: Item, logits: Sequence[float]) -> Probe:
+def _probe(item: Item, logits: Sequence[float], target: str | None) -> Probe:
     if isinstance(item, ChoiceItem):
         return Probe(text=item.text, choices=list(item.choices), logits=list(logits))
     text, pair = (item, None) if isinstance(item, str) else item
-    return Probe(text=text, text_pair=pair, logits=list(logits))
+    return Probe(text=text, text_pair=pair, target=target, logits=list(logits))
 
 
 def choose_probes(

@@ -30,7 +30,7 @@ from training.probes import probes_of
 from training.progress import NullProgress, Progress
 from training.publish import STORED_DTYPES, now
 from training.result import Announced, plain
-from training.serve_rows import served_logits
+from training.serve_rows import served_rows
 from training.tasks import Logits
 
 _NEUTRAL_OPS = ("affine", "norm")
@@ -115,8 +115,8 @@ def prune_file(
     drifts = layer_drifts(adapter, backbone, _file_dtype(stored))
     keep = _checked_keep(keep, drifts)
     rows = encode_items(backbone, scored.rows.texts, manifest.input.max_tokens, adapter.virtual_tokens)
-    scores, chosen, logits = _score_all(backbone, adapter, drifts, keep, rows, scored, progress)
-    smaller = _manifest(stored, chosen, scored, rows, logits)
+    scores, chosen, metrics, recorded = _score_all(backbone, adapter, drifts, keep, rows, scored, progress)
+    smaller = _manifest(stored, chosen, scored, rows, metrics, recorded)
     tensors = chosen.to_tensors()
     progress.begin("publish", 0)
     announced = announce(target, name, smaller, tensors, _file_dtype(stored), verify)
@@ -239,27 +239,36 @@ def _score_all(
     rows: Rows,
     scored: Scored,
     progress: Progress,
-) -> tuple[tuple[PrunedScore, ...], Adapter, Logits]:
-    """Scores for every number of layers, all first; and the adapter with `keep` layers with its logits."""
+) -> tuple[tuple[PrunedScore, ...], Adapter, Mapping[str, float], Logits]:
+    """Scores for every number of layers, all first; and the adapter with `keep` layers, its scores and the
+    logits that its probes record.
+    """
     scores: list[PrunedScore] = []
-    chosen: tuple[Adapter, Logits] | None = None
+    chosen: tuple[Adapter, Mapping[str, float], Logits] | None = None
     model = ServedModel(backbone)
     progress.begin("prune", len(drifts))
     for number in range(len(drifts), 0, -1):
         layers = _kept(drifts, number)
         smaller = with_layers(adapter, backbone, layers)
-        logits = served_logits(model, smaller, rows)
-        metrics = scored.task.scores(logits, scored.rows.targets)
+        found = served_rows(model, smaller, rows, scored.task, scored.rows.targets, generate=False)
+        metrics = scored.task.scores(found.scored, scored.rows.targets)
         scores.append(PrunedScore(layers, smaller.num_body_parameters, metrics))
         if number == keep:
-            chosen = smaller, logits
+            chosen = smaller, metrics, found.recorded
         progress.step(None)
     progress.end("prune")
     assert chosen is not None, "keep is one of the numbers: this is a bug"
     return tuple(scores), *chosen
 
 
-def _manifest(stored: AdapterFile, chosen: Adapter, scored: Scored, rows: Rows, logits: Logits) -> Manifest:
+def _manifest(
+    stored: AdapterFile,
+    chosen: Adapter,
+    scored: Scored,
+    rows: Rows,
+    metrics: Mapping[str, float],
+    recorded: Logits,
+) -> Manifest:
     """The old manifest with the smaller method, what it scores, new probes, and where it comes from."""
     old, task = stored.manifest, scored.task
     config = {
@@ -267,7 +276,6 @@ def _manifest(stored: AdapterFile, chosen: Adapter, scored: Scored, rows: Rows, 
         "method_config": chosen.method.config(),
         "pruned_from": stored.digest,
     }
-    metrics = task.scores(logits, scored.rows.targets)
     digest = digest_of([task.kind, old.input.fields, task.labels], (scored.baseline_rows, scored.rows))
     changes = {
         "created": now(),
@@ -279,7 +287,7 @@ def _manifest(stored: AdapterFile, chosen: Adapter, scored: Scored, rows: Rows, 
             "data_digest": digest,
         },
         "provenance": {"code_version": code_version(), "config": config, "seed": old.provenance.seed},
-        "probes": [probe.model_dump(mode="python") for probe in probes_of(scored.rows, task, rows, logits)],
+        "probes": [probe.model_dump(mode="python") for probe in probes_of(scored.rows, task, rows, recorded)],
     }
     return Manifest.model_validate(old.model_dump(mode="python") | changes)
 

@@ -33,7 +33,7 @@ from training.announce import (
 )
 from training.config import Hyper, TrainConfig
 from training.data import TaskData
-from training.encode import all_label_logits, all_states
+from training.encode import all_label_logits, all_states, all_target_logits, all_texts
 from training.errors import DataError, PublishError
 from training.fit import Evaluation
 from training.formats import Formatter, Scale
@@ -41,7 +41,7 @@ from training.probes import probes_of
 from training.progress import Progress
 from training.result import Announced, SeedOutcome
 from training.stages import Material, head_logits, to_numpy
-from training.tasks import Logits, Task, TextToText
+from training.tasks import FreeText, Logits, Task, TextToText
 
 __all__ = [
     "TextForm",
@@ -117,9 +117,9 @@ def publish(
     task = best.final.task
     spec = head_spec(task, hyper.pooling)
     tensors = stored_tensors(best.adapter, task, config.file_dtype)
-    logits = stored_logits(material, best.adapter, spec, tensors)
+    logits, recorded = stored_logits(material, task, best.adapter, spec, tensors)
     values = _checked_values(task, best.final, logits, data, config.file_dtype)
-    manifest = _manifest(config, hyper, data, material, best, spec, values, logits)
+    manifest = _manifest(config, hyper, data, material, best, spec, values, recorded)
     announced = announce(config.out_path, config.backbone, manifest, tensors, config.file_dtype, verify)
     progress.end("publish")
     progress.note(f"{announced.path}: {announced.size_bytes:,} bytes, {announced.num_probes} probes agree")
@@ -129,7 +129,8 @@ def publish(
 def head_spec(task: Task, pooling: str) -> HeadSpec:
     """The head as the file describes it."""
     low, high = task.value_range or (None, None)
-    return HeadSpec(task.kind, task.labels, pooling, task.threshold, low, high)
+    limit = task.max_new_tokens if isinstance(task, FreeText) else None
+    return HeadSpec(task.kind, task.labels, pooling, task.threshold, low, high, limit)
 
 
 def stored_tensors(adapter: Adapter, task: Task, dtype: str) -> dict[str, Tensor]:
@@ -141,15 +142,28 @@ def stored_tensors(adapter: Adapter, task: Task, dtype: str) -> dict[str, Tensor
     return {name: tensor.to(STORED_DTYPES[dtype]).float() for name, tensor in tensors.items()}
 
 
-def stored_logits(material: Material, adapter: Adapter, spec: HeadSpec, tensors: dict[str, Tensor]) -> Logits:
-    """Logits [N, L] (or [N, K]) of the validation rows by a new adapter built from `tensors` alone."""
+def stored_logits(
+    material: Material, task: Task, adapter: Adapter, spec: HeadSpec, tensors: dict[str, Tensor]
+) -> tuple[Logits, Logits]:
+    """Logits [N, L] (or [N, K]) of the validation rows by a new adapter built from `tensors` alone.
+
+    Twice: as `task` scores them, and as probes record them. They differ for free text, which is scored by
+    what it writes and recorded by the log probability [N, 1] of a right answer.
+    """
     backbone, rows = material.backbone, material.validation
     again = Adapter.from_tensors(backbone, adapter.method, spec, tensors)
+    virtual = again.virtual_tokens
     with again.attached(backbone), torch.no_grad():
+        if isinstance(task, FreeText):
+            texts = all_texts(backbone, rows, task.longest, virtual)
+            recorded = to_numpy(all_target_logits(backbone, rows, virtual))
+            return task.row_scores(texts, material.validation_targets), recorded
         if again.head is None:
-            return to_numpy(all_label_logits(backbone, rows, spec.labels, again.virtual_tokens))
-        states = all_states(backbone, rows, spec.pooling, virtual=again.virtual_tokens)
-        return to_numpy(head_logits(again.head.weight, again.head.bias, states))
+            logits = to_numpy(all_label_logits(backbone, rows, spec.labels, virtual))
+        else:
+            states = all_states(backbone, rows, spec.pooling, virtual=virtual)
+            logits = to_numpy(head_logits(again.head.weight, again.head.bias, states))
+        return logits, logits
 
 
 def _checked_values(
@@ -216,6 +230,7 @@ def head_ref(spec: HeadSpec) -> HeadRef:
             "threshold": spec.threshold,
             "low": spec.low,
             "high": spec.high,
+            "max_new_tokens": spec.max_new_tokens,
         }
     )
 
@@ -224,6 +239,8 @@ def _provenance(config: TrainConfig, hyper: Hyper, data: TaskData) -> dict[str, 
     """What was asked for, what was used, and what `trunkline evaluate` needs to read rows the same way."""
     used = {name: dict(v) if name == "method_config" else v for name, v in vars(hyper).items()}
     plain = {**config.public_dict(), **used, "split_rule_used": data.split_rule}
-    if data.formatter is None or not isinstance(data.task, TextToText):
+    if data.formatter is None:
         return plain
-    return plain | TextForm(data.formatter, data.task.inner.class_names, data.task.scale).to_config()
+    if isinstance(data.task, TextToText):
+        return plain | TextForm(data.formatter, data.task.inner.class_names, data.task.scale).to_config()
+    return plain | TextForm(data.formatter, (), None).to_config()

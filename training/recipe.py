@@ -32,7 +32,7 @@ from training.class_weights import class_weights
 from training.config import Hyper, Situation, TrainConfig, resolve
 from training.data import TaskData, load_data
 from training.device import pick_device
-from training.encode import all_states, encode_items, state_batches
+from training.encode import all_states, encode_items, state_batches, with_longest_answer
 from training.errors import ConfigError
 from training.fit import StagePlan, StageResult, fit
 from training.journal import RESUMED, FileJournal, Journal, NoJournal
@@ -41,7 +41,7 @@ from training.publish import head_spec, publish
 from training.report import write_report
 from training.result import SeedOutcome, TrainResult, seed_values
 from training.stages import Features, Material, Scaling, adapter_learner, head_learner
-from training.tasks import Task
+from training.tasks import FreeText, Task, TextToText
 
 
 def train(
@@ -73,6 +73,7 @@ def train(
     backbone = backbone or load_backbone(config.backbone, device=pick_device(config.device))
     check_room(method, backbone)
     hyper = settle(config, data, backbone, virtual=method.virtual_tokens)
+    data = with_longest_answer(data, backbone)
     material, notes = prepare(config, hyper, data, backbone, virtual=method.virtual_tokens)
     progress.end("data")
     for note in notes:
@@ -263,14 +264,19 @@ def prepare(
             f"{train_rows.num_truncated} of {len(data.train)} train rows are longer than {hyper.max_tokens} "
             f"tokens and are cut; {backbone.name} takes up to {backbone.max_tokens} (max_tokens)"
         )
+    task = data.task
+    if isinstance(task, FreeText):
+        strings = task.strings(data.validation.targets)
+        validation_rows = validation_rows.with_targets(backbone.label_ids(strings))
     material = Material(
         backbone=backbone,
-        task=data.task,
+        task=task,
         train=train_rows,
         validation=validation_rows,
         targets=data.task.stack(data.train.targets).to(backbone.device),
         validation_targets=data.validation.targets,
         class_weights=None if weights is None else torch.tensor(weights, device=backbone.device),
+        strings=tuple(task.strings(data.train.targets)) if isinstance(task, TextToText | FreeText) else (),
     )
     return material, notes
 

@@ -3,10 +3,10 @@
 Stage one standardises the features (so that one learning rate suits every backbone) and folds that back into
 the head. The frozen backbone stays in evaluation mode throughout: no dropout, so cached features are exact.
 A task is answered by a head on pooled states (of K pairs for a multiple choice, which gives K scores), or as
-text, by the log probabilities of its label strings; text has no head and no stage one.
+text, by the log probabilities of its label strings or by what is written; text has no head and no stage one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from modeling import HEADS, Adapter, Backbone
 from training.batches import plain_batches, training_batches
 from training.config import Hyper
-from training.encode import Rows, all_label_logits, all_states, row_states
+from training.encode import Rows, all_label_logits, all_states, all_target_logits, all_texts, row_states
 from training.fit import Learner, Measured
 from training.optim import Group, decay_groups
-from training.tasks import Logits, Target, Task
+from training.tasks import FreeText, Logits, Target, Task
 
 _HEAD_BATCH_FACTOR = 2
 _SMALLEST_SPREAD = 1e-6
@@ -26,7 +26,10 @@ _SMALLEST_SPREAD = 1e-6
 
 @dataclass(frozen=True)
 class Material:
-    """What all stages of a run share. Targets are stacked on the backbone's device."""
+    """What all stages of a run share. Targets are stacked on the backbone's device.
+
+    `strings` are what a decoder learns to write, one for each train row; a head has none.
+    """
 
     backbone: Backbone
     task: Task
@@ -35,6 +38,7 @@ class Material:
     targets: Tensor
     validation_targets: Sequence[Target]
     class_weights: Tensor | None
+    strings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,6 @@ def _backbone_learner(
 ) -> Learner:
     """A learner whose loss runs through the backbone, for `head` or, without one, for label strings."""
     backbone, costs = material.backbone, _row_costs(material, hyper, virtual)
-    strings = [] if head is not None else [material.task.labels[i] for i in material.targets.tolist()]
 
     def batches(epoch: int) -> list[list[int]]:
         return training_batches(
@@ -140,14 +143,15 @@ def _backbone_learner(
 
     def loss(rows: Sequence[int]) -> Tensor:
         if head is None:
-            return backbone.target_loss(material.train.take(rows), [strings[row] for row in rows], virtual)
+            strings = [material.strings[row] for row in rows]
+            return backbone.target_loss(material.train.take(rows), strings, virtual)
         return _head_loss(
             material, head, row_states(backbone, material.train, rows, hyper.pooling, virtual), rows
         )
 
     def validation() -> Measured:
         if head is None:
-            return _measured_strings(material, virtual)
+            return _measured_as_text(material, virtual)
         states = all_states(backbone, material.validation, hyper.pooling, virtual=virtual)
         return _measured(material, head, states)
 
@@ -191,6 +195,17 @@ def _measured(material: Material, head: nn.Linear, states: Tensor) -> Measured:
     return Measured(to_numpy(in_units), float(loss))
 
 
+def _measured_as_text(material: Material, virtual: int) -> Measured:
+    """By the label strings; or, of free text, what greedy generation writes, with the answers' loss."""
+    task, rows = material.task, material.validation
+    if not isinstance(task, FreeText):
+        return _measured_strings(material, virtual)
+    num_tokens = sum(len(text.target) for text in rows.encoded)
+    loss = -all_target_logits(material.backbone, rows, virtual).sum() / num_tokens
+    texts = all_texts(material.backbone, rows, task.longest, virtual)
+    return Measured(task.row_scores(texts, material.validation_targets), float(loss))
+
+
 def _measured_strings(material: Material, virtual: int) -> Measured:
     """Log probabilities of all label strings; the loss is that of the right one per token, as in training."""
     backbone, labels = material.backbone, material.task.labels
@@ -209,8 +224,13 @@ def _row_costs(material: Material, hyper: Hyper, virtual: int) -> list[int]:
         return [cost + length for cost, length in zip(costs, rows.lengths, strict=True)]
     if material.task.kind != "text_to_text":
         return costs
-    target_tokens = [len(ids) for ids in material.backbone.label_ids(material.task.labels)]
-    return [cost + target_tokens[index] for cost, index in zip(costs, material.targets.tolist(), strict=True)]
+    num_tokens = {text: len(ids) for text, ids in _ids_of(material.backbone, set(material.strings))}
+    return [cost + num_tokens[text] for cost, text in zip(costs, material.strings, strict=True)]
+
+
+def _ids_of(backbone: Backbone, strings: Iterable[str]) -> list[tuple[str, list[int]]]:
+    listed = list(strings)
+    return list(zip(listed, backbone.label_ids(listed), strict=True))
 
 
 def _head_parameters(head: nn.Linear) -> dict[str, nn.Parameter]:

@@ -105,6 +105,7 @@ class Pushed:
     size_bytes: int
     created: bool
     method: str = ""
+    kind: str = ""
     labels: tuple[str, ...] = ()
     aliases: dict[str, int] = field(default_factory=dict)
     probes: dict[str, float] = field(default_factory=dict)
@@ -192,6 +193,7 @@ def read_pushed(body: Json, *, created: bool) -> Pushed:
         size_bytes=body["size_bytes"],
         created=created,
         method=body.get("method") or "",
+        kind=body.get("kind") or "",
         labels=tuple(body.get("labels") or ()),
         aliases=dict(body.get("aliases") or {}),
         probes=dict(body.get("probes") or {}),

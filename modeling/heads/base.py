@@ -21,7 +21,8 @@ class HeadSpec:
     """A task's head: kind, labels in the order of its logits (regression: one name), pooling.
 
     `threshold` is the probability from which a multi-label task assigns a label (0.5 when not given);
-    `low` and `high` bound a regression's answers when given.
+    `low` and `high` bound a regression's answers when given. A text_to_text without labels answers with any
+    text, of at most `max_new_tokens` tokens.
     """
 
     kind: str
@@ -30,6 +31,12 @@ class HeadSpec:
     threshold: float | None = None
     low: float | None = None
     high: float | None = None
+    max_new_tokens: int | None = None
+
+    @property
+    def is_free_text(self) -> bool:
+        """Whether answers are written and not chosen: there are no labels to score."""
+        return self.kind == "text_to_text" and not self.labels
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,13 @@ from ..errors import (
     ServiceError,
     UnknownTask,
 )
-from ..residency.cache import FailedReference, Lease, Resident, UnknownReference
+from ..residency.cache import FailedReference, Lease, UnknownReference
 from ..state import Parts, Service
 from . import schemas
 from .answers import Prediction, count_outcome, predictions_of
 from .body import JSON_TYPES, read_body
 from .errors import STATUS_CLIENT_LEFT
+from .generation import check_generate
 from .routes import PROBLEMS, service_of
 from .violations import problem_of, summary
 
@@ -140,33 +141,6 @@ def check_scores(num_labels: int, num_items: int, max_scores: int) -> None:
         remedy = f"send at most {max(1, max_scores // num_labels)} inputs per request to these tasks"
         found = Problem("inputs", f"{num_items} inputs x {num_labels} labels", f"{max_scores} scores", remedy)
         raise InvalidInput(f"{found.got} are more than {max_scores} scores; {remedy}", [found])
-
-
-def check_generate(
-    ask: schemas.PredictRequest, residents: Sequence[Resident[ServingCard]], limit: int
-) -> int:
-    """How many tokens may be generated per input; 0 if the request asks for scores.
-
-    Raises InvalidInput for more than the limit, and for tasks that do not write their answers.
-    """
-    if not ask.generate:
-        return 0
-    asked = min(schemas.DEFAULT_NEW_TOKENS, limit) if ask.max_new_tokens is None else ask.max_new_tokens
-    if asked > limit:
-        found = Problem("max_new_tokens", str(asked), f"1 to {limit}", "ask for fewer")
-        raise InvalidInput(f"max_new_tokens: got {asked}, allowed: 1 to {limit}", [found])
-    wrong = [
-        Problem(
-            "generate", f"{one.task}: {one.card.spec.kind}", "tasks of the kind text_to_text", "leave it out"
-        )
-        for one in residents
-        if one.card.spec.kind != "text_to_text"
-    ]
-    if wrong:
-        names = ", ".join(problem.got for problem in wrong)
-        message = f"generate is for text_to_text tasks, not for {names}; leave it out to have them answered"
-        raise InvalidInput(message, wrong, code="generate_not_allowed")
-    return asked
 
 
 def num_outputs(card: ServingCard, items: Sequence[object]) -> int:

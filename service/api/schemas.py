@@ -154,7 +154,8 @@ class VersionInfo(BaseModel):
     reason: str | None = Field(None, description="why it could not be loaded")
     method: str | None = None
     kind: str | None = None
-    labels: list[str] | None = None
+    labels: list[str] | None = Field(None, description="empty for a text_to_text that answers with any text")
+    max_new_tokens: int | None = Field(None, description="longest answer of a task without labels")
     fields: list[str] | None = None
     max_tokens: int | None = None
     example: str | dict[str, str | list[str]] | None = Field(

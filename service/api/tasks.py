@@ -199,6 +199,7 @@ def _version_info(parts: Parts, task: str, record: VersionRecord) -> schemas.Ver
             "method": card.method,
             "kind": card.spec.kind,
             "labels": list(card.spec.labels),
+            "max_new_tokens": card.spec.max_new_tokens,
             "fields": list(card.fields),
             "max_tokens": card.max_tokens,
             "example": card.example,

@@ -8,7 +8,7 @@ run, `compare` judges what came out). L labels, K choices.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,8 @@ TOLERANCES = {
 class Candidate:
     """An adapter that reads well and fits the backbone; its probes have not been replayed yet.
 
-    Each probe is the rows that it becomes: one, or K for a probe with choices.
+    Each probe is the rows that it becomes: one, or K for a probe with choices. Where a probe has a target,
+    its row has it, too.
     """
 
     manifest: Manifest
@@ -147,7 +148,8 @@ def examine(
     adapter = _build(manifest, file.tensors, backbone, problems)
     if adapter is not None:
         problems += _room_problems(manifest, adapter.virtual_tokens, backbone)
-        problems += _label_problems(manifest, backbone)
+        problems += _string_problems(manifest, backbone)
+        probes = _with_targets(manifest, backbone, probes)
     if problems or adapter is None:
         raise _refused(problems)
     return Candidate(manifest, adapter.pack(), probes, file.digest, file.size_bytes)
@@ -219,17 +221,39 @@ def _room_problems(manifest: Manifest, virtual_tokens: int, backbone: Backbone) 
     return [Problem("manifest.input.max_tokens", str(max_tokens), allowed, remedy)]
 
 
-def _label_problems(manifest: Manifest, backbone: Backbone) -> list[Problem]:
-    """Label strings are read by the decoder, which has as many positions as the encoder."""
+def _string_problems(manifest: Manifest, backbone: Backbone) -> list[Problem]:
+    """Label strings and targets are read by the decoder, which has as many positions as the encoder."""
     if manifest.head.kind != TEXT_TO_TEXT:
         return []
-    allowed, remedy = f"a string of at most {backbone.max_tokens} tokens", "shorten the label."
-    lengths = map(len, backbone.label_ids(manifest.head.labels))
-    return [
-        Problem(f"manifest.head.labels.{place}", f"{length} tokens", allowed, remedy)
-        for place, length in enumerate(lengths)
+    strings = {f"manifest.head.labels.{index}": label for index, label in enumerate(manifest.head.labels)}
+    for index, probe in enumerate(manifest.probes):
+        if probe.target is not None:
+            strings[f"manifest.probes.{index}.target"] = probe.target
+    allowed, remedy = f"a string of at most {backbone.max_tokens} tokens", "shorten it."
+    lengths = map(len, backbone.label_ids(list(strings.values())))
+    problems = [
+        Problem(field, f"{length} tokens", allowed, remedy)
+        for field, length in zip(strings, lengths, strict=True)
         if length > backbone.max_tokens
     ]
+    limit = manifest.head.max_new_tokens or 0
+    if limit > backbone.max_tokens:
+        allowed = f"at most {backbone.max_tokens}, the positions of {backbone.name}"
+        problems.append(Problem("manifest.head.max_new_tokens", str(limit), allowed, "train it with fewer."))
+    return problems
+
+
+def _with_targets(
+    manifest: Manifest, backbone: Backbone, probes: tuple[tuple[Encoded, ...], ...]
+) -> tuple[tuple[Encoded, ...], ...]:
+    """The rows of the probes of a task without labels, each with the string that it scores."""
+    if not manifest.head.is_free_text:
+        return probes
+    targets = backbone.label_ids([probe.target or "" for probe in manifest.probes])
+    return tuple(
+        tuple(replace(row, target=tuple(ids)) for row in rows)
+        for rows, ids in zip(probes, targets, strict=False)
+    )
 
 
 def _encode_probes(
@@ -272,7 +296,15 @@ def _build(
     manifest: Manifest, tensors: dict[str, torch.Tensor], backbone: Backbone, problems: list[Problem]
 ) -> Adapter | None:
     head = manifest.head
-    spec = HeadSpec(head.kind, tuple(head.labels), head.pooling, head.threshold, head.low, head.high)
+    spec = HeadSpec(
+        head.kind,
+        tuple(head.labels),
+        head.pooling,
+        head.threshold,
+        head.low,
+        head.high,
+        head.max_new_tokens,
+    )
     try:
         method = METHODS[manifest.method.name].from_config(manifest.method.config)
         return Adapter.from_tensors(backbone, method, spec, tensors)

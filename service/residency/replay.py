@@ -75,7 +75,8 @@ def _fitting(neighbour: Placement, encoded: Encoded, max_row_tokens: int) -> Pla
 
 def _cost_tokens(placement: Placement, encoded: Encoded) -> int:
     per_token = 1 + placement.decoder_per_token
-    return len(encoded) * per_token + placement.virtual_tokens + placement.decoder_tokens
+    decoder_tokens = placement.decoder_tokens + len(encoded.target)
+    return len(encoded) * per_token + placement.virtual_tokens + decoder_tokens
 
 
 def replay(model: Model, batch: ProbeBatch) -> list[Logits]:

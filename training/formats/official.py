@@ -41,6 +41,11 @@ class Format:
     scale: Scale | None = None
 
     @property
+    def unknown(self) -> str | None:
+        """What is learnt where there is no right answer."""
+        return _UNKNOWN_ANSWER if self.name == "superglue-record" else None
+
+    @property
     def free_text(self) -> bool:
         """Whether answers are any text, so that no list of label strings exists."""
         return self.classes is None and self.scale is None

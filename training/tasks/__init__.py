@@ -4,13 +4,28 @@ from collections.abc import Sequence
 
 from training.metrics import Metric, positive_class
 from training.tasks.base import Baseline, Logits, Target, TargetError, Task
+from training.tasks.free_text import FreeText
 from training.tasks.multi_label import MultiLabel
 from training.tasks.multiple_choice import MultipleChoice
 from training.tasks.regression import Regression
 from training.tasks.single_label import SingleLabel
 from training.tasks.text_to_text import TextToText
 
-__all__ = ["Baseline", "Logits", "Target", "TargetError", "Task", "TextToText", "build_task", "head_kind"]
+__all__ = [
+    "FREE_TEXT",
+    "Baseline",
+    "FreeText",
+    "Logits",
+    "Target",
+    "TargetError",
+    "Task",
+    "TextToText",
+    "build_task",
+    "head_kind",
+]
+
+FREE_TEXT = "free_text"
+"""The kind of data whose labels are texts; they have no head, and no list of label strings either."""
 
 _HEAD_KINDS = {
     "single_sentence": "single_label",
@@ -18,6 +33,7 @@ _HEAD_KINDS = {
     "multi_label": "multi_label",
     "regression": "regression",
     "multiple_choice": "multiple_choice",
+    FREE_TEXT: FREE_TEXT,
 }
 
 
@@ -47,6 +63,8 @@ def build_task(
         return Regression(names, metric, value_range=value_range)
     if kind == "multiple_choice":
         return MultipleChoice(names, metric)
+    if kind == FREE_TEXT:
+        return FreeText(metric)
     positive = (
         names.index(metric.positive) if metric.positive in names else positive_class(metric_text, names)
     )

@@ -1,7 +1,7 @@
 """What one kind of task knows: how its labels look in a file, what its loss is, how it is scored.
 
 One file per kind beside this one; the recipe meets tasks only through `Task`. Targets are what `parse`
-returns: a class index, a tuple of class indices, or a number.
+returns: a class index, a tuple of class indices, a number, or a tuple of texts that are right answers.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -14,7 +14,7 @@ import torch
 
 from training.metrics import Metric
 
-Target = int | float | tuple[int, ...]
+Target = int | float | tuple[int, ...] | tuple[str, ...]
 Logits = npt.NDArray[np.float32]
 
 
@@ -78,7 +78,7 @@ class Task(Protocol):
         """The same task with what is chosen on validation (the threshold). Logits [N, L] in data units."""
 
     def scores(self, logits: Logits, targets: Sequence[Target]) -> dict[str, float]:
-        """All metrics. Logits [N, L] in the data's units."""
+        """All metrics. Logits [N, L] in the data's units; of free text, the scores of its rows."""
 
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The score of the majority (or mean) of `train` on `targets`."""

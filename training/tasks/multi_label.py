@@ -124,4 +124,4 @@ def _over(probability: Floats, threshold: float) -> Ints:
 def _indices(target: Target) -> tuple[int, ...]:
     if not isinstance(target, tuple):
         raise TypeError(f"a multi-label target is a tuple of indices, got {target!r}: this is a bug")
-    return target
+    return tuple(map(int, target))

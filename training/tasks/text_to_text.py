@@ -54,6 +54,10 @@ class TextToText:
         """Int64 [N]: which string is right; of a number, the nearest one."""
         return torch.tensor([self.string_index(target) for target in targets], dtype=torch.int64)
 
+    def strings(self, targets: Sequence[Target]) -> list[str]:
+        """The string that is right in each row."""
+        return [self.labels[self.string_index(target)] for target in targets]
+
     def string_index(self, target: Target) -> int:
         """The string that stands for a target."""
         if isinstance(target, tuple):

@@ -13,7 +13,7 @@ from trunkline.cli.printing import print_facts, print_json, print_table, shorten
 from trunkline.cli.train import PANEL
 
 if TYPE_CHECKING:
-    from training.evaluate import FileEvaluation
+    from training.evaluate import FileEvaluation, RowAnswer
 
 SPLIT_RULES = ("files", "halve", "thousand")
 Data: TypeAlias = Annotated[
@@ -38,7 +38,8 @@ LabelField: TypeAlias = Annotated[
 Kind: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="single_sentence, sentence_pair, regression, multi_label, multiple_choice; else dataset.json's."
+        help="single_sentence, sentence_pair, regression, multi_label, multiple_choice, free_text; "
+        "else dataset.json's."
     ),
 ]
 SplitRule: TypeAlias = Annotated[
@@ -124,13 +125,18 @@ def _print_rows(found: FileEvaluation) -> None:
 
     columns = ["row>", "text", "expected", "answer"]
     answers = [
-        (row.row, _shown(parts_of(item)), row.expected, row.label or f"{row.score:.4f}", row.generated)
+        (row.row, _shown(parts_of(item)), row.expected, _answer(row), row.generated)
         for row, item in zip(found.rows, found.texts, strict=True)
     ]
     if found.generated_metrics is not None:
         print_table([*columns, "generated"], answers)
     else:
         print_table(columns, [answer[:-1] for answer in answers])
+
+
+def _answer(row: RowAnswer) -> str | list[str]:
+    """The label, or the text that was written, or the number."""
+    return row.label or row.generated or f"{row.score:.4f}"
 
 
 def _shown(parts: tuple[str, ...]) -> str:

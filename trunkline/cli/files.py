@@ -9,7 +9,7 @@ import typer
 
 from trunkline.cli.boundary import FAILED, guarded, print_error
 from trunkline.cli.options import AdapterPath, AsJson
-from trunkline.cli.printing import few, note, plain, print_facts, print_json, print_table, shorten, size
+from trunkline.cli.printing import labels_of, note, plain, print_facts, print_json, print_table, shorten, size
 from trunkline.cli.settings import named_value
 
 if TYPE_CHECKING:
@@ -158,8 +158,8 @@ def _facts(adapter: AdapterFile) -> list[tuple[str, object]]:
         ("method", manifest.method.name),
         ("settings", manifest.method.config),
         ("backbone", f"{backbone.name} ({backbone.family}, weights {backbone.weights_digest[:19]}…)"),
-        ("head", f"{head.kind}, {head.pooling} pooling, {len(head.labels)} outputs"),
-        ("labels", few(_labels(manifest))),
+        ("head", f"{head.kind}, {head.pooling} pooling, {_outputs(manifest)}"),
+        ("labels", labels_of(head.kind, _labels(manifest))),
         ("example", shorten(_example(manifest) or "", EXAMPLE_CHARACTERS)),
         ("input", f"{' + '.join(manifest.input.fields)}, at most {manifest.input.max_tokens} tokens"),
         ("metrics", metrics),
@@ -173,6 +173,13 @@ def _facts(adapter: AdapterFile) -> list[tuple[str, object]]:
         ("size", size(adapter.size_bytes)),
         ("digest", adapter.digest),
     ]
+
+
+def _outputs(manifest: Manifest) -> str:
+    head = manifest.head
+    if head.is_free_text:
+        return f"answers of at most {head.max_new_tokens} tokens"
+    return f"{len(head.labels)} outputs"
 
 
 def _labels(manifest: Manifest) -> list[str]:
@@ -228,7 +235,7 @@ def check(
     print_facts(
         [
             ("task", f"{report.task} ({report.method}, {report.kind})"),
-            ("labels", few(report.labels)),
+            ("labels", labels_of(report.kind, report.labels)),
             ("size", size(report.size_bytes)),
             ("digest", report.digest),
             ("probes", f"{report.probes.count} agree, largest difference {report.probes.max_difference:.1e}"),

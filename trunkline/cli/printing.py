@@ -82,6 +82,11 @@ def few(names: Sequence[str], limit: int = 8) -> list[str]:
     return [*names] if len(names) <= limit else [*names[:limit], f"… ({len(names)})"]
 
 
+def labels_of(kind: str, labels: Sequence[str]) -> list[str]:
+    """A few labels; a text-to-text task without any answers with any text."""
+    return few(labels) if labels or kind != "text_to_text" else ["any text"]
+
+
 def size(num_bytes: int) -> str:
     """Bytes as a person reads them, in powers of 1,000."""
     if num_bytes < 1_000:

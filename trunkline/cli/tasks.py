@@ -10,7 +10,7 @@ import typer
 
 from trunkline.cli.boundary import guarded
 from trunkline.cli.options import DEFAULT_URL, AdapterPath, AsJson, TaskName, Timeout, Token, Url
-from trunkline.cli.printing import few, note, print_facts, print_json, print_table, size
+from trunkline.cli.printing import labels_of, note, print_facts, print_json, print_table, size
 
 if TYPE_CHECKING:
     from trunkline.answers import Pushed, Task, Version
@@ -176,7 +176,7 @@ def _pushed_facts(pushed: Pushed) -> list[tuple[str, object]]:
             + ("" if pushed.created else " (the same bytes were there already)"),
         ),
         ("method", pushed.method),
-        ("labels", few(pushed.labels)),
+        ("labels", labels_of(pushed.kind, pushed.labels)),
         ("size", size(pushed.size_bytes)),
         ("digest", pushed.digest),
         ("aliases", pushed.aliases),
@@ -221,7 +221,7 @@ def _print_versions(task: Task) -> None:
         about = (
             version.method,
             version.kind,
-            few(version.labels),
+            labels_of(version.kind, version.labels),
             size(version.size_bytes),
             version.created,
             state,

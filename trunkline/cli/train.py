@@ -100,7 +100,7 @@ def _facts(result: TrainResult) -> list[tuple[str, object]]:
         f"{len(result.seed_values)}, {result.metric} {mean:.4f} ± {deviation:.4f}; kept seed {result.seed}"
     )
     facts: list[tuple[str, object]] = [
-        ("task", f"{result.task} ({result.kind}, {len(result.labels)} outputs)"),
+        ("task", f"{result.task} ({result.kind}, {_outputs(result)})"),
         ("rows", f"{result.num_train:,} to learn from, {result.num_validation:,} to measure on"),
         ("method", f"{result.method} on {result.backbone}"),
         ("parameters", f"{share} and {result.num_head_parameters:,} in the head"),
@@ -110,6 +110,11 @@ def _facts(result: TrainResult) -> list[tuple[str, object]]:
     if result.file is not None:
         facts.append(("file", f"{result.file.path} ({size(result.file.size_bytes)})"))
     return facts
+
+
+def _outputs(result: TrainResult) -> str:
+    free = result.kind == "text_to_text" and not result.labels
+    return "any text" if free else f"{len(result.labels)} outputs"
 
 
 def _print_scores(result: TrainResult) -> None:

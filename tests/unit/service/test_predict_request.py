@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from modeling import HeadSpec
+from service.api.generation import check_generate
 from service.api.predict import (
-    check_generate,
     check_scores,
     check_size,
     estimate_tokens,
@@ -93,6 +94,42 @@ def test_only_text_to_text_generates_and_only_so_much() -> None:
         check_generate(ask, [writer, chooser], 128)
     assert caught.value.code == "generate_not_allowed"
     assert [problem.field for problem in caught.value.problems] == ["generate"]
+
+
+FREE = HeadSpec("text_to_text", (), "none", max_new_tokens=7)
+
+
+def test_a_task_without_labels_writes_unasked_as_much_as_it_says() -> None:
+    free, long = _resident("squad", FREE), _resident("record", replace(FREE, max_new_tokens=30))
+    plain, asked = _parse(task="squad", inputs=["a"]), _parse(task="squad", inputs=["a"], generate=True)
+    assert check_generate(plain, [free, free], 128) == check_generate(asked, [free], 128) == 7
+    most = _parse(tasks=["squad", "record"], inputs=["a"], generate=True, max_new_tokens=9)
+    assert check_generate(most, [free, long], 128) == 9
+    with pytest.raises(
+        InvalidInput, match=r"got 30, allowed: 1 to 20; .* the server's setting max_new_tokens"
+    ):
+        check_generate(plain, [long], 20)
+    with pytest.raises(InvalidInput, match=r"\(squad: 7, record: 30 tokens\); say max_new_tokens"):
+        check_generate(plain, [free, long], 128)
+
+
+@pytest.mark.parametrize(
+    ("fields", "others", "message"),
+    [
+        ({}, ["rte"], "tasks: squad answer with any text, the others with labels; ask rte in another"),
+        ({"raw": True}, [], "raw: squad answers with any text and has no scores"),
+        ({"top_k": 1}, [], "top_k: squad answers with any text and has no scores"),
+        ({"generate": True}, ["copa"], "generate is for text_to_text tasks, not for copa: multiple_choice"),
+        ({"generate": True}, ["rte"], r"different lengths \(squad: 7, rte: 16 tokens\)"),
+    ],
+)
+def test_what_a_task_without_labels_cannot_be_asked(
+    fields: dict[str, Any], others: list[str], message: str
+) -> None:
+    known = {"rte": _resident("rte", STRINGS), "copa": _resident("copa", CHOICE)}
+    residents = [_resident("squad", FREE), *(known[name] for name in others)]
+    with pytest.raises(InvalidInput, match=message):
+        check_generate(_parse(task="squad", inputs=["a"], **fields), residents, 128)
 
 
 def test_a_multiple_choice_has_as_many_logits_as_its_largest_item() -> None:

@@ -146,7 +146,7 @@ def test_ten_bad_rows_are_told_at_once_and_no_more(tmp_path: Path) -> None:
         ([{"text": f"t{i}", "label": "a"} for i in range(9)], "needs at least two classes"),
         ([{"text": f"t{i}", "label": 1.5} for i in range(9)], "all 8 train rows have the label 1.5"),
         ([{"other": "x", "label": "a"}], "which of the fields label, other is the text"),
-        ([{"text": "x", "class": "a"}], "neither of the fields 'label' and 'labels'"),
+        ([{"text": "x", "class": "a"}], "none of the fields 'label' and 'labels'"),
     ],
 )
 def test_data_that_cannot_be_learnt_from(tmp_path: Path, rows: Rows, message: str) -> None:

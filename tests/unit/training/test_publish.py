@@ -85,7 +85,7 @@ def test_half_precision_that_loses_the_task_is_refused(
     from training import publish as module
 
     def zeros(*_: object) -> object:
-        return torch.zeros(30, 3).numpy()
+        return torch.zeros(30, 3).numpy(), torch.zeros(30, 3).numpy()
 
     monkeypatch.setattr(module, "stored_logits", zeros)
     with pytest.raises(PublishError, match=r"the tensors as stored \(float16\) give accuracy 0.3333"):
