@@ -18,6 +18,7 @@ from .errors import AdapterError, Failure, MethodError, UnknownNameError
 from .heads import HEADS, HeadSpec
 from .methods import Method
 from .methods.exclusive import Weights, weights_of
+from .methods.output_layer import OUTPUT_LAYER
 from .ops import PackedTap
 from .sites import Site, Tap
 from .tapped import Act, attached, frozen_module
@@ -92,6 +93,15 @@ class Adapter:
         """With the paper's initial values, from the current random state."""
         head = None
         weights = weights_of(method, backbone.parameters) if method.exclusive else None
+        if (
+            weights is not None
+            and spec.kind != TEXT_TO_TEXT
+            and set(weights.file_tensors()) == {OUTPUT_LAYER}
+        ):
+            raise MethodError(
+                f"method {method.name}: train_output_layer needs a text_to_text task on this backbone, whose "
+                f"output layer is not its embedding: a {spec.kind} task does not read it"
+            )
         taps = method.select(usable_taps(backbone.taps, spec.kind))
         shared = method.share(taps)
         for name, parameter in shared.items():  # on the device before modules refer to them

@@ -16,7 +16,7 @@ from ..errors import MethodError
 from ..weights import Named
 from .exclusive import Weights
 
-_LAYER = "lm_head.weight"
+OUTPUT_LAYER = "lm_head.weight"
 T = TypeVar("T")
 
 
@@ -25,7 +25,7 @@ class OutputLayer(nn.Module):
 
     def __init__(self, model: Named) -> None:
         super().__init__()
-        layer = dict(model.named_parameters(remove_duplicate=False))[_LAYER]
+        layer = dict(model.named_parameters(remove_duplicate=False))[OUTPUT_LAYER]
         self._name = next(name for name, parameter in model.named_parameters() if parameter is layer)
         self.weight = nn.Parameter(layer.detach().clone())
 
@@ -43,7 +43,7 @@ def may_train_output_layer(cls: type[T]) -> type[T]:
 
     def weights(method: Any, model: Named) -> Weights:
         """The output layer. Raises MethodError on a backbone without one."""
-        if _LAYER not in dict(model.named_parameters(remove_duplicate=False)):
+        if OUTPUT_LAYER not in dict(model.named_parameters(remove_duplicate=False)):
             raise MethodError(
                 f"method {method.name}: train_output_layer needs an encoder-decoder; this backbone has no "
                 "output layer, and the head is trained anyway"

@@ -133,10 +133,14 @@ def check_mixed_batch(
 
 
 def check_exclusive(
-    backbone: Backbone, method: str, texts: Sequence[Any], config: Mapping[str, Any] | None = None
+    backbone: Backbone,
+    method: str,
+    texts: Sequence[Any],
+    config: Mapping[str, Any] | None = None,
+    kinds: Sequence[HeadSpec] | None = None,
 ) -> None:
     """A batch of an exclusive adapter's own = each row alone; its neighbours see the frozen weights again."""
-    encoded, kinds = backbone.text.encode(texts), specs(backbone)
+    encoded, kinds = backbone.text.encode(texts), kinds or specs(backbone)
     served = ServedModel(backbone)
     before = served.hidden(encoded, [0] * len(encoded))
     for number, spec in enumerate(kinds):
