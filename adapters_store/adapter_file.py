@@ -73,6 +73,10 @@ def read_adapter(data: bytes, *, limits: FileLimits | None = None) -> AdapterFil
     header, failures = parse_header(data, limits)
     if header is None:
         raise AdapterFileError(failures)
+    if (
+        header.manifest_text is None
+    ):  # not an adapter file: what is wrong with its tensors is beside the point
+        raise AdapterFileError(failures)
     parsed = _manifest_of(header, limits)
     failures += parsed.failures
     if parsed.has_head:
@@ -127,8 +131,7 @@ def _writable_failures(tensors: Mapping[str, torch.Tensor], dtype: str) -> list[
 
 
 def _manifest_of(header: Header, limits: FileLimits) -> ParsedManifest:
-    if header.manifest_text is None:  # already among the failures of the header
-        return ParsedManifest(None, None, [])
+    assert header.manifest_text is not None, "a file without one is refused before: this is a bug"
     return parse_manifest(header.manifest_text, max_values=limits.max_json_values)
 
 

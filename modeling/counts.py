@@ -154,22 +154,26 @@ def architecture(name: str) -> PreTrainedConfig:
             return AutoConfig.from_pretrained(name)
         except (OSError, ValueError) as error:
             raise BackboneError(f"{name}: no usable config.json there: {error}") from error
-    near = difflib.get_close_matches(known, [*ARCHITECTURES, *ALIASES], n=1)
+    unversioned = known.replace("-v1-", "-")
+    near = [unversioned] if unversioned in ARCHITECTURES else []
+    near = near or difflib.get_close_matches(known, [*ARCHITECTURES, *ALIASES], n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise BackboneError(
-        f"unknown architecture {name!r}; {hint}known: {', '.join(ARCHITECTURES)}, or a local directory"
+        f"unknown architecture {name!r}; {hint}known: {', '.join(ARCHITECTURES)}, the hub's names of some "
+        "of them, or a local directory"
     )
 
 
-def methods_table(name: str, *, labels: int = 2) -> list[MethodCount]:
-    """One row for each registered method with its default configuration, by name."""
+def methods_table(name: str, *, labels: int = 2, form: str | None = None) -> list[MethodCount]:
+    """One row for each registered method with its default configuration, by name; `form` as in `count`."""
     config = architecture(name)
+    answers_text(config, form)
     model = empty_model(config)
     rows = []
     for _, kind in METHODS.items():
         method = kind.from_config({})
         try:
-            rows.append(count(method, config, model, labels))
+            rows.append(count(method, config, model, labels, form))
         except MethodError as error:
             total = sum(p.numel() for p in model.parameters())
             rows.append(
@@ -190,13 +194,34 @@ def empty_model(config: PreTrainedConfig) -> torch.nn.Module:
     return model
 
 
-def count(method: Method, config: PreTrainedConfig, model: torch.nn.Module, labels: int = 2) -> MethodCount:
+def answers_text(config: PreTrainedConfig, form: str | None) -> bool:
+    """Whether a task is counted as text to text: as `form` says, else T5's are and others have a head.
+
+    Raises BackboneError for text to text on a backbone without a decoder.
+    """
+    family = family_of(config)
+    if form == TEXT_TO_TEXT and family.seq2seq is None:
+        raise BackboneError(
+            f"text to text needs an encoder-decoder (T5 or BART); {family.name} is an encoder"
+        )
+    return family.name == "t5" if form is None else form == TEXT_TO_TEXT
+
+
+def count(
+    method: Method,
+    config: PreTrainedConfig,
+    model: torch.nn.Module,
+    labels: int = 2,
+    form: str | None = None,
+) -> MethodCount:
     """Build the method's modules beside `model` (on `meta`: nothing is allocated) and count them.
 
+    `form` is "head" or "text_to_text", or None: text to text on T5, a head elsewhere.
     Raises MethodError if the method's options do not fit.
     """
     family = family_of(config)
-    text_to_text = family.name == "t5"
+    text_to_text = answers_text(config, form)
+    _check_room(method, config)
     with torch.device("meta"):
         weights: Any = weights_of(method, model) if method.exclusive else None
         parameters = _body(method, usable_taps(family.taps(config), _kind(text_to_text)), model)
@@ -218,6 +243,16 @@ def count(method: Method, config: PreTrainedConfig, model: torch.nn.Module, labe
         file_bytes=BYTES_PER_FLOAT32 * (parameters + (0 if text_to_text else head)),
         backbone_parameters=total,
     )
+
+
+def _check_room(method: Method, config: PreTrainedConfig) -> None:
+    """Raises MethodError for virtual tokens that leave no position for a text."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and method.virtual_tokens >= positions:
+        raise MethodError(
+            f"method {method.name}: {method.virtual_tokens} virtual tokens; this backbone has {positions} "
+            "positions: lower them"
+        )
 
 
 def _kind(text_to_text: bool) -> str:

@@ -84,6 +84,7 @@ class Flags:
     metric: str | None = None
     choice_fields: tuple[str, ...] | None = None
     form: str = HEAD
+    label_field_before: str | None = None  # what it was in training: where neither card nor user says
 
     @classmethod
     def of(cls, config: TrainConfig) -> "Flags":
@@ -127,6 +128,12 @@ def find_splits(data: Path) -> dict[str, Path]:
     return found
 
 
+def stored_kind(data: Path) -> str | None:
+    """The kind that `dataset.json` beside the data says, if there is one. Raises DataError as `read_card`."""
+    kind = _read_stored(data if data.is_dir() else data.parent).get("kind")
+    return None if kind is None else str(kind)
+
+
 def read_card(data: Path, flags: Flags) -> Card:
     """`dataset.json` and flags, with gaps filled from the first rows.
 
@@ -139,8 +146,12 @@ def read_card(data: Path, flags: Flags) -> Card:
     sample_path = files.get("train") or next(iter(files.values()))
     sample = _sample(sample_path)
     kind = flags.kind or stored.get("kind") or _official_kind(stored.get("name"), sample, flags.form)
+    before = flags.label_field_before if flags.label_field_before in sample[0] else None
     label_field = (
-        flags.label_field or stored.get("label_field") or _guess_label_field(sample, sample_path, kind)
+        flags.label_field
+        or stored.get("label_field")
+        or before
+        or _guess_label_field(sample, sample_path, kind)
     )
     text_fields = flags.text_fields or stored.get("text_fields") or _guess_text_fields(sample, sample_path)
     names = flags.label_names or stored.get("label_names") or None

@@ -45,6 +45,11 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         problems.append("class_weights has no meaning for regression; leave it at none")
     if values["form"] == TEXT_TO_TEXT and values["class_weights"] != "none":
         problems.append("class_weights has no meaning for text-to-text; leave it at none")
+    if values["form"] == TEXT_TO_TEXT:
+        named = [name for name in _HEAD_ONLY if values[name] not in (None, 0)]
+        problems += [
+            f"{name} belongs to a head, and --form {TEXT_TO_TEXT} has none; leave it out" for name in named
+        ]
     if values["form"] != TEXT_TO_TEXT:
         named = [name for name in _TEXT_TO_TEXT_ONLY if values[name] != _TEXT_TO_TEXT_ONLY[name]]
         problems += [f"{name} belongs to --form {TEXT_TO_TEXT}; give that as well" for name in named]
@@ -109,6 +114,7 @@ _TEXT_TO_TEXT_ONLY: Mapping[str, Any] = {
     "task_prefix": None,
     "official_code": False,
 }
+_HEAD_ONLY = ("pooling", "head_epochs", "head_lr", "lr_head_stage2", "head_weight_decay")
 _Rule = tuple[Callable[[Any], bool], str]
 _RULES: Mapping[str, _Rule] = {
     "data": (_text, "a path"),

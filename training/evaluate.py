@@ -13,8 +13,8 @@ from adapters_store.adapter_file import AdapterFile, read_adapter_file
 from adapters_store.errors import AdapterFileError
 from adapters_store.manifest import Manifest
 from modeling import METHODS, Adapter, Backbone, HeadSpec, ModelingError, ServedModel, answer, load_backbone
-from training.card import Card, Flags, find_splits, read_card
-from training.checks import HEAD, TEXT_TO_TEXT
+from training.card import Card, Flags, find_splits, read_card, stored_kind
+from training.checks import HEAD, KINDS, TEXT_TO_TEXT
 from training.data import as_free_text, read_part, read_split
 from training.device import pick_device
 from training.encode import Rows, encode_items
@@ -25,7 +25,7 @@ from training.metrics import demand_metric, read_metric
 from training.publish import TextForm
 from training.reading import reading_of
 from training.serve_rows import ServedRows, served_rows
-from training.tasks import FREE_TEXT, Baseline, FreeText, Target, Task, TextToText, build_task
+from training.tasks import FREE_TEXT, Baseline, FreeText, Target, Task, TextToText, build_task, head_kind
 from training.text_metrics import scores_of_texts
 
 
@@ -258,14 +258,26 @@ def _card(data: Path, flags: Flags, manifest: Manifest) -> tuple[Card, TextForm 
         fields = used.get("text_fields")
     else:
         fields = manifest.input.fields
+    kind = flags.kind or used.get("kind") or (FREE_TEXT if manifest.head.is_free_text else None)
+    _check_kind(data, kind, manifest)
     flags = replace(
         flags,
-        kind=flags.kind or (FREE_TEXT if manifest.head.is_free_text else None),
+        label_field_before=used.get("label_field"),
+        kind=kind,
         text_fields=flags.text_fields or (tuple(fields) if fields else None),
         choice_fields=flags.choice_fields or tuple(used.get("choice_fields") or ()) or None,
         form=HEAD if form is None else TEXT_TO_TEXT,
     )
     return read_card(data, flags), form
+
+
+def _check_kind(data: Path, kind: str | None, manifest: Manifest) -> None:
+    """Before fields are looked for that another kind of data would have: a head answers one kind."""
+    kind, wanted = kind or stored_kind(data), manifest.head.kind
+    if kind in KINDS and wanted != "text_to_text" and head_kind(kind) != wanted:
+        raise DataError(
+            f"{data.name}: the data is {kind}, the adapter {wanted}; take other data, or correct --kind"
+        )
 
 
 def _names(card: Card, manifest: Manifest, form: TextForm | None) -> tuple[str, ...]:

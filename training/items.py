@@ -72,7 +72,12 @@ def with_choices(fields: Sequence[str], choice_fields: Sequence[str]) -> ReadIte
 
     def read(row: Row) -> Item:
         text = " ".join(_question(row, field) for field in fields)
-        return ChoiceItem(text, _choices(row, choice_fields))
+        choices = _choices(row, choice_fields)
+        if len(set(choices)) < len(choices):
+            raise BadFieldError(
+                ", ".join(choice_fields), "the same choice twice", "a server refuses that: remove the row"
+            )
+        return ChoiceItem(text, choices)
 
     return read
 

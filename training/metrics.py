@@ -87,7 +87,10 @@ def read_metric(text: str | None, kind: str, labels: Sequence[str]) -> tuple[Met
     if name is None:
         fallback = default_metric(kind, labels)
         return fallback, f"metric {text!r} was not understood for a {kind} task; {fallback.name} is used"
-    return _with_class(name, text, labels), None
+    metric = _with_class(name, text, labels)
+    if name == "f1" and metric.name != name:
+        return metric, f"metric {text!r} names no class of {len(labels)}; {metric.name} is used"
+    return metric, None
 
 
 def demand_metric(text: str, kind: str, labels: Sequence[str]) -> Metric:
@@ -96,6 +99,12 @@ def demand_metric(text: str, kind: str, labels: Sequence[str]) -> Metric:
     Raises:
         ConfigError: no metric of this kind of task has that name, or errors would be averaged with scores.
     """
+    name = text if text in KNOWN[kind] else _first_named(text.lower(), kind)
+    if name == "f1" and MEAN_OF not in text and _with_class(name, text, labels).name != name:
+        raise ConfigError(
+            f"metric is {text!r}: of {len(labels)} labels it needs one, in quotes "
+            f"('f1 of \"{labels[0]}\"'); or give macro_f1, the mean over all"
+        )
     if text in KNOWN[kind]:
         return _with_class(text, text, labels)
     if MEAN_OF in text:

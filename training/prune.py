@@ -196,11 +196,12 @@ def _check_prunable(adapter: Adapter) -> None:
     if not adapter.body:
         raise ConfigError(f"method {name} acts in no layer: there is nothing to prune")
     ops = {adapter.method.pack(tap, module).op for tap, module in adapter.body.items()}
-    if not ops <= set(_NEUTRAL_OPS) or adapter.shared:
+    random = sorted(ops - set(_NEUTRAL_OPS))
+    if random or adapter.shared:
         raise ConfigError(
             f"method {name}: layers are ranked by how far tensors moved from the values that change nothing, "
-            f"and its tensors ({', '.join(sorted(ops))}) start at random values; only scales, shifts "
-            "and norms can be pruned (hadamard, bitfit, ia3, ln_tuning)"
+            f"and some of its tensors ({', '.join(random)}) start at random ones; only scales, shifts and "
+            "norms can be pruned (hadamard, bitfit, ia3, ln_tuning)"
         )
     if "layers" not in adapter.method.config():
         raise ConfigError(f"method {name} has no option `layers`: it cannot leave layers out")

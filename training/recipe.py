@@ -27,7 +27,7 @@ from modeling import (
 )
 from training.announce import Verify, check_writable, code_version, verify_in_fresh_process
 from training.cautions import cautions_of, warmup_caution
-from training.checks import MIN_TOKENS, TEXT_TO_TEXT
+from training.checks import HEAD, MIN_TOKENS, TEXT_TO_TEXT
 from training.class_weights import class_weights
 from training.config import Hyper, Situation, TrainConfig, resolve
 from training.data import TaskData, load_data
@@ -116,6 +116,11 @@ class _Run:
         except AdapterError as error:
             found = "; ".join(_sentence(self.config.method, failure) for failure in error.failures)
             raise ConfigError(f"{self.config.method} on {self.material.backbone.name}: {found}") from error
+        if adapter.head is None and not adapter.num_body_parameters:
+            raise ConfigError(
+                f"nothing to train: {self.config.method} trains a head alone, and {TEXT_TO_TEXT} has none; "
+                f"choose another method, or --form {HEAD}"
+            )
         if not (self.hyper.head_epochs or (self.hyper.epochs and adapter.num_body_parameters)):
             raise ConfigError(
                 f"nothing to train: {self.config.method} with these epochs; raise head_epochs or epochs"

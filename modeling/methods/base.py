@@ -151,6 +151,8 @@ def _parse_layers(layers: Layers) -> frozenset[int]:
     if isinstance(layers, str):
         return frozenset(i for part in layers.split(",") for i in _parse_range(part.strip(), layers))
     if isinstance(layers, (list, tuple)) and all(type(i) is int for i in layers):
+        if len(set(layers)) < len(layers):
+            raise MethodError(f"layers {list(layers)}: a layer is named twice; name each once")
         return frozenset(layers)
     raise _layers_error(layers)
 

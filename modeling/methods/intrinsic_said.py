@@ -139,10 +139,15 @@ class IntrinsicSaid:
                 f"method {self.name}: dimension is {self.dimension}; this backbone has {len(sizes)} tensors, "
                 f"so it needs at least {len(sizes) + 2}"
             )
+        if self.dimension > sum(sizes):
+            raise MethodError(
+                f"method {self.name}: dimension is {self.dimension}, more than the {sum(sizes)} numbers that "
+                "it is to move; lower it"
+            )
         if self.projections == "stored" and max(map(padded_size, sizes)) > 2**24:
             raise MethodError(
                 f"method {self.name}: projections of a tensor of {max(sizes)} numbers cannot be stored "
-                "exactly; use projections=seed"
+                f"exactly (a permutation in float32 has at most {2**24} places); use projections=seed"
             )
         kept = _output_layer(model) if self.tied == "input" else {}
         stored = self.projections == "stored"

@@ -144,6 +144,8 @@ def examine(
         raise _refused(error.failures) from error
     manifest = file.manifest
     problems = [*_task_problems(manifest, task), *_backbone_problems(manifest, backbone)]
+    if {"manifest.backbone.family", "manifest.backbone.config_digest"} & {one.field for one in problems}:
+        raise _refused(problems)  # what is wrong with its tensors on another architecture says nothing
     probes = _encode_probes(manifest, backbone, problems)
     adapter = _build(manifest, file.tensors, backbone, problems)
     if adapter is not None:

@@ -26,6 +26,7 @@ from tests.integration.world import (
     manifest_of,
     tiny,
 )
+from tests.tiny import CONFIGS, random_backbone
 
 Made = Callable[[Backbone], bytes]
 
@@ -186,6 +187,15 @@ def test_all_failures_are_listed_at_once(observed: Live) -> None:
     fields = [found["field"] for found in observed.push("mood", data).json()["errors"]]
     assert {"manifest.task", "manifest.backbone.weights_digest", _misspelt_bias} <= set(fields)
     assert "encoder.0.attn_q/nothing" in fields
+
+
+def test_of_another_architecture_the_tensors_are_not_listed(observed: Live) -> None:
+    shape = CONFIGS["bert"]
+    other = random_backbone(type(shape)(**shape.to_dict() | {"num_hidden_layers": 1}))
+    adapter = adapter_of(other, "mood")
+    data = write_adapter(manifest_of(other, "mood", adapter), adapter.to_tensors())
+    fields = [found["field"] for found in observed.push("mood", data).json()["errors"]]
+    assert fields == ["manifest.backbone.config_digest", "manifest.backbone.weights_digest"]
 
 
 def test_a_sound_file_is_visible_at_once_and_says_what_it_is(live: Live, backbone: Backbone) -> None:

@@ -10,16 +10,17 @@ import typer
 from trunkline.cli.boundary import FAILED, guarded, print_error
 from trunkline.cli.options import AdapterPath, AsJson
 from trunkline.cli.printing import labels_of, note, plain, print_facts, print_json, print_table, shorten, size
-from trunkline.cli.settings import named_value
+from trunkline.cli.settings import named_values
 
 if TYPE_CHECKING:
     from adapters_store import AdapterFile, Manifest
     from modeling import MethodCount
 
 TEXT_TO_TEXT_NOTE = (
-    'text to text: "with head" counts the output layer, which stays frozen; files hold no head, and --labels '
-    "does not apply"
+    'text to text: "with head" counts the output layer, which stays frozen unless train_output_layer is set; '
+    "files hold no head, and --labels does not apply (--form head counts a head instead)"
 )
+FORMS = {"head": "head", "text-to-text": "text_to_text"}
 EXAMPLE_CHARACTERS = 160
 
 
@@ -47,6 +48,10 @@ def methods(
     labels: Annotated[
         int, typer.Option(min=1, help="Labels of the task, for the size of head and file.")
     ] = 2,
+    form: Annotated[
+        str | None,
+        typer.Option(help="head, or text-to-text (T5 and BART); text-to-text on T5 when not given."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Count each method's parameters, its share of the backbone and its file, from the architecture alone.
@@ -55,21 +60,26 @@ def methods(
     """
     if method_config and not method:
         raise typer.BadParameter("--method-config needs --method: say whose setting it is")
-    config = dict(named_value("--method-config", text) for text in method_config or ())
-    rows = _count(backbone, method, config, labels)
-    told = _note(backbone)
+    if form is not None and form not in FORMS:
+        raise typer.BadParameter(f"--form is {form!r}; allowed: {', '.join(FORMS)}")
+    kind = None if form is None else FORMS[form]
+    config = named_values("--method-config", method_config or ())
+    rows = _count(backbone, method, config, labels, kind)
+    told = _note(backbone, kind)
     if as_json:
         print_json([{"backbone": backbone, **_method_facts(row), "note": told} for row in rows])
     else:
         _print_methods(backbone, rows, told)
 
 
-def _count(backbone: str, method: str | None, config: Mapping[str, Any], labels: int) -> list[MethodCount]:
+def _count(
+    backbone: str, method: str | None, config: Mapping[str, Any], labels: int, form: str | None
+) -> list[MethodCount]:
     """A row for each method with its defaults, or one row for `method` with `config`."""
     from modeling import METHODS, MethodError, UnknownNameError, methods_table
 
     if method is None:
-        return methods_table(backbone, labels=labels)
+        return methods_table(backbone, labels=labels, form=form)
     try:
         chosen = METHODS[method].from_config(dict(config))
     except (UnknownNameError, MethodError) as error:  # wrong usage, as in `train`
@@ -78,15 +88,14 @@ def _count(backbone: str, method: str | None, config: Mapping[str, Any], labels:
     from modeling.counts import architecture, count, empty_model
 
     shape = architecture(backbone)
-    return [count(chosen, shape, empty_model(shape), labels)]
+    return [count(chosen, shape, empty_model(shape), labels, form)]
 
 
-def _note(backbone: str) -> str:
-    """What the columns mean on an architecture that answers text to text; nothing on others."""
-    from modeling.backbone import family_of
-    from modeling.counts import architecture
+def _note(backbone: str, form: str | None) -> str:
+    """What the columns mean where tasks answer text to text; nothing where they have a head."""
+    from modeling.counts import answers_text, architecture
 
-    return TEXT_TO_TEXT_NOTE if family_of(architecture(backbone)).name == "t5" else ""
+    return TEXT_TO_TEXT_NOTE if answers_text(architecture(backbone), form) else ""
 
 
 def _print_methods(backbone: str, rows: list[MethodCount], told: str) -> None:

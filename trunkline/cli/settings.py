@@ -141,7 +141,7 @@ def _told_default(setting: Setting) -> str:
 
 def _value(setting: Setting, given: Any) -> Any:
     if _is_mapping(setting.hint):
-        return dict(named_value(setting.flag, text) for text in given)
+        return named_values(setting.flag, given)
     return _listed(setting, given) if _is_list(setting.hint) else given
 
 
@@ -152,6 +152,17 @@ def _listed(setting: Setting, text: str) -> tuple[str, ...]:
         return tuple(str(part) for part in json.loads(text))
     except ValueError as error:
         raise typer.BadParameter(f"{setting.flag} is not a JSON list: {error}") from None
+
+
+def named_values(flag: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Several "name=value", see `named_value`. Raises typer.BadParameter for a name that is there twice."""
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, value = named_value(flag, text)
+        if name in values:
+            raise typer.BadParameter(f"{flag} gives {name} twice; give it once")
+        values[name] = value
+    return values
 
 
 def named_value(flag: str, text: str) -> tuple[str, Any]:

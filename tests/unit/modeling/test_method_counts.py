@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from modeling import METHODS, BackboneError, MethodError
-from modeling.counts import MethodCount, architecture, count, empty_model
+from modeling.counts import MethodCount, architecture, count, empty_model, methods_table
 
 TOTAL = {"t5-base": 222_882_048, "t5-small": 60_492_288}
 # method, options, (trained parameters, share as the paper prints it) on T5-base and on T5-small
@@ -152,6 +152,9 @@ def test_layers_restrict_blocks_and_norms_but_adapter_drop_keeps_all_norms() -> 
         ("houlsby", {"reduction_factor": 1000}, "leaves no bottleneck"),
         ("adapter_drop", {"first_layer": 6}, "no layer is left for adapters; lower first_layer to 5"),
         ("lora", {"rank": 385}, "choose 384 or less"),
+        ("prompt_tuning", {"tokens": 512}, "512 virtual tokens; this backbone has 512 positions: lower them"),
+        ("intrinsic_said", {"dimension": 10**9}, "more than the 22713216 numbers that it is to move"),
+        ("intrinsic_said", {"dimension": 5}, "this backbone has 1.. tensors, so it needs at least 1"),
     ],
 )
 def test_options_that_do_not_fit_a_backbone_name_what_would(
@@ -168,6 +171,7 @@ def test_options_that_do_not_fit_a_backbone_name_what_would(
         ("houlsby", {"bottleneck": -1}, "bottleneck is -1"),
         ("houlsby", {"activation": "tanh"}, "allowed: gelu_new, gelu, relu, swish"),
         ("houlsby", {"layers": "upper"}, "layers 'upper'"),
+        ("houlsby", {"layers": [0, 1, 0]}, "a layer is named twice"),
         ("houlsby", {"train_norms": 1}, "train_norms is 1; it must be true or false"),
         ("pfeiffer", {"placement": "both"}, "allowed: attention, feed_forward"),
         ("adapter_drop", {"first_layer": -1}, "first_layer is -1"),
@@ -201,3 +205,21 @@ def test_names_of_published_checkpoints_are_understood(published: str, ours: str
 def test_an_unknown_architecture_names_the_nearest() -> None:
     with pytest.raises(BackboneError, match="did you mean 'bert-base-cased'"):
         architecture("bert-base-casd")
+    with pytest.raises(BackboneError, match="did you mean 'deberta-base'"):
+        architecture("deberta-v1-base")
+
+
+def test_an_encoder_decoder_is_counted_in_either_form() -> None:
+    """A head of two labels, or the output layer, which is tied to the embedding and stays frozen."""
+    method = METHODS["compacter"].from_config({})
+    for name in ("t5-small", "bart-base"):
+        shape = architecture(name)
+        model = empty_model(shape)
+        layer: Any = model.get_submodule("lm_head").weight
+        head, text = (count(method, shape, model, 2, form) for form in ("head", "text_to_text"))
+        assert head.parameters == text.parameters > 0
+        assert head.head_parameters == 2 * (int(shape.hidden_size) + 1)
+        assert text.head_parameters == layer.numel()
+        assert count(method, shape, model) == (text if name == "t5-small" else head)
+    with pytest.raises(BackboneError, match="text to text needs an encoder-decoder"):
+        methods_table("bert-base", form="text_to_text")

@@ -105,6 +105,8 @@ def quick(data: Path, out: Path, **changes: Any) -> TrainConfig:
         "batch_size": 8,
         "max_tokens": 32,
     }
+    if changes.get("form") == "text-to-text":  # it has no head
+        settings = {name: value for name, value in settings.items() if not name.startswith("head_")}
     return TrainConfig(**(settings | changes))
 
 

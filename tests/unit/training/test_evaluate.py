@@ -11,7 +11,7 @@ import pytest
 from adapters_store.adapter_file import read_adapter_file
 from modeling import Backbone
 from tests.tiny import tiny_backbone
-from tests.unit.training.conftest import Told, agree, make_rows, quick, write_rows
+from tests.unit.training.conftest import Told, agree, make_rows, quick, write_rows, write_task
 from training.card import Flags
 from training.errors import ConfigError, DataError
 from training.evaluate import evaluate_file
@@ -117,6 +117,9 @@ def test_what_does_not_fit_is_named(trained: Callable[..., Any], backbone: Backb
     out, folder = trained()
     with pytest.raises(DataError, match="the data is regression, the adapter single_label"):
         evaluate_file(out, folder, backbone=backbone, flags=Flags(kind="regression"))
+    choices = write_task(tmp_path / "choices", "multiple_choice")
+    with pytest.raises(DataError, match="the data is multiple_choice, the adapter single_label; take other"):
+        evaluate_file(out, choices, backbone=backbone)
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(out.read_bytes()[:-7])
     with pytest.raises(DataError, match=r"broken.safetensors: "):
@@ -125,6 +128,16 @@ def test_what_does_not_fit_is_named(trained: Callable[..., Any], backbone: Backb
         evaluate_file(tmp_path / "nowhere.safetensors", folder, backbone=backbone)
     with pytest.raises(ConfigError, match="metric is 'mae'"):
         evaluate_file(out, folder, backbone=backbone, flags=Flags(metric="mae"))
+
+
+def test_what_flags_said_in_training_need_not_be_said_again(backbone: Backbone, tmp_path: Path) -> None:
+    rows = [{"q": f"w{i}", "gold": i % 2, "note": "x"} for i in range(40)]
+    for split in ("train", "validation"):
+        write_rows(tmp_path / "d" / f"{split}.jsonl", rows)
+    out = tmp_path / "a.safetensors"
+    said = {"kind": "single_sentence", "text_fields": ("q",), "label_field": "gold"}
+    train(quick(tmp_path / "d", out, **said), backbone=backbone, verify=agree)
+    assert len(evaluate_file(out, tmp_path / "d", backbone=backbone).rows) == 40
 
 
 def test_a_number_may_have_a_name_in_the_card(trained: Callable[..., Any], backbone: Backbone) -> None:

@@ -52,6 +52,7 @@ def test_an_item_without_choices_is_read_once(item: Item, pairs: list[Item]) -> 
         ({"premise": "x", "choice1": "a"}, "choice2"),
         ({"premise": 3, "choice1": "a", "choice2": "b"}, "premise"),
         ({"premise": "x", "choice1": "a", "choice2": None}, "choice2"),
+        ({"premise": "x", "choice1": "a", "choice2": "a"}, "choice1, choice2"),
     ],
 )
 def test_a_bad_field_of_choices_is_named(row: dict[str, Any], field: str) -> None:

@@ -29,7 +29,6 @@ TWO, THREE = ("not_equivalent", "equivalent"), ("a", "b", "c")
         ('F1 of the class "equivalent" (and accuracy)', "single_label", TWO, Metric("f1", "equivalent")),
         ('F1 of the class "not_equivalent"', "single_label", TWO, Metric("f1", "not_equivalent")),
         ("F1", "single_label", TWO, Metric("f1", "equivalent")),
-        ("F1", "single_label", THREE, Metric("macro_f1")),
         ("Matthews correlation", "single_label", TWO, Metric("matthews")),
         ("MCC", "single_label", TWO, Metric("matthews")),
         ("macro F1 (and accuracy)", "single_label", THREE, Metric("macro_f1")),
@@ -51,6 +50,22 @@ def test_the_metric_that_prose_means(
     text: str | None, kind: str, labels: tuple[str, ...], expected: Metric
 ) -> None:
     assert read_metric(text, kind, labels) == (expected, None)
+
+
+def test_an_f1_of_no_class_is_told_and_where_it_was_asked_for_refused() -> None:
+    assert read_metric("F1", "single_label", THREE) == (
+        Metric("macro_f1"),
+        "metric 'F1' names no class of 3; macro_f1 is used",
+    )
+    message = (
+        f"metric is 'f1': of 3 labels it needs one, in quotes .'f1 of \"{THREE[0]}\"'.; or give macro_f1"
+    )
+    with pytest.raises(ConfigError, match=message):
+        demand_metric("f1", "single_label", THREE)
+    with pytest.raises(ConfigError, match="of 3 labels it needs one"):
+        demand_metric("f1+accuracy", "single_label", THREE)
+    assert demand_metric(f'f1 of "{THREE[2]}"', "single_label", THREE) == Metric("f1", THREE[2])
+    assert demand_metric("f1", "free_text", ()) == Metric("f1")
 
 
 def test_prose_that_is_not_understood_is_told() -> None:

@@ -174,6 +174,7 @@ def test_class_weights_change_what_is_learnt(
         ({"pooling": "pooler"}, "pooling is 'pooler'"),
         ({"max_tokens": 500}, "has positions for 64"),
         ({"head_epochs": 0, "epochs": 0}, "nothing to train"),
+        ({"metric": "f1"}, "metric is 'f1': of 3 labels it needs one"),
         ({"head_epochs": 0, "method": "linear_probe"}, "nothing to train"),
         ({"method": "prompt_tuning", "method_config": {"tokens": 40}}, "of which the method takes 40"),
         ({"method": "adapter_drop"}, "adapter_drop on tiny-bert: .*first_layer is 5"),

@@ -255,3 +255,19 @@ def test_a_head_does_not_generate(task_folder: Callable[..., Path], tmp_path: Pa
     run(quick(folder, out, epochs=1, head_epochs=1), backbone)
     with pytest.raises(ConfigError, match="only text-to-text tasks generate"):
         evaluate_file(out, folder, backbone=backbone, generate=True)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"pooling": "eos"}, {"head_epochs": 3}, {"head_lr": 0.1}, {"lr_head_stage2": 0.1}]
+)
+def test_what_belongs_to_a_head_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    (name,) = changes
+    with pytest.raises(ConfigError, match=f"{name} belongs to a head, and --form text-to-text has none"):
+        TrainConfig(data=str(tmp_path), task="a", form="text-to-text", **changes)
+    assert TrainConfig(data=str(tmp_path), task="a", form="text-to-text", head_epochs=0).head_epochs == 0
+
+
+def test_a_head_alone_has_no_text_form(tmp_path: Path, t5: Backbone) -> None:
+    config = quick(write_text_task(tmp_path / "d"), tmp_path / "a.safetensors", **TEXT, method="linear_probe")
+    with pytest.raises(ConfigError, match="linear_probe trains a head alone, and text-to-text has none"):
+        run(config, t5)

@@ -153,8 +153,13 @@ def test_methods_says_what_the_columns_mean_where_text_is_written(run: Run) -> N
     options = ["--method", "compacter"]
     assert told in run("methods", "--backbone", "t5-base", *options).stdout
     assert told not in run("methods", "--backbone", "bart-base", *options).stdout
-    for backbone, noted in (("t5-base", True), ("bert-base", False)):
-        (row,) = json.loads(run("methods", "--backbone", backbone, *options, "--json").stdout)
+    for backbone, form, noted in (
+        ("t5-base", [], True),
+        ("t5-base", ["--form", "head"], False),
+        ("bart-base", ["--form", "text-to-text"], True),
+        ("bert-base", [], False),
+    ):
+        (row,) = json.loads(run("methods", "--backbone", backbone, *form, *options, "--json").stdout)
         assert (told in row["note"]) == noted
 
 
@@ -167,6 +172,9 @@ def test_methods_says_what_the_columns_mean_where_text_is_written(run: Run) -> N
         (["--method", "compacter", "--method-config", "division=5"], 1, "choose `division` among them"),
         (["--method-config", "layers=1"], 2, "--method-config needs --method"),
         (["--method", "hadamard", "--method-config", "layers"], 2, "NAME=VALUE"),
+        (["--method", "hadamard", *["--method-config", "norm=both"] * 2], 2, "gives norm twice"),
+        (["--form", "text"], 2, "--form is 'text'; allowed: head, text-to-text"),
+        (["--backbone", "bert-base", "--form", "text-to-text"], 1, "needs an encoder-decoder"),
     ],
 )
 def test_methods_refuses_with_a_reason(run: Run, args: list[str], status: int, says: str) -> None:
