@@ -177,9 +177,9 @@ def quality_results() -> str:
         "Validation metric (x 100) on MiniLM, one run each; `full` is full fine-tuning of every parameter,\n"
         "with the same data, loop and head ([quality.json](benchmarks/results/quality.json)):\n\n"
         f"{quality.table(cells)}\n"
-        "All methods, with one rate for all tasks, are in [docs/results.md](docs/results.md). That table is the\n"
-        "stricter one: 5,000 rows of SST-2 where these are 10,000, F1 beside accuracy on MRPC, the state after\n"
-        "three epochs where these are the best of three to five, steps in bfloat16. So its figures differ.\n"
+        "All methods, with one rate for all tasks, are in [docs/results.md](docs/results.md). That table is\n"
+        "stricter: 5,000 rows of SST-2 where these are 10,000, F1 beside accuracy on MRPC, the state after\n"
+        "three epochs where these are the best of three to five, steps in bfloat16. So figures differ.\n"
     )
 
 

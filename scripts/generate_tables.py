@@ -10,6 +10,7 @@ A place for a table is a pair of comments; what stands between them is replaced:
     <!-- table: low-resource trec -->      what `benchmarks.low_resource` found on a task
     <!-- table: longer-training -->        what `benchmarks.longer_training` found
     <!-- table: seeds -->                  what `benchmarks.seeds` found
+    <!-- table: pruning -->                what `benchmarks.pruning` found
     <!-- table: training-cost t5-small cpu 16x64 -->  what `benchmarks.training_cost` found
     <!-- end table -->
 
@@ -110,6 +111,13 @@ def seeds() -> str:
     return seeds.table(record.read(seeds.NAME), record.read(method_quality.NAME)) + "\n"
 
 
+def pruning() -> str:
+    """Score against layers."""
+    from benchmarks import pruning, record
+
+    return pruning.table(record.read(pruning.NAME)) + "\n"
+
+
 def training_cost(shape: str, device: str, batch: str) -> str:
     """Memory and time of a training step relative to full fine-tuning; a sentence while not measured."""
     from benchmarks import record, training_cost
@@ -127,6 +135,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "low-resource": low_resource,
     "longer-training": longer_training,
     "seeds": seeds,
+    "pruning": pruning,
     "training-cost": training_cost,
 }
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks import longer_training, low_resource, seeds
+from benchmarks import longer_training, low_resource, pruning, seeds
 from benchmarks.cells import Cell, Wanted, is_done
 
 
@@ -77,3 +77,26 @@ def test_a_cell_at_another_rate_than_the_wanted_one_is_not_done() -> None:
     assert not is_done(wanted, {"trec/full": _cell("trec", "full", 0.9, 0.03)})
     by_default = Wanted("trec/full", "trec", Cell("full", 0, 3))
     assert is_done(by_default, {"trec/full": _cell("trec", "full", 0.9, 0.03)})
+
+
+def test_scores_of_fewer_layers_stand_beside_those_trained_alone() -> None:
+    result = {
+        "pruned": [
+            {"layers": [0, 1, 2], "parameters": 30, "value": 0.9},
+            {"layers": [1, 2], "parameters": 20, "value": 0.8},
+        ],
+        "alone": {
+            "drift": {"value": 0.85, "parameters": 20},
+            pruning.PRESET: {"value": 0.7, "parameters": 20},
+        },
+        "backbone_parameters": 1000,
+    }
+    lines = pruning.table({"sst2": result}).splitlines()
+    assert lines[0] == "| layers | trained parameters | share | sst2 |"
+    assert lines[2:] == [
+        "| 3, pruned | 30 | 3.000 % | 90.0 (0, 1, 2) |",
+        "| 2, pruned | 20 | 2.000 % | 80.0 (1, 2) |",
+        "| two thirds by drift, trained alone | 20 | 2.000 % | 85.0 |",
+        "| two thirds `last-two-thirds`, trained alone | 20 | 2.000 % | 70.0 |",
+    ]
+    assert pruning.table({}).count("\n") == 1
