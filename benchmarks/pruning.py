@@ -1,4 +1,4 @@
-"""Hadamard adapters with ever fewer layers: score against parameters, as `trunkline prune` drops them by drift.
+"""Hadamard adapters with ever fewer layers: score against parameters, pruned by drift and trained anew.
 
 The Hadamard paper keeps 8 of 12 layers (0.022 % of BERT-base) and reports almost the same scores. Here: an
 adapter of all layers is pruned without training again; and two thirds of the layers, chosen by drift or from
