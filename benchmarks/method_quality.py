@@ -101,16 +101,22 @@ def chosen_rate(results: dict[str, Any], method: str) -> float:
     `--rate`); without such, the reduced runs, among the candidates that have all of them; else the rate of
     a relative; else 0.
     """
+    return decision(results, method)[0]
+
+
+def decision(results: dict[str, Any], method: str) -> tuple[float, str]:
+    """The rate of `chosen_rate`, and what decided: "full", "reduced" or the name of a relative, else ""."""
     full = [_values({lr: at_rate(results, task, method, lr) for lr in RATES[method]}) for task in TASKS]
     reduced = [
         _values({lr: results.get(rate_key(task, method, lr)) for lr in RATES[method]}) for task in RATE_TASKS
     ]
-    for runs, least in ((full, 2), (reduced, 1)):
+    for by, runs, least in (("full", full, 2), ("reduced", reduced, 1)):
         compared = [values for values in runs if len(values) >= least]
         common = [lr for lr in RATES[method] if compared and all(lr in values for values in compared)]
         if len(common) >= least:
-            return max(common, key=lambda lr: (sum(values[lr] for values in compared), -lr))
-    return chosen_rate(results, RELATIVES[method]) if method in RELATIVES else 0.0
+            return max(common, key=lambda lr: (sum(values[lr] for values in compared), -lr)), by
+    relative = RELATIVES.get(method, "")
+    return (chosen_rate(results, relative), relative) if relative else (0.0, "")
 
 
 def _values(cells: dict[float, dict[str, Any] | None]) -> dict[float, float]:

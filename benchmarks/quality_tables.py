@@ -13,7 +13,7 @@ from benchmarks.method_quality import (
     RATE_TASKS,
     RATES,
     TASKS,
-    chosen_rate,
+    decision,
     is_missing,
     rate_key,
 )
@@ -85,14 +85,17 @@ def quality(cells: Cells) -> str:
 
 
 def rates(cells: Cells) -> str:
-    """The reduced runs: the scores of every candidate on each task, the chosen one in bold."""
+    """The reduced runs: the scores of every candidate on each task, the chosen one in bold.
+
+    With a dagger where full-length runs chose it.
+    """
     candidates = sorted({lr for tried in RATES.values() for lr in tried})
     rows = []
     for method, tried in RATES.items():
         shown = {lr: _reduced(cells, method, lr) for lr in tried}
         if any(shown.values()):
-            chosen = chosen_rate(cells, method)
-            shown[chosen] = f"**{shown[chosen]}**"
+            chosen, by = decision(cells, method)
+            shown[chosen] = f"**{shown[chosen]}**" + "†" * (by == "full")
             rows.append([f"`{method}`", *(shown.get(lr, "") for lr in candidates)])
     return _table(["method", *(f"{lr:g}" for lr in candidates)], rows)
 
