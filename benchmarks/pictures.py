@@ -24,7 +24,7 @@ def score_against_parameters(cells: dict[str, Any]) -> Path | None:
     done = [(line, value) for line, value in points if value is not None]
     if not any(line.method == method_quality.FULL for line, _ in done):
         return None
-    figure, axes = _canvas()
+    figure, (axes,) = _canvas()
     axes.set_xscale("log")
     for line, value in done:
         if line.method in (method_quality.PROBE, method_quality.FULL):
@@ -39,40 +39,46 @@ def score_against_parameters(cells: dict[str, Any]) -> Path | None:
     return _saved(figure, "score_against_parameters")
 
 
-def score_against_rows(cells: dict[str, Any], task: str = "trec") -> Path | None:
-    """A curve for each method over the numbers of training rows, and the head alone."""
+def score_against_rows(cells: dict[str, Any]) -> Path | None:
+    """A panel for each task, in it a curve for each method over the numbers of training rows."""
+    tasks = [task for task in low_resource.TASKS if any(key.startswith(f"{task}/") for key in cells)]
+    if not tasks:
+        return None
+    figure, panels = _canvas(len(tasks))
+    for task, axes in zip(tasks, panels, strict=True):
+        _draw_rows(axes, cells, task)
+    panels[0].legend(fontsize=8, frameon=False)
+    return _saved(figure, "score_against_rows")
+
+
+def _draw_rows(axes: Any, cells: dict[str, Any], task: str) -> None:
+    """The curves of one task, and the head alone."""
     sizes = list(low_resource.EPOCHS)
-    figure, axes = _canvas()
     heads: dict[int, float] = {}
-    drawn = False
     for method in low_resource.METHODS:
         own = {rows: cells.get(f"{task}/{rows}/{method}") for rows in sizes}
         known = {rows: cell for rows, cell in own.items() if cell}
         heads |= {rows: 100 * cell["head_only"] for rows, cell in known.items()}
-        if known:
-            drawn = True
-            axes.plot(list(known), [100 * cell["value"] for cell in known.values()], marker="o", label=method)
-    if not drawn:
-        return None
+        axes.plot(list(known), [100 * cell["value"] for cell in known.values()], marker="o", label=method)
     axes.plot(list(heads), list(heads.values()), color="0.6", linestyle="--", label=method_quality.PROBE)
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{rows:,}" for rows in sizes])
     axes.minorticks_off()
     axes.set_xlabel("training rows")
     axes.set_ylabel(f"score x 100 ({task})")
-    axes.legend(fontsize=8, frameon=False)
-    return _saved(figure, "score_against_rows")
 
 
-def _canvas() -> tuple[Any, Any]:
+def _canvas(panels: int = 1) -> tuple[Any, list[Any]]:
+    """A figure with some axes side by side."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="0.92", linewidth=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
+    figure = Figure(figsize=(7 if panels == 1 else 4.5 * panels, 4.2), layout="constrained")
+    found = list(figure.subplots(1, panels, squeeze=False)[0])
+    for axes in found:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="0.92", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, found
 
 
 def _label(figure: Any, axes: Any, points: list[tuple[Line, float]]) -> None:
