@@ -35,7 +35,8 @@ def score_against_parameters(cells: dict[str, Any]) -> Path | None:
     axes.scatter([line.parameters for line, _ in plain], [value for _, value in plain], s=22, color="C0")
     _label(figure, axes, plain)
     axes.set_xlabel("trained parameters, without the head")
-    axes.set_ylabel(f"score x 100 ({', '.join(tasks)})")
+    axes.set_ylabel("average score x 100")
+    axes.set_title(", ".join(tasks), fontsize=8)
     return _saved(figure, "score_against_parameters")
 
 
