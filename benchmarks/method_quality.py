@@ -58,7 +58,6 @@ RATES: dict[str, tuple[float, ...]] = {
 OPTIONS: dict[str, dict[str, Any]] = {"prompt_tuning": {"tokens": 20}}
 # a step of SAID transforms as many numbers as the backbone has, whatever its batch: few and large ones
 BATCH_SIZE = {"intrinsic_said": 128}
-ONLY_TASKS = {"intrinsic_said": ("trec",)}
 COSTLY = ("prompt_tuning", "intrinsic_said")  # a cell that they lack does not keep a task out of averages
 # with --borrow, a method without reduced runs of its own gets the rate of its nearest relative
 RELATIVES = {
@@ -78,13 +77,9 @@ def wanted(tasks: list[str], methods: list[str]) -> list[tuple[str, str, str]]:
         (rate_key(task, method, lr), task, method)
         for task in RATE_TASKS
         for method in methods
-        if task in ONLY_TASKS.get(method, TASKS)
         for lr in RATES[method]
     ]
-    for task in tasks:
-        for method in methods:
-            if task in ONLY_TASKS.get(method, TASKS):
-                cells.append((f"{task}/{method}", task, method))
+    cells += [(f"{task}/{method}", task, method) for task in tasks for method in methods]
     cells += [(f"float32/{t}/{m}", t, m) for t, m in FLOAT32_CHECKS if t in tasks and m in methods]
     return cells
 
