@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from modeling import METHODS, Backbone, HeadSpec
+from service.engine.items import num_rows_of
 from service.settings import Settings
 from tests.conformance.checks import exclusive
 from tests.integration.forms import (
@@ -105,8 +106,9 @@ def test_a_mixed_burst_is_answered_as_if_alone(
     with ThreadPoolExecutor(len(tasks)) as pool, watched(live, monkeypatch) as batches:
         with device_busy(live):
             asked = {method: pool.submit(ask, live, task, numbers) for method, task in tasks.items()}
-            wait_for(lambda: engine.load()["open_requests"] == len(tasks))
-            wait_for(lambda: engine.load()["waiting_rows"] >= ITEMS * len(tasks))
+            items = [item_of(task.spec, number) for task in tasks.values() for number in numbers]
+            num_rows = sum(map(num_rows_of, items))  # an item with choices is several
+            wait_for(lambda: engine.load()["waiting_rows"] == num_rows)
         found = {method: future.result(60) for method, future in asked.items()}
     for method, predictions in found.items():
         for number, prediction in enumerate(predictions):
