@@ -20,7 +20,7 @@ import torch
 from adapters_store import durable
 from adapters_store.errors import AdapterFileError, Failure, show
 from adapters_store.header import METADATA_KEY, FileLimits, Header, TensorEntry, field_of, parse_header
-from adapters_store.manifest import Manifest, ParsedManifest, parse_manifest
+from adapters_store.manifest import Manifest, parse_manifest
 
 FileDtype = Literal["float32", "float16"]
 
@@ -73,11 +73,9 @@ def read_adapter(data: bytes, *, limits: FileLimits | None = None) -> AdapterFil
     header, failures = parse_header(data, limits)
     if header is None:
         raise AdapterFileError(failures)
-    if (
-        header.manifest_text is None
-    ):  # not an adapter file: what is wrong with its tensors is beside the point
+    if header.manifest_text is None:
         raise AdapterFileError(failures)
-    parsed = _manifest_of(header, limits)
+    parsed = parse_manifest(header.manifest_text, max_values=limits.max_json_values)
     failures += parsed.failures
     if parsed.has_head:
         failures += _head_failures(header, parsed.num_labels)
@@ -128,11 +126,6 @@ def _writable_failures(tensors: Mapping[str, torch.Tensor], dtype: str) -> list[
             allowed = "a tensor of floating-point numbers"
             failures.append(Failure(name, str(tensor.dtype), allowed, "Convert it to float32."))
     return failures
-
-
-def _manifest_of(header: Header, limits: FileLimits) -> ParsedManifest:
-    assert header.manifest_text is not None, "a file without one is refused before: this is a bug"
-    return parse_manifest(header.manifest_text, max_values=limits.max_json_values)
 
 
 def _head_failures(header: Header, num_labels: int | None) -> list[Failure]:

@@ -6,7 +6,7 @@ A task is answered by a head on pooled states (of K pairs for a multiple choice,
 text, by the log probabilities of its label strings or by what is written; text has no head and no stage one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -224,13 +224,9 @@ def _row_costs(material: Material, hyper: Hyper, virtual: int) -> list[int]:
         return [cost + length for cost, length in zip(costs, rows.lengths, strict=True)]
     if material.task.kind != "text_to_text":
         return costs
-    num_tokens = {text: len(ids) for text, ids in _ids_of(material.backbone, set(material.strings))}
+    different = list(set(material.strings))  # of label strings there are few
+    num_tokens = dict(zip(different, map(len, material.backbone.label_ids(different)), strict=True))
     return [cost + num_tokens[text] for cost, text in zip(costs, material.strings, strict=True)]
-
-
-def _ids_of(backbone: Backbone, strings: Iterable[str]) -> list[tuple[str, list[int]]]:
-    listed = list(strings)
-    return list(zip(listed, backbone.label_ids(listed), strict=True))
 
 
 def _head_parameters(head: nn.Linear) -> dict[str, nn.Parameter]:

@@ -155,6 +155,11 @@ def test_of_squad_the_first_answer_is_learnt_and_any_is_right(tmp_path: Path) ->
     changes = {"form": "text-to-text", "kind": "free_text", "format": "squad"}
     data = load_data(quick(tmp_path, tmp_path / "a", **changes, text_fields=("question", "context")))
     assert set(data.train.targets) == {("w1 , w3",), ("w2",)}
+    (tmp_path / "dataset.json").write_text(
+        json.dumps({"name": "squad", "text_fields": ["question", "context"]})
+    )
+    by_name = load_data(quick(tmp_path, tmp_path / "a", form="text-to-text"))
+    assert (by_name.task, by_name.train.targets) == (data.task, data.train.targets)
     assert isinstance(data.task, FreeText)
     assert data.task.row_scores(["the w2"], [("w1", "w2")]).tolist() == [[1, 1]]
 
