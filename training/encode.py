@@ -90,16 +90,17 @@ def with_longest_answer(data: TaskData, backbone: Backbone) -> TaskData:
     task = data.task
     if not isinstance(task, FreeText) or not backbone.is_encoder_decoder:
         return data  # the form is checked later
-    strings = task.strings(data.train.targets)
-    lengths = [len(ids) for ids in backbone.label_ids(strings)]
-    longest = max(lengths)
-    if longest > backbone.max_tokens:
-        row = data.train.examples[lengths.index(longest)].row
-        raise ConfigError(
-            f"the answer of train row {row} has {longest} tokens; {backbone.name} has {backbone.max_tokens} "
-            "positions: shorten or remove it"
-        )
-    return replace(data, task=replace(task, max_new_tokens=longest))
+    longest = {}
+    for split in (data.train, data.validation):
+        lengths = [len(ids) for ids in backbone.label_ids(task.strings(split.targets))]
+        longest[split.name] = max(lengths)
+        if max(lengths) > backbone.max_tokens:
+            row = split.examples[lengths.index(max(lengths))].row
+            raise ConfigError(
+                f"the answer of {split.name} row {row} has {max(lengths)} tokens; {backbone.name} has "
+                f"{backbone.max_tokens} positions: shorten or remove it"
+            )
+    return replace(data, task=replace(task, max_new_tokens=longest[data.train.name]))
 
 
 def row_states(
