@@ -193,12 +193,12 @@ def test_free_text_needs_a_decoder_and_answers(tmp_path: Path, backbone: Backbon
     with pytest.raises(ConfigError, match="needs an encoder-decoder"):
         train(quick(folder, tmp_path / "a.safetensors", **FREE), backbone=backbone, verify=agree)
     long = {"text": "w1", "answers": " ".join(["w1"] * (t5.max_tokens + 1))}
-    with (folder / "train.jsonl").open("a") as file:
-        file.write(json.dumps(long) + "\n")
-    with pytest.raises(
-        ConfigError, match=r"answer of train row 61 has \d+ tokens; tiny-t5 has \d+ positions"
-    ):
-        train(quick(folder, tmp_path / "a.safetensors", **FREE), backbone=t5, verify=agree)
+    for split, row in (("validation", 21), ("train", 61)):
+        with (folder / f"{split}.jsonl").open("a") as file:
+            file.write(json.dumps(long) + "\n")
+        message = rf"answer of {split} row {row} has \d+ tokens; tiny-t5 has \d+ positions"
+        with pytest.raises(ConfigError, match=message):
+            train(quick(folder, tmp_path / "a.safetensors", **FREE), backbone=t5, verify=agree)
 
 
 def test_a_format_and_its_data_agree(tmp_path: Path) -> None:
