@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from training.items import ChoiceItem, Item
-from training.tasks import Target
+
+Target = int | float | tuple[int, ...] | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ is NaN here; whoever compares must never call it best.
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +20,8 @@ from training.errors import ConfigError
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Value = Callable[[Any, Any], float]
 
-SINGLE_LABEL = ("accuracy", "f1", "macro_f1", "matthews")
-MULTI_LABEL = ("micro_f1", "macro_f1", "exact_match")
-REGRESSION = ("pearson_spearman", "pearson", "spearman", "mae", "rmse")
-KNOWN: Mapping[str, tuple[str, ...]] = {
-    "single_label": SINGLE_LABEL,
-    "multi_label": MULTI_LABEL,
-    "regression": REGRESSION,
-    "multiple_choice": ("accuracy",),
-    "free_text": ("f1", "exact_match"),
-}
 MEAN_OF = "+"
 LOWER_IS_BETTER = frozenset({"mae", "rmse"})
 
@@ -45,6 +37,20 @@ _PROSE: tuple[tuple[str, str], ...] = (
     ("rmse", r"\brmse\b|root[\s_-]*mean[\s_-]*square"),
     ("f1", r"(?<!macro )(?<!macro-)(?<!macro_)(?<!micro )(?<!micro-)(?<!micro_)\bf1\b(?![\s_-]*m[ai]cro)"),
 )
+_QUOTED = re.compile(r"[\"'“]([^\"'”]+)[\"'”]")
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The metrics of one kind of task, and the one that decides when nobody says.
+
+    `values` computes each from truth and answers; `meant` says what a name means here that the kind has not.
+    """
+
+    kind: str
+    default: str
+    values: Mapping[str, Value]
+    meant: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,52 +81,59 @@ class Metric:
             return True
         return value > than if self.higher_is_better else value < than
 
+    def with_mean(self, values: dict[str, float]) -> dict[str, float]:
+        """`values` and, when this is a mean of several of them, that mean. Left out where a part is."""
+        if len(self.parts) == 1 or not set(self.parts) <= values.keys():
+            return values
+        return values | {self.name: float(np.mean([values[part] for part in self.parts]))}
 
-def read_metric(text: str | None, kind: str, labels: Sequence[str]) -> tuple[Metric, str | None]:
+
+def read_metric(text: str | None, known: Measures, labels: Sequence[str]) -> tuple[Metric, str | None]:
     """The primary metric meant by a card's `metric`, with a note when the text was not understood.
 
-    The metric named first decides; "Pearson and Spearman" means their mean. `kind` is the head's kind.
+    The metric named first decides; "Pearson and Spearman" means their mean.
     """
     if text is None or not text.strip():
-        return default_metric(kind, labels), None
-    name = _first_named(text.lower(), kind)
+        return Metric(known.default), None
+    name = _first_named(text.lower(), known)
     if name is None:
-        fallback = default_metric(kind, labels)
-        return fallback, f"metric {text!r} was not understood for a {kind} task; {fallback.name} is used"
+        return Metric(known.default), (
+            f"metric {text!r} was not understood for a {known.kind} task; {known.default} is used"
+        )
     metric = _with_class(name, text, labels)
     if name == "f1" and metric.name != name:
         return metric, f"metric {text!r} names no class of {len(labels)}; {metric.name} is used"
     return metric, None
 
 
-def demand_metric(text: str, kind: str, labels: Sequence[str]) -> Metric:
+def demand_metric(text: str, known: Measures, labels: Sequence[str]) -> Metric:
     """The same for a metric the user asked for: not understood is an error. `a+b` means the mean of both.
 
     Raises:
         ConfigError: no metric of this kind of task has that name, or errors would be averaged with scores.
     """
-    name = text if text in KNOWN[kind] else _first_named(text.lower(), kind)
+    name = text if text in known.values else _first_named(text.lower(), known)
     if name == "f1" and MEAN_OF not in text and _with_class(name, text, labels).name != name:
         raise ConfigError(
             f"metric is {text!r}: of {len(labels)} labels it needs one, in quotes "
             f"('f1 of \"{labels[0]}\"'); or give macro_f1, the mean over all"
         )
-    if text in KNOWN[kind]:
+    if text in known.values:
         return _with_class(text, text, labels)
     if MEAN_OF in text:
-        return mean_metric([demand_metric(part.strip(), kind, labels) for part in text.split(MEAN_OF)])
-    metric, problem = read_metric(text, kind, labels)
+        return mean_metric([demand_metric(part.strip(), known, labels) for part in text.split(MEAN_OF)])
+    metric, problem = read_metric(text, known, labels)
     if problem is not None:
-        raise ConfigError(f"metric is {text!r}; allowed for a {kind} task: {', '.join(KNOWN[kind])}")
+        raise ConfigError(f"metric is {text!r}; allowed for a {known.kind} task: {', '.join(known.values)}")
     return metric
 
 
-def all_metrics(text: str | None, kind: str, labels: Sequence[str]) -> Metric:
+def all_metrics(text: str | None, known: Measures, labels: Sequence[str]) -> Metric:
     """The mean of every metric that a card's text names, in its order; the default when it names none."""
     found = _named((text or "").lower())
-    names = [name for name in sorted(found, key=lambda name: found[name]) if name in KNOWN[kind]]
+    names = [name for name in sorted(found, key=lambda name: found[name]) if name in known.values]
     if not names:
-        return read_metric(text, kind, labels)[0]
+        return read_metric(text, known, labels)[0]
     return mean_metric([_with_class(name, text or "", labels) for name in names])
 
 
@@ -135,30 +148,36 @@ def mean_metric(metrics: Sequence[Metric]) -> Metric:
     return Metric(MEAN_OF.join(names), positive)
 
 
-def with_mean(values: dict[str, float], metric: Metric) -> dict[str, float]:
-    """`values` and, when `metric` is a mean of several of them, that mean. Left out where a part is."""
-    if len(metric.parts) == 1 or not set(metric.parts) <= values.keys():
-        return values
-    return values | {metric.name: float(np.mean([values[part] for part in metric.parts]))}
+def positive_class(text: str | None, labels: Sequence[str]) -> int | None:
+    """Index of the class whose F1 is shown: named in the card's text, else the second of two classes."""
+    quoted = _quoted(text or "", labels)
+    if quoted is not None:
+        return list(labels).index(quoted)
+    return 1 if len(labels) == 2 else None
 
 
-def default_metric(kind: str, labels: Sequence[str]) -> Metric:
-    """What decides when nobody said: accuracy, micro-F1, or the mean of both correlations."""
-    del labels
-    decides = {"multi_label": "micro_f1", "regression": "pearson_spearman", "free_text": "f1"}
-    return Metric(decides.get(kind, "accuracy"))
+def single_label_scores(truth: Ints, predicted: Ints, positive: int | None) -> dict[str, float]:
+    """Of class indices [N]; `f1` is that of the positive class, where there is one."""
+    return {
+        name: value(truth == positive, predicted == positive) if name == "f1" else value(truth, predicted)
+        for name, value in SINGLE_LABEL.values.items()
+        if name != "f1" or positive is not None
+    }
 
 
-def _first_named(text: str, kind: str) -> str | None:
+def scores_of(known: Measures, truth: Any, predicted: Any) -> dict[str, float]:
+    """Every metric of a kind."""
+    return {name: value(truth, predicted) for name, value in known.values.items()}
+
+
+def _first_named(text: str, known: Measures) -> str | None:
     found = _named(text)
-    if "pearson" in found and "spearman" in found and kind == "regression":
+    if "pearson" in found and "spearman" in found and "pearson_spearman" in known.values:
         return "pearson_spearman"
-    usable = {name: at for name, at in found.items() if name in KNOWN[kind]}
-    if not usable and kind == "multi_label" and "f1" in found:
-        return "micro_f1"
-    if not usable and kind == "multi_label" and "accuracy" in found:
-        return "exact_match"
-    return min(usable, key=lambda name: usable[name]) if usable else None
+    usable = {name: at for name, at in found.items() if name in known.values}
+    if usable:
+        return min(usable, key=lambda name: usable[name])
+    return next((instead for name, instead in known.meant.items() if name in found), None)
 
 
 def _named(text: str) -> dict[str, int]:
@@ -169,61 +188,22 @@ def _named(text: str) -> dict[str, int]:
 def _with_class(name: str, text: str, labels: Sequence[str]) -> Metric:
     if name != "f1" or not labels:  # without labels it is the F1 of words
         return Metric(name)
-    quoted = [word for word in re.findall(r"[\"'“]([^\"'”]+)[\"'”]", text) if word in labels]
-    if quoted:
-        return Metric("f1", quoted[0])
+    quoted = _quoted(text, labels)
+    if quoted is not None:
+        return Metric("f1", quoted)
     return Metric("f1", labels[1]) if len(labels) == 2 else Metric("macro_f1")
 
 
-def positive_class(text: str | None, labels: Sequence[str]) -> int | None:
-    """Index of the class whose F1 is shown: named in the card's text, else the second of two classes."""
-    quoted = [word for word in re.findall(r"[\"'“]([^\"'”]+)[\"'”]", text or "") if word in labels]
-    if quoted:
-        return list(labels).index(quoted[0])
-    return 1 if len(labels) == 2 else None
+def _quoted(text: str, labels: Sequence[str]) -> str | None:
+    return next((word for word in _QUOTED.findall(text) if word in labels), None)
 
 
-def single_label_scores(truth: Ints, predicted: Ints, positive: int | None) -> dict[str, float]:
-    """Accuracy, macro-F1, Matthews and, with a positive class, its F1. `truth` and `predicted` are [N]."""
-    values = {
-        "accuracy": float(sk.accuracy_score(truth, predicted)),
-        "macro_f1": float(sk.f1_score(truth, predicted, average="macro", zero_division=0)),
-        "matthews": _matthews(truth, predicted),
-    }
-    if positive is not None:
-        values["f1"] = float(sk.f1_score(truth == positive, predicted == positive, zero_division=0))
-    return values
+def _f1(truth: Ints, predicted: Ints) -> float:
+    return float(sk.f1_score(truth, predicted, zero_division=0))
 
 
-def multi_label_scores(truth: Ints, predicted: Ints) -> dict[str, float]:
-    """Micro-F1, macro-F1 and the share of rows with exactly the right set. Both are [N, L] of 0 and 1."""
-    return {
-        "micro_f1": float(sk.f1_score(truth, predicted, average="micro", zero_division=0)),
-        "macro_f1": float(sk.f1_score(truth, predicted, average="macro", zero_division=0)),
-        "exact_match": float((truth == predicted).all(axis=1).mean()),
-    }
-
-
-def multi_label_value(name: str, truth: Ints, predicted: Ints) -> float:
-    """One metric of `multi_label_scores`, from counts: for the many calls of a search for a threshold."""
-    if name == "exact_match":
-        return float((truth == predicted).all(axis=1).mean())
-    axis = None if name == "micro_f1" else 0
-    hits = (truth & predicted).sum(axis=axis)
-    wanted_and_told = truth.sum(axis=axis) + predicted.sum(axis=axis)
-    return float(np.mean(2 * hits / np.maximum(wanted_and_told, 1)))
-
-
-def regression_scores(truth: Floats, predicted: Floats) -> dict[str, float]:
-    """Pearson, Spearman, their mean, and errors in the data's unit. Correlations with a constant are NaN."""
-    pearson, spearman = _correlations(truth, predicted)
-    return {
-        "pearson": pearson,
-        "spearman": spearman,
-        "pearson_spearman": (pearson + spearman) / 2,
-        "mae": float(np.abs(truth - predicted).mean()),
-        "rmse": float(np.sqrt(np.square(truth - predicted).mean())),
-    }
+def _macro_f1(truth: Ints, predicted: Ints) -> float:
+    return float(sk.f1_score(truth, predicted, average="macro", zero_division=0))
 
 
 def _matthews(truth: Ints, predicted: Ints) -> float:
@@ -232,9 +212,66 @@ def _matthews(truth: Ints, predicted: Ints) -> float:
     return float(sk.matthews_corrcoef(truth, predicted))
 
 
-def _correlations(truth: Floats, predicted: Floats) -> tuple[float, float]:
+def _f1_over(axis: int | None) -> Value:
+    """Of [N, L] of 0 and 1, over all of them (None) or the mean over labels (0).
+
+    From counts, not by the library: a search for a threshold asks for many.
+    """
+
+    def value(truth: Ints, predicted: Ints) -> float:
+        hits = (truth & predicted).sum(axis=axis)
+        wanted_and_told = truth.sum(axis=axis) + predicted.sum(axis=axis)
+        return float(np.mean(2 * hits / np.maximum(wanted_and_told, 1)))
+
+    return value
+
+
+def _exact_match(truth: Ints, predicted: Ints) -> float:
+    return float((truth == predicted).all(axis=1).mean())
+
+
+def correlation(function: Callable[..., Any], truth: Floats, predicted: Floats) -> float:
+    """By a function of scipy's; NaN with a constant."""
     if len(truth) < 2 or np.ptp(truth) == 0 or np.ptp(predicted) == 0 or not np.isfinite(predicted).all():
-        return math.nan, math.nan
+        return math.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)
-        return float(stats.pearsonr(truth, predicted)[0]), float(stats.spearmanr(truth, predicted)[0])
+        return float(function(truth, predicted)[0])
+
+
+def _pearson(truth: Floats, predicted: Floats) -> float:
+    return correlation(stats.pearsonr, truth, predicted)
+
+
+def _spearman(truth: Floats, predicted: Floats) -> float:
+    return correlation(stats.spearmanr, truth, predicted)
+
+
+SINGLE_LABEL = Measures(
+    "single_label",
+    "accuracy",
+    {
+        "accuracy": lambda truth, predicted: float(sk.accuracy_score(truth, predicted)),
+        "f1": _f1,
+        "macro_f1": _macro_f1,
+        "matthews": _matthews,
+    },
+)
+MULTI_LABEL = Measures(
+    "multi_label",
+    "micro_f1",
+    {"micro_f1": _f1_over(None), "macro_f1": _f1_over(0), "exact_match": _exact_match},
+    meant={"f1": "micro_f1", "accuracy": "exact_match"},
+)
+REGRESSION = Measures(
+    "regression",
+    "pearson_spearman",
+    {
+        "pearson_spearman": lambda truth, told: (_pearson(truth, told) + _spearman(truth, told)) / 2,
+        "pearson": _pearson,
+        "spearman": _spearman,
+        "mae": lambda truth, told: float(np.abs(truth - told).mean()),
+        "rmse": lambda truth, told: float(np.sqrt(np.square(truth - told).mean())),
+    },
+)
+MULTIPLE_CHOICE = Measures("multiple_choice", "accuracy", {"accuracy": SINGLE_LABEL.values["accuracy"]})

@@ -7,13 +7,15 @@ them times 100. Predictions and targets are strings of equal number, N each.
 import math
 import re
 import string
-import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
 from sklearn import metrics as sk
+
+from training.metrics import Measures, correlation
 
 Strings = Sequence[str]
 _UNPARSEABLE = -1.0
@@ -72,14 +74,6 @@ def macro_f1(predictions: Strings, targets: Strings, num_classes: int) -> float:
     return float(sk.f1_score(targets, predictions, labels=labels, average="macro", zero_division=0))
 
 
-def exact_match_of_groups(predictions: Strings, targets: Strings, groups: Sequence[object]) -> float:
-    """MultiRC: share of questions all of whose answers are judged right."""
-    right: dict[object, list[bool]] = defaultdict(list)
-    for told, wanted, group in zip(predictions, targets, groups, strict=True):
-        right[group].append(told == wanted)
-    return float(np.mean([all(found) for found in right.values()]))
-
-
 def squad(predictions: Strings, answers: Sequence[Strings]) -> dict[str, float]:
     """SQuAD's exact match and word F1, each the best over the right `answers` of a row; SQuAD's normal form.
 
@@ -92,17 +86,9 @@ def squad(predictions: Strings, answers: Sequence[Strings]) -> dict[str, float]:
     }
 
 
-def _correlation(
-    function: Callable[[Sequence[float], Sequence[float]], tuple[float, float]],
-    predictions: Strings,
-    targets: Strings,
-) -> float:
-    told, wanted = [_number(text) for text in predictions], [_number(text) for text in targets]
-    if len(told) < 2 or len(set(told)) < 2 or len(set(wanted)) < 2:
-        return 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
-        value = float(function(told, wanted)[0])
+def _correlation(function: Callable[..., Any], predictions: Strings, targets: Strings) -> float:
+    told, wanted = (np.array([_number(text) for text in texts]) for texts in (predictions, targets))
+    value = correlation(function, wanted, told)
     return value if math.isfinite(value) else 0.0
 
 
@@ -132,3 +118,13 @@ def _word_f1(told: str, wanted: str) -> float:
     told_words, wanted_words = told.split(), wanted.split()
     common = sum((Counter(told_words) & Counter(wanted_words)).values())
     return 2 * common / (len(told_words) + len(wanted_words)) if common else 0.0
+
+
+FREE_TEXT = Measures(
+    "free_text",
+    "f1",
+    {
+        "f1": lambda answers, texts: squad(texts, answers)["f1"],
+        "exact_match": lambda answers, texts: squad(texts, answers)["exact_match"],
+    },
+)

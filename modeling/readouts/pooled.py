@@ -1,0 +1,61 @@
+"""pooled: a linear head [L, H] on one state for each text; different heads share a batch.
+
+A row of K texts (choices) has one logit from each: logits [B K, 1] of its texts are [B, K] of the rows.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from failures import Failure
+
+from .. import pooling
+from ..backbone import Backbone
+from ..kinds import KINDS, HeadSpec
+from ..packed import PackedBatch
+from .base import READOUTS, Cost, Logits, Pass, Readout, Reads, Strings, Wanted
+
+
+class Pooled(Readout):
+    """What files call by the kind's own name."""
+
+    name = "pooled"
+    has_head = True
+
+    def check_backbone(self, spec: HeadSpec, backbone: Backbone) -> list[Failure]:
+        if spec.pooling in backbone.poolings:
+            return []
+        known = ", ".join(backbone.poolings)
+        return [Failure("head.pooling", repr(spec.pooling), known, "train for this backbone.")]
+
+    def cost(self, spec: HeadSpec, strings: Strings) -> Cost:
+        """A decoder's last state costs its pass over the text."""
+        return Cost(per_token=int(spec.pooling == "eos"))
+
+    def read(self, run: Pass, reads: Reads) -> list[Logits]:
+        pooled = pooling.pool(run.backbone, run.hidden, run.batch, reads.pooling)
+        return run.heads.read(pooled, reads.rows, reads.slots)
+
+    def logits(
+        self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None
+    ) -> Tensor:
+        assert head is not None, "a pooled state is read by a head: this is a bug"
+        return linear(pooling.states(backbone, batch, spec.pooling), head.weight, head.bias)
+
+    def loss(
+        self,
+        backbone: Backbone,
+        batch: PackedBatch,
+        spec: HeadSpec,
+        head: nn.Linear | None,
+        wanted: Wanted,
+    ) -> Tensor:
+        return self.measured_loss(spec, self.logits(backbone, batch, spec, head), wanted)
+
+    def measured_loss(self, spec: HeadSpec, logits: Tensor, wanted: Wanted) -> Tensor:
+        rows = logits.view(len(wanted.targets), -1)
+        return KINDS[spec.kind].loss(rows, wanted.targets, wanted.weights)
+
+
+READOUTS.add(Pooled())
