@@ -24,8 +24,8 @@ import torch
 from transformers import AutoModel
 
 from benchmarks import record
-from modeling import METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel, load_backbone
-from modeling.backbone import _minilm_directory
+from modeling import METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel, load_backbone, pooled_states
+from modeling.loading import minilm_directory
 
 NAME = "mixed_batch"
 TASKS = (1, 64, 1024)
@@ -76,8 +76,7 @@ def adapters(backbone: Backbone, count: int, methods: tuple[str, ...]) -> Served
 def bare(backbone: Backbone, batch: list[Encoded]) -> None:
     """The packed backbone without banks: forward and mean pooling."""
     with torch.inference_mode():
-        packed = backbone.pack(batch)
-        backbone.pool(backbone.hidden(packed), packed, "mean").cpu()
+        pooled_states(backbone, backbone.pack(batch), "mean").cpu()
 
 
 def padded(model: Any, batch: list[Encoded], device: torch.device) -> None:
@@ -112,7 +111,7 @@ def measure(rounds: int, rows: int, device: str) -> dict[str, Any]:
     backbones = {name: load_backbone("minilm", device=device) for name in names}
     hadamard = adapters(backbones["hadamard"], max(TASKS), ("hadamard",))
     by_set = {name: adapters(backbones[name], 64, methods) for name, methods in METHOD_SETS.items()}
-    library = AutoModel.from_pretrained(str(_minilm_directory())).eval().to(device)
+    library = AutoModel.from_pretrained(str(minilm_directory())).eval().to(device)
     base = backbones["base"]
     variants: dict[str, Callable[[list[Encoded]], None]] = {
         "bare packed": lambda b: bare(base, b),

@@ -26,7 +26,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForSeq2SeqLM, T5Config
 
 from benchmarks import record
-from modeling import METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel
+from modeling import METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding
 
 NAME = "text_to_text"
 LABELS = ("w5", "w6")
@@ -81,6 +81,11 @@ def library_scores(library: Any, backbone: Backbone, texts: list[Encoded]) -> No
         logits.log_softmax(-1).gather(-1, labels[..., None]).sum().item()
 
 
+def packed_scores(backbone: Backbone, texts: list[Encoded]) -> None:
+    """Encoder once, then all label strings in one decoder pass."""
+    decoding.label_logits(backbone, backbone.pack(texts), backbone.label_ids(LABELS))
+
+
 def served(backbone: Backbone, count: int) -> tuple[ServedModel, list[int]]:
     """A served model with `count` tasks, methods in turn, every parameter moved a little."""
     model, slots = ServedModel(backbone), []
@@ -102,10 +107,10 @@ def measure(rounds: int, rows: int, device: str) -> dict[str, Any]:
     model, slots = served(other, rows)
     numbers = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False}
     variants: dict[str, Callable[[list[Encoded]], object]] = {
-        "scores, packed": lambda t: backbone.label_logits(t, LABELS),
+        "scores, packed": lambda t: packed_scores(backbone, t),
         "scores, padded (Hugging Face)": lambda t: library_scores(library, backbone, t),
         f"scores, {rows} tasks": lambda t: model.run(t, slots, list(enumerate(slots))),
-        "greedy text, packed": lambda t: backbone.generate_ids(t, NEW_TOKENS),
+        "greedy text, packed": lambda t: decoding.generate_ids(backbone, backbone.pack(t), NEW_TOKENS),
         "greedy text, padded (Hugging Face)": lambda t: library.generate(
             **padded(t, backbone.device), **numbers
         ),

@@ -99,9 +99,10 @@ class Trainee:
 
     def loss(self) -> Tensor:
         """Of the batch, with whatever is attached."""
-        virtual = 0 if self.adapter is None else self.adapter.virtual_tokens
-        found: Tensor = self.backbone.target_loss(self.batch, [TARGET] * len(self.batch), virtual)
-        return found
+        from modeling import decoding
+
+        packed = self.backbone.pack(self.batch, 0 if self.adapter is None else self.adapter.virtual_tokens)
+        return decoding.target_loss(self.backbone, packed, [TARGET] * len(self.batch))
 
     def step(self) -> None:
         """Forward, backward, clipping, update."""

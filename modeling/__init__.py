@@ -5,7 +5,7 @@ a bank, G slots. It knows tensors and networks; it knows no files, versions, HTT
 """
 
 from .adapter import Adapter, PackedAdapter
-from .backbone import Backbone, load_backbone
+from .backbone import Backbone
 from .counts import ARCHITECTURES, MethodCount, methods_table
 from .errors import (
     AdapterError,
@@ -18,8 +18,10 @@ from .errors import (
 )
 from .families import FAMILIES
 from .heads import HEADS, Answer, HeadSpec, answer
+from .loading import load_backbone
 from .methods import METHODS, Method
 from .packed import PackedBatch
+from .pooling import pooled_states
 from .served import ServedModel
 from .sites import Site, Tap
 from .text import Encoded, TextEncoder, TextItem, Tokens
@@ -54,4 +56,5 @@ __all__ = [
     "answer",
     "load_backbone",
     "methods_table",
+    "pooled_states",
 ]

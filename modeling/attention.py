@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from .layout import Group
@@ -45,9 +45,7 @@ def packed_attention(
         return call.encoder(q, k, v)[None], None
     if getattr(module, STACK_MARK) == "cross":
         return call.cross(packed, q, k, v)[None], None
-    return (call.step(packed, q, k, v) if packed.step is not None else call.decoder(packed, q, k, v))[
-        None
-    ], None
+    return (call.step(q, k, v) if packed.step is not None else call.decoder(packed, q, k, v))[None], None
 
 
 class _Call:
@@ -83,17 +81,17 @@ class _Call:
         """Every target token sees its own source row: [T, h, D]."""
         return _joined([self._grid(c.queries, c.keys, q, k, v, causal=False) for c in batch.cross])
 
-    def step(self, batch: TargetBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def step(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """One new token per row sees the cached ones, which lie step by step: q [R, h, D], k [S R, h, D]."""
         rows = q.shape[0]
         keys, values = (x.view(-1, rows, *x.shape[1:]).permute(1, 2, 0, 3) for x in (k, v))  # [R, h, S, D]
-        mask = None if self.bias is None else self._bias_of(1, keys.shape[2])
+        mask = self._mask(1, keys.shape[2], None, causal=False)
         out = scaled_dot_product_attention(q[:, :, None], keys, values, attn_mask=mask, scale=self.scaling)
         return out[:, :, 0]
 
     def _grid(self, queries: Group, keys: Group, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
         """The tokens of one group of queries: [t, h, D]."""
-        mask = self._mask(queries.length, keys, q, causal=causal)
+        mask = self._mask(queries.length, keys.length, keys.mask, causal=causal)
         out = scaled_dot_product_attention(
             queries.grid(q).transpose(1, 2),
             keys.grid(k).transpose(1, 2),
@@ -105,50 +103,55 @@ class _Call:
         )
         return queries.tokens(out.transpose(1, 2))
 
-    def _mask(self, num_queries: int, keys: Group, q: Tensor, *, causal: bool) -> Tensor | None:
+    def _mask(self, num_queries: int, num_keys: int, tokens: Tensor | None, *, causal: bool) -> Tensor | None:
         """What a grid's queries see, [rows or 1, 1 or h, q, k]; None if they see all there is.
 
-        In a causal grid padding stands behind every token that could see it.
+        Made once for all layers: the bias table of a stack and the mask of a grid's `tokens` live as long.
         """
-        visible = None if causal else keys.mask
-        if self.window is not None and keys.length > self.window:
-            place = torch.arange(keys.length, device=q.device)
+        name = (id(self.bias), id(tokens), self.window, num_queries, num_keys, causal)
+        if name not in self.batch.masks:
+            made = self._make_mask(num_queries, num_keys, tokens, causal=causal)
+            self.batch.masks[name] = (self.bias, made)  # the table is kept, so that its id stays taken
+        return self.batch.masks[name][1]
+
+    def _make_mask(
+        self, num_queries: int, num_keys: int, tokens: Tensor | None, *, causal: bool
+    ) -> Tensor | None:
+        """In a causal grid padding stands behind every token that could see it."""
+        visible, device = None if causal else tokens, self.batch.ids.device
+        if self.window is not None and num_keys > self.window:
+            place = torch.arange(num_keys, device=device)
             near = (place[:, None] - place).abs() < self.window
             visible = (
                 near
                 if visible is None
-                else (visible & near) | torch.eye(keys.length, dtype=torch.bool, device=q.device)
+                else (visible & near) | torch.eye(num_keys, dtype=torch.bool, device=device)
             )  # a padding query sees itself, or its row of the softmax is empty
         if self.bias is None:
             return visible
-        bias = self._bias_of(num_queries, keys.length)
+        bias = _by_distance(self.bias, num_queries, num_keys)
         if causal:
-            visible = torch.ones(num_queries, keys.length, dtype=torch.bool, device=q.device).tril()
+            visible = torch.ones(num_queries, num_keys, dtype=torch.bool, device=device).tril()
         return bias if visible is None else bias.masked_fill(~visible, torch.finfo(bias.dtype).min)
-
-    def _bias_of(self, num_queries: int, num_keys: int) -> Tensor:
-        """The bias of a grid, [1, h, q, k]; the last query stands at the last key. Made once per stack."""
-        assert self.bias is not None
-        name = (id(self.bias), num_queries, num_keys)
-        if name not in self.batch.biases:
-            most = self.bias.shape[-1] // 2
-            place = torch.arange(num_keys, device=self.bias.device)
-            distance = place - place[num_keys - num_queries :, None]
-            grid = self.bias[:, :, 0][..., distance.clamp(-most, most) + most]
-            self.batch.biases[name] = (self.bias, grid)  # the table is kept, so that its id stays taken
-        return self.batch.biases[name][1]
 
     def _varlen(self, batch: PackedBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Flash attention over sequence bounds: [T, h, D], 16 bit, CUDA."""
         from torch.nn.attention.varlen import varlen_attn
 
-        bounds = pad(batch.lengths.cumsum(0), (1, 0)).to(torch.int32)
-        longest = int(batch.layout.lengths.max())
+        bounds, longest = batch.bounds, int(batch.layout.lengths.max())
         window = (-1, -1) if self.window is None else (self.window - 1, self.window - 1)
         q, k, v = (x.contiguous() for x in (q, k, v))
         out = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=self.scaling, window_size=window)
         assert isinstance(out, Tensor), "varlen_attn returned a tuple without being asked to: this is a bug"
         return out
+
+
+def _by_distance(bias: Tensor, num_queries: int, num_keys: int) -> Tensor:
+    """The bias of a grid, [1, h, q, k]; the last query stands at the last key."""
+    most = bias.shape[-1] // 2
+    place = torch.arange(num_keys, device=bias.device)
+    distance = place - place[num_keys - num_queries :, None]
+    return bias[:, :, 0][..., distance.clamp(-most, most) + most]
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,20 @@ class _Rows:
 
     slots: Tensor | None = None
     uniform: bool = True
+    _of: dict[Subset, Tensor] = field(default_factory=dict)
+
+    def select(self, slots: Tensor | None, *, uniform: bool) -> None:
+        """For the batch that runs next; None when it is over."""
+        self.slots, self.uniform = slots, uniform
+        self._of.clear()
+
+    def of(self, subset: Subset, layout: Layout) -> Tensor:
+        """The slots of some rows [r]; made once per batch."""
+        assert self.slots is not None, "a bank acts outside a batch: this is a bug"
+        if subset not in self._of:
+            every = self.slots.expand(layout.num_rows) if self.uniform else self.slots
+            self._of[subset] = every.index_select(0, subset.rows)
+        return self._of[subset]
 
     def values(self, part: Part, layout: Layout) -> Tensor:
         """A vector part per token [T, D], per row of a padded grid [R, 1, D], or [1, D] for a whole batch."""
@@ -130,8 +144,7 @@ class TapBank:
         subset = layout.subset(use.rows)
         if not subset.groups:  # none of these rows has tokens here (a decoder pass for other rows)
             return y
-        own = slots.expand(layout.num_rows) if self._rows.uniform else slots
-        chosen = own.index_select(0, subset.rows)
+        chosen = self._rows.of(subset, layout)
         parts = {name: part.gather(chosen) for name, part in use.parts.items()}
         if layout.padded:
             xs, ys = x.index_select(0, subset.rows), y.index_select(0, subset.rows)
@@ -203,8 +216,8 @@ class Banks:
         uniform = len(set(slots)) == 1
         packed = [slots[i] for i in order]
         needed = self._needed(packed)
-        self._rows.slots = torch.tensor(packed[:1] if uniform else packed, device=self._backbone.device)
-        self._rows.uniform = uniform
+        found = torch.tensor(packed[:1] if uniform else packed, device=self._backbone.device)
+        self._rows.select(found, uniform=uniform)
         try:
             for tap, uses in needed.items():
                 self._taps[tap].bind(uses)
@@ -212,7 +225,7 @@ class Banks:
         finally:
             for tap in needed:
                 self._taps[tap].bind(())
-            self._rows.slots = None
+            self._rows.select(None, uniform=uniform)
 
     def _needed(self, packed: Sequence[int]) -> dict[Tap, list[_Use]]:
         """What acts where on a batch whose packed rows hold these slots."""

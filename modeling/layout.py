@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 Ints = npt.NDArray[np.int64]
+# What queries see, by what it depends on; beside it the table of biases that it was made from.
+Masks = dict[tuple[object, ...], tuple[Tensor | None, Tensor | None]]
 # Rows share a grid while the longest is at most this many times the shortest. On the CPU many grids
 # without padding are fastest (benchmarks/attention_groups.py); a GPU wants one grid with padding.
 GROUP_STRETCH = {"cpu": 1.0, "cuda": math.inf}
@@ -51,7 +53,7 @@ class Group:
         return flat if self.flat is None else flat.index_select(0, self.flat)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Subset:
     """Some rows of a layout: `rows` [r], their `tokens` [t] (None: all of them), grids over these tokens."""
 

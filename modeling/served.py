@@ -18,6 +18,7 @@ from .banks import Banks
 from .head_bank import HeadBank
 from .methods.exclusive import Weights
 from .packed import PackedBatch
+from .pooling import pool
 from .text import Encoded
 
 Logits = npt.NDArray[np.float32]
@@ -105,8 +106,7 @@ class ServedModel:
 
         Raises ValueError if the body of an exclusive adapter is not the only one in the batch.
         """
-        with self._running(encoded, body_slots) as batch:
-            hidden = self.backbone.hidden(batch)
+        with self._selected(encoded, body_slots) as batch, self.backbone.running(batch) as hidden:
             return self._read(hidden, batch, reads) if reads else []
 
     def generate(
@@ -124,21 +124,20 @@ class ServedModel:
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], max_new_tokens: int
     ) -> list[list[int]]:
         """`generate` as token ids, without the end of the sequence."""
-        with self._running(encoded, body_slots) as batch:
-            ids = decoding.greedy(self.backbone, self.backbone.hidden(batch), batch, max_new_tokens)
-        return [ids[row] for row in batch.inverse.tolist()]
+        with self._selected(encoded, body_slots) as batch:
+            return decoding.generate_ids(self.backbone, batch, max_new_tokens)
 
     @torch.inference_mode()
     def hidden(self, encoded: Sequence[Encoded], body_slots: Sequence[int]) -> list[Tensor]:
         """Last hidden states [T_i, H] of each row, in the caller's order; virtual tokens are left out."""
-        with self._running(encoded, body_slots) as batch:
-            hidden, lengths = batch.text_only(self.backbone.hidden(batch))
-        rows = torch.split(hidden, lengths.tolist())
+        with self._selected(encoded, body_slots) as batch, self.backbone.running(batch) as hidden:
+            states, lengths = batch.text_only(hidden)
+        rows = torch.split(states, lengths.tolist())
         return [rows[i] for i in batch.inverse.tolist()]
 
     @contextmanager
-    def _running(self, encoded: Sequence[Encoded], body_slots: Sequence[int]) -> Iterator[PackedBatch]:
-        """The packed batch, with every row's adapter in place."""
+    def _selected(self, encoded: Sequence[Encoded], body_slots: Sequence[int]) -> Iterator[PackedBatch]:
+        """The packed batch, with every row's adapter ready for it."""
         exclusive = {slot for slot in body_slots if self.exclusive(slot)}
         if exclusive and len(set(body_slots)) > 1:
             raise ValueError(f"slots {sorted(exclusive)} cannot share a batch with others: this is a bug")
@@ -168,7 +167,7 @@ class ServedModel:
             if pooling == "none":
                 values = self._score(hidden, batch, rows, slots)
             else:
-                values = self._heads.read(self.backbone.pool(hidden, batch, pooling), rows, slots)
+                values = self._heads.read(pool(self.backbone, hidden, batch, pooling), rows, slots)
             for i, found in zip(chosen, values, strict=True):
                 logits[i] = found
         return logits
@@ -177,13 +176,12 @@ class ServedModel:
         self, hidden: Tensor, batch: PackedBatch, rows: Sequence[int], slots: Sequence[int]
     ) -> list[Logits]:
         """log p of every label string of slot i, or of the row's target, after the text of row i."""
-        place = batch.inverse.tolist()
         asked = []
         for row, slot in zip(rows, slots, strict=True):
             strings = self._residents[slot].labels or [list(batch.encoded[row].target)]
             if not strings[0]:
                 raise ValueError(f"slot {slot} has no labels and row {row} no target: this is a bug")
-            asked.append((place[row], strings))
+            asked.append((row, strings))
         return [
             values.float().cpu().numpy() for values in decoding.score(self.backbone, hidden, batch, asked)
         ]

@@ -7,14 +7,14 @@ takes them as one query and adapters see them as one row. R source rows, N seque
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .layout import Group, Layout, groups, put, spans, stretch_of
+from .layout import Group, Layout, Masks, groups, put, spans, stretch_of
 from .packed import PackedBatch
 
 _SHORT = 16  # target sequences up to this long share one grid, whatever their lengths
@@ -44,7 +44,7 @@ class TargetBatch:
     own: list[Group]
     cross: list[CrossGroup]
     step: int | None = None
-    biases: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    masks: Masks = field(default_factory=dict)
 
     @property
     def num_tokens(self) -> int:
@@ -54,6 +54,11 @@ class TargetBatch:
     def last_tokens(self) -> Tensor:
         """The place of each sequence's last token [N]."""
         return put(self.starts + self.lengths - 1, self.ids.device)
+
+    def following(self, ids: Tensor) -> TargetBatch:
+        """Of a cached generation, the next step: one token per source row again, ids [R] in packed order."""
+        assert self.step is not None
+        return replace(self, ids=ids[None], positions=self.positions + 1, step=self.step + 1, masks={})
 
 
 def targets(source: PackedBatch, sequences: Sequence[tuple[int, Sequence[int]]]) -> TargetBatch:
@@ -78,20 +83,20 @@ def targets(source: PackedBatch, sequences: Sequence[tuple[int, Sequence[int]]])
     )
 
 
-def step_targets(source: PackedBatch, ids: Tensor, step: int, cross: list[CrossGroup]) -> TargetBatch:
-    """The `step`-th token of every source row, ids [R] in packed order; `cross` of the first step is kept."""
-    rows = source.num_rows
-    ones = np.ones(rows, dtype=np.int64)
-    layout = Layout.of(ones, ids.device)
+def first_step(source: PackedBatch, start: int) -> TargetBatch:
+    """The first token of a cached generation, `start` for every source row."""
+    ones = np.ones(source.num_rows, dtype=np.int64)
+    layout = Layout.of(ones, source.ids.device)
+    ids = torch.full((1, source.num_rows), start, device=source.ids.device)
     return TargetBatch(
-        ids=ids[None],
-        positions=torch.full_like(ids, step)[None],
-        starts=np.arange(rows),
+        ids=ids,
+        positions=torch.zeros_like(ids),
+        starts=layout.starts,
         lengths=ones,
         layout=layout,
         own=[],
-        cross=cross or _cross(source.layout, layout),
-        step=step,
+        cross=_cross(source.layout, layout),
+        step=0,
     )
 
 

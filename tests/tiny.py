@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -14,6 +14,7 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import RobertaProcessing, TemplateProcessing
+from torch import Tensor
 from transformers import (
     AlbertConfig,
     AutoModel,
@@ -32,7 +33,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from modeling import Backbone, load_backbone
+from modeling import Backbone, Encoded, load_backbone
 from modeling.families.t5 import as_published
 
 WORDS = [f"w{i}" for i in range(80)]
@@ -308,3 +309,9 @@ def _fold_types(state: State) -> None:
     kinds = state.pop("embeddings.token_type_embeddings.weight")
     table = state["embeddings.position_embeddings.weight"]
     state["embeddings.position_embeddings.weight"] = table + kinds[0]
+
+
+def hidden_of(backbone: Backbone, encoded: Sequence[Encoded]) -> Tensor:
+    """The encoder's states [T, H] of a batch, packed order, with whatever is attached."""
+    with backbone.running(backbone.pack(encoded)) as hidden:
+        return hidden

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from modeling import Backbone, Encoded
+from modeling import Backbone, Encoded, decoding, pooled_states
 from training.batches import evaluation_batches
 from training.data import TaskData
 from training.errors import ConfigError
@@ -107,7 +107,7 @@ def row_states(
     backbone: Backbone, rows: Rows, chosen: Sequence[int], pooling: str, virtual: int = 0
 ) -> Tensor:
     """One forward pass with whatever is attached: [B, H], or [B, K, H] for K texts a row; gradients flow."""
-    states = backbone.states(rows.take(chosen), pooling, virtual)
+    states = pooled_states(backbone, backbone.pack(rows.take(chosen), virtual), pooling)
     return states if rows.per_row == 1 else states.view(len(chosen), rows.per_row, -1)
 
 
@@ -138,12 +138,13 @@ def all_states(
 
 def all_label_logits(backbone: Backbone, rows: Rows, labels: Sequence[str], virtual: int = 0) -> Tensor:
     """log p(label string | source) of all rows [N, L] without gradients, in the order of the rows."""
-    decoder_tokens = sum(map(len, backbone.label_ids(labels)))
+    ids = backbone.label_ids(labels)
     logits = torch.empty(len(rows), len(labels), device=backbone.device)
     with torch.no_grad():
-        for batch in state_batches(rows, virtual + decoder_tokens):
+        for batch in state_batches(rows, virtual + sum(map(len, ids))):
             index = torch.as_tensor(batch, device=backbone.device)
-            logits[index] = backbone.label_logits(rows.take(batch), labels, virtual)
+            packed = backbone.pack(rows.take(batch), virtual)
+            logits[index] = decoding.label_logits(backbone, packed, ids)
     return logits
 
 
@@ -155,7 +156,8 @@ def all_target_logits(backbone: Backbone, rows: Rows, virtual: int = 0) -> Tenso
         for batch in state_batches(rows, virtual + longest):
             texts = rows.take(batch)
             index = torch.as_tensor(batch, device=backbone.device)
-            logits[index, 0] = backbone.target_scores(texts, [list(text.target) for text in texts], virtual)
+            targets = [list(text.target) for text in texts]
+            logits[index, 0] = decoding.target_scores(backbone, backbone.pack(texts, virtual), targets)
     return logits
 
 
@@ -163,7 +165,8 @@ def all_texts(backbone: Backbone, rows: Rows, max_new_tokens: int, virtual: int 
     """What the decoder writes for each row, greedily, in the order of the rows."""
     texts = [""] * len(rows)
     for batch in state_batches(rows, virtual + max_new_tokens):
-        written = backbone.generate(rows.take(batch), max_new_tokens, virtual)
+        packed = backbone.pack(rows.take(batch), virtual)
+        written = decoding.generate(backbone, packed, max_new_tokens)
         for index, text in zip(batch, written, strict=True):
             texts[index] = text
     return texts

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from modeling import HEADS, Adapter, Backbone
+from modeling import HEADS, Adapter, Backbone, decoding
 from training.batches import plain_batches, training_batches
 from training.config import Hyper
 from training.encode import Rows, all_label_logits, all_states, all_target_logits, all_texts, row_states
@@ -143,8 +143,8 @@ def _backbone_learner(
 
     def loss(rows: Sequence[int]) -> Tensor:
         if head is None:
-            strings = [material.strings[row] for row in rows]
-            return backbone.target_loss(material.train.take(rows), strings, virtual)
+            ids = backbone.label_ids([material.strings[row] for row in rows])
+            return decoding.target_loss(backbone, backbone.pack(material.train.take(rows), virtual), ids)
         return _head_loss(
             material, head, row_states(backbone, material.train, rows, hyper.pooling, virtual), rows
         )

@@ -77,24 +77,28 @@ def _prepare(model: Any) -> None:
                 forward.act = SignRelu(forward.wo)
             own = block.layer[0].SelfAttention
             if own.has_relative_attention_bias:
-                own.compute_bias = partial(_bias_by_distance, own)
+                own.compute_bias = partial(_bias_by_distance, own, _buckets(own))
             if len(block.layer) == 3:
                 cross = block.layer[1].EncDecAttention
                 cross.has_relative_attention_bias = True  # so that it asks instead of making a zero per pair
                 cross.compute_bias = _no_bias
 
 
-def _bias_by_distance(attention: Any, *_: Any, **__: Any) -> Tensor:
-    """[1, heads, 1, 2 R + 1]: the bias for key minus query from -R to R, the largest distance."""
+def _buckets(attention: Any) -> Tensor:
+    """[2 R + 1]: the bucket for key minus query from -R to R, the largest distance."""
     most = attention.relative_attention_max_distance
-    weight = attention.relative_attention_bias.weight
-    bucket = attention._relative_position_bucket(
-        torch.arange(-most, most + 1, device=weight.device),
+    found: Tensor = attention._relative_position_bucket(
+        torch.arange(-most, most + 1, device=attention.relative_attention_bias.weight.device),
         bidirectional=not attention.is_decoder,
         num_buckets=attention.relative_attention_num_buckets,
         max_distance=most,
     )
-    values: Tensor = attention.relative_attention_bias(bucket)  # [2 R + 1, heads]
+    return found
+
+
+def _bias_by_distance(attention: Any, buckets: Tensor, *_: Any, **__: Any) -> Tensor:
+    """[1, heads, 1, 2 R + 1]: the bias of each distance."""
+    values: Tensor = attention.relative_attention_bias(buckets)  # [2 R + 1, heads]
     return values.T[None, :, None]
 
 

@@ -28,7 +28,7 @@ class Prompt(nn.Module):
         if batch.layout.padded:
             return _in_front(self.prompt.expand(y.shape[0], -1, -1), y)
         rows = self.prompt.to(y.dtype).repeat(batch.num_rows, 1)
-        return y.index_copy(1, batch.virtual_tokens(), rows[None])
+        return y.index_copy(1, batch.virtual_tokens, rows[None])
 
 
 def pack_prompt(module: nn.Module) -> PackedTap:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modeling import METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel
+from modeling import METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding, pooled_states
 from tests.conformance.options import tiny_options
+from tests.tiny import hidden_of
 
 SPECS = [
     HeadSpec("single_label", ("no", "yes")),
@@ -77,10 +78,11 @@ def trained(
 
 def logits_of(backbone: Backbone, adapter: Adapter, encoded: Sequence[Encoded]) -> Tensor:
     """Training form: logits [B, L] of rows under one adapter, with gradients."""
+    batch = backbone.pack(encoded, adapter.virtual_tokens)
     with adapter.attached(backbone):
         if adapter.head is None:
-            return backbone.label_logits(encoded, adapter.spec.labels, adapter.virtual_tokens)
-        logits: Tensor = adapter.head(backbone.states(encoded, adapter.spec.pooling, adapter.virtual_tokens))
+            return decoding.label_logits(backbone, batch, backbone.label_ids(adapter.spec.labels))
+        logits: Tensor = adapter.head(pooled_states(backbone, batch, adapter.spec.pooling))
     return logits
 
 
@@ -115,7 +117,7 @@ def check_mixed_batch(
         trained(backbone, m, kinds[(i + seed) % len(kinds)], seed + i) if m else None
         for i, m in enumerate(methods)
     ]
-    plain = [backbone.hidden(backbone.pack([e])).detach() for e in encoded]
+    plain = [hidden_of(backbone, [e]).detach() for e in encoded]
     want = [logits_alone(backbone, a, e) if a else None for a, e in zip(adapters, encoded, strict=True)]
     served = ServedModel(backbone)
     slots = [served.install(a.pack()) if a else 0 for a in adapters]

@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.nn.functional import gelu
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
-from modeling import METHODS, Adapter, Backbone, HeadSpec, Site, Tap
+from modeling import METHODS, Adapter, Backbone, HeadSpec, Site, Tap, pooled_states
 from modeling.tapped import attached
 from tests.conformance.options import tiny_options
 from tests.tiny import (
     CONFIGS,
     MINILM_CLASSES,
     VARIANTS,
+    hidden_of,
     minilm,
     minilm_as,
     random_backbone,
@@ -48,7 +49,7 @@ def recorded(backbone: Backbone, text: str, stack: str = "encoder") -> dict[tupl
     """Everything that passes the encoder's taps [T, D] when it reads one text."""
     acts: dict[Tap, Any] = {tap: Recorder() for tap in backbone.taps if tap.stack == stack}
     with torch.no_grad(), attached(backbone.model, acts):
-        backbone.hidden(backbone.pack(backbone.text.encode([text])))
+        hidden_of(backbone, backbone.text.encode([text]))
     return {(tap.layer, tap.site): [y.flatten(0, -2) for y in act.seen] for tap, act in acts.items()}
 
 
@@ -154,6 +155,6 @@ def pooled(backbone: Backbone, adapter: Adapter | None, texts: Sequence[str]) ->
     encoded = backbone.text.encode(list(texts))
     with torch.no_grad():
         if adapter is None:
-            return backbone.states(encoded, "mean")
+            return pooled_states(backbone, backbone.pack(encoded), "mean")
         with adapter.attached(backbone):
-            return backbone.states(encoded, "mean", virtual=adapter.virtual_tokens)
+            return pooled_states(backbone, backbone.pack(encoded, adapter.virtual_tokens), "mean")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modeling import METHODS, Adapter, AdapterError, HeadSpec, ServedModel
+from modeling import METHODS, Adapter, AdapterError, HeadSpec, ServedModel, pooled_states
 from tests.tiny import tiny_backbone
 
 SPEC = HeadSpec("single_label", ("no", "yes"))
@@ -92,8 +92,7 @@ def test_head_spans_are_reused_and_joined() -> None:
     slot = served.install(wide.pack())
     assert served.nbytes == full
     encoded = backbone.text.encode(["w1 w2"])
-    batch = backbone.pack(encoded)
-    pooled = backbone.pool(backbone.hidden(batch), batch, "mean")
+    pooled = pooled_states(backbone, backbone.pack(encoded), "mean")
     got = served.run(encoded, [0], [(0, slot), (0, slots[0])])
     assert wide.head is not None
     torch.testing.assert_close(torch.from_numpy(got[0]), wide.head(pooled)[0].detach())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from modeling import TextError
-from modeling.backbone import _minilm_directory
+from modeling.loading import minilm_directory
 from tests.tiny import minilm, tiny_backbone
 
 TEXTS = ["", "Hello, world!", "naïve café 🙂", "a " * 700, "tab\tnew\nline", "[SEP] [MASK]", "無料 text"]
@@ -19,7 +19,7 @@ PAIRS = [(a, b) for a in TEXTS[:4] for b in TEXTS]
 
 @pytest.mark.parametrize("limit", [8, 33, 128, 512])
 def test_equals_the_library(limit: int) -> None:
-    library = AutoTokenizer.from_pretrained(str(_minilm_directory()))
+    library = AutoTokenizer.from_pretrained(str(minilm_directory()))
     items: list[str | tuple[str, str]] = [*TEXTS, *PAIRS]
     for item in items:
         # a list of one, because the library drops an empty second text outside of a list

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from modeling import METHODS, Adapter, HeadSpec
+from modeling import METHODS, Adapter, HeadSpec, ServedModel, backbone, decoding
 from modeling.weights import replaced
 from tests.tiny import tiny_backbone
 
@@ -72,3 +74,28 @@ def test_stored_projections_are_those_of_the_seed() -> None:
     assert "weights/embeddings.word_embeddings.weight.permutation" in tensors
     again = Adapter.from_tensors(backbone, adapters[1].method, spec, tensors)
     assert all(torch.equal(t, tensors[n]) for n, t in again.to_tensors().items())
+
+
+@pytest.mark.parametrize("form", ["served", "training"])
+def test_a_whole_generation_puts_the_weights_in_place_once(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tiny_backbone("t5")
+    adapter = Adapter.create(own, METHODS["full"].from_config({}), SPEC)
+    texts, places = own.text.encode(["w1 w2", "w3"]), 0
+
+    def counted(*args: Any) -> Any:
+        nonlocal places
+        places += 1
+        return replaced(*args)
+
+    monkeypatch.setattr(backbone, "replaced", counted)
+    if form == "served":
+        served = ServedModel(own)
+        slot = served.install(adapter.pack())
+        written = served.generate_ids(texts, [slot, slot], 6)
+    else:
+        with adapter.attached(own):
+            written = decoding.generate_ids(own, own.pack(texts), 6)
+    assert max(map(len, written)) > 1  # of several decoder passes
+    assert places == 1
