@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from .backbone import Backbone
 from .errors import AdapterError, Failure, MethodError, UnknownNameError
-from .heads import HEADS, HeadSpec
+from .kinds import HeadSpec
 from .methods import Method
 from .methods.exclusive import Weights, weights_of
 from .methods.output_layer import OUTPUT_LAYER
 from .ops import PackedTap
+from .readouts import readout_of
 from .sites import Site, Tap
 from .tapped import Act, attached, frozen_module
 
 _HEAD_INIT_STD = 0.02
-TEXT_TO_TEXT = "text_to_text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Adapter:
         """
         failures = _check_spec(backbone, spec)
         try:
-            method.select(usable_taps(backbone.taps, spec.kind))
+            method.select(usable_taps(backbone.taps, has_head=has_head(spec)))
         except MethodError as error:
             allowed, remedy = "layers of this backbone", "train for this backbone."
             failures.append(Failure("method.config.layers", str(error), allowed, remedy))

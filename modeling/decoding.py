@@ -18,6 +18,7 @@ from .layout import put
 from .packed import PackedBatch
 from .target import TargetBatch, first_step, targets
 
+Strings = Sequence[Sequence[int]]
 MAX_PASS_TOKENS = 2048  # target tokens of one pass when strings are scored, so that logits stay below 300 MB
 
 
@@ -33,7 +34,7 @@ def end_states(backbone: Backbone, hidden: Tensor, batch: PackedBatch) -> Tensor
 
 
 def score(
-    backbone: Backbone, hidden: Tensor, batch: PackedBatch, asked: Sequence[tuple[int, list[list[int]]]]
+    backbone: Backbone, hidden: Tensor, batch: PackedBatch, asked: Sequence[tuple[int, Strings]]
 ) -> list[Tensor]:
     """log p(string | text) of every string of each (the caller's row, strings): [L] each, as asked."""
     place = batch.inverse.tolist()
@@ -47,26 +48,26 @@ def score(
     return [torch.stack(values) for values in found]
 
 
-def label_logits(backbone: Backbone, batch: PackedBatch, labels: list[list[int]]) -> Tensor:
+def label_logits(backbone: Backbone, batch: PackedBatch, labels: Strings) -> Tensor:
     """log p(label | text) [B, L] of every label."""
     with backbone.running(batch) as hidden:
         return torch.stack(score(backbone, hidden, batch, [(row, labels) for row in range(batch.num_rows)]))
 
 
-def target_scores(backbone: Backbone, batch: PackedBatch, strings: Sequence[list[int]]) -> Tensor:
+def target_scores(backbone: Backbone, batch: PackedBatch, strings: Strings) -> Tensor:
     """log p(string | text) [B] of each text's own string."""
     with backbone.running(batch) as hidden:
         return torch.cat(score(backbone, hidden, batch, [(row, [ids]) for row, ids in enumerate(strings)]))
 
 
-def target_loss(backbone: Backbone, batch: PackedBatch, strings: Sequence[list[int]]) -> Tensor:
+def target_loss(backbone: Backbone, batch: PackedBatch, strings: Strings) -> Tensor:
     """Cross-entropy of each text's own string, the mean over all tokens."""
     with backbone.running(batch) as hidden:
         logits, wanted, _ = _teacher_forced(backbone, hidden, batch, _packed(batch, strings))
     return torch.nn.functional.cross_entropy(logits.float(), wanted)
 
 
-def target_logits(backbone: Backbone, batch: PackedBatch, strings: Sequence[list[int]]) -> list[Tensor]:
+def target_logits(backbone: Backbone, batch: PackedBatch, strings: Strings) -> list[Tensor]:
     """Logits [T_i, V] at every token of each text's own string, the decoder being fed the string."""
     with backbone.running(batch) as hidden:
         logits, _, target = _teacher_forced(backbone, hidden, batch, _packed(batch, strings))
@@ -100,13 +101,13 @@ def generate_ids(backbone: Backbone, batch: PackedBatch, max_new_tokens: int) ->
     return [row[: row.index(end)] if end in row else row for row in (rows[i] for i in batch.inverse.tolist())]
 
 
-def _packed(batch: PackedBatch, strings: Sequence[list[int]]) -> list[tuple[int, list[int]]]:
+def _packed(batch: PackedBatch, strings: Strings) -> list[tuple[int, Sequence[int]]]:
     """The string of each packed row."""
     return [(row, strings[i]) for row, i in enumerate(batch.order)]
 
 
 def _log_probabilities(
-    backbone: Backbone, hidden: Tensor, batch: PackedBatch, strings: Sequence[tuple[int, list[int]]]
+    backbone: Backbone, hidden: Tensor, batch: PackedBatch, strings: Sequence[tuple[int, Sequence[int]]]
 ) -> Tensor:
     """log p [N] of N strings as (packed row, ids)."""
     logits, wanted, target = _teacher_forced(backbone, hidden, batch, strings)
@@ -116,7 +117,7 @@ def _log_probabilities(
 
 
 def _teacher_forced(
-    backbone: Backbone, hidden: Tensor, batch: PackedBatch, strings: Sequence[tuple[int, list[int]]]
+    backbone: Backbone, hidden: Tensor, batch: PackedBatch, strings: Sequence[tuple[int, Sequence[int]]]
 ) -> tuple[Tensor, Tensor, TargetBatch]:
     """Logits [T, V] at every token of the strings, the tokens wanted there [T], and what was run."""
     start = _start(backbone)
@@ -126,9 +127,9 @@ def _teacher_forced(
 
 
 def _chunks(
-    flat: Sequence[tuple[int, int, list[int]]],
-) -> list[list[tuple[int, int, list[int]]]]:
-    chunks: list[list[tuple[int, int, list[int]]]] = [[]]
+    flat: Sequence[tuple[int, int, Sequence[int]]],
+) -> list[list[tuple[int, int, Sequence[int]]]]:
+    chunks: list[list[tuple[int, int, Sequence[int]]]] = [[]]
     tokens = 0
     for item in flat:
         if chunks[-1] and tokens + len(item[2]) > MAX_PASS_TOKENS:

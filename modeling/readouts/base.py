@@ -19,6 +19,7 @@ from failures import Failure
 
 from .. import decoding
 from ..backbone import Backbone
+from ..decoding import Strings
 from ..head_bank import HeadBank
 from ..kinds import KINDS, HeadSpec
 from ..packed import PackedBatch
@@ -28,7 +29,6 @@ TEXT_TO_TEXT = "text_to_text"
 """What files call every task that a decoder answers."""
 
 Logits = npt.NDArray[np.float32]
-Strings = Sequence[Sequence[int]]
 
 
 class Cost(NamedTuple):

@@ -10,10 +10,10 @@ from torch.nn.functional import linear
 
 from failures import Failure
 
-from .. import pooling
 from ..backbone import Backbone
 from ..kinds import KINDS, HeadSpec
 from ..packed import PackedBatch
+from ..pooling import pool, pooled_states
 from .base import READOUTS, Cost, Logits, Pass, Readout, Reads, Strings, Wanted
 
 
@@ -34,14 +34,14 @@ class Pooled(Readout):
         return Cost(per_token=int(spec.pooling == "eos"))
 
     def read(self, run: Pass, reads: Reads) -> list[Logits]:
-        pooled = pooling.pool(run.backbone, run.hidden, run.batch, reads.pooling)
+        pooled = pool(run.backbone, run.hidden, run.batch, reads.pooling)
         return run.heads.read(pooled, reads.rows, reads.slots)
 
     def logits(
         self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None
     ) -> Tensor:
         assert head is not None, "a pooled state is read by a head: this is a bug"
-        return linear(pooling.states(backbone, batch, spec.pooling), head.weight, head.bias)
+        return linear(pooled_states(backbone, batch, spec.pooling), head.weight, head.bias)
 
     def loss(
         self,
