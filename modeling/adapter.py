@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,9 @@ from .backbone import Backbone
 from .errors import AdapterError, Failure, MethodError, UnknownNameError
 from .heads import HEADS, HeadSpec
 from .methods import Method
-from .methods.exclusive import Weights, weights_of
+from .methods.exclusive import Weights
 from .methods.output_layer import OUTPUT_LAYER
-from .ops import PackedTap
+from .ops import PackedTap, TapModule
 from .sites import Site, Tap
 from .tapped import Act, attached, frozen_module
 
@@ -55,7 +54,7 @@ class Adapter:
         self,
         method: Method,
         spec: HeadSpec,
-        body: dict[Tap, nn.Module],
+        body: dict[Tap, TapModule],
         head: nn.Linear | None,
         shared: Mapping[str, nn.Parameter] | None = None,
         weights: Weights | None = None,
@@ -92,7 +91,7 @@ class Adapter:
     def _build(cls, backbone: Backbone, method: Method, spec: HeadSpec) -> Adapter:
         """With the paper's initial values, from the current random state."""
         head = None
-        weights = weights_of(method, backbone.parameters) if method.exclusive else None
+        weights = method.weights(backbone.parameters)
         if (
             weights is not None
             and spec.kind != TEXT_TO_TEXT
@@ -146,7 +145,10 @@ class Adapter:
     @contextmanager
     def attached(self, backbone: Backbone) -> Iterator[None]:
         """Put the training form on the backbone for the time of the context."""
-        acts: dict[Tap, Act] = {tap: _act(module, backbone) for tap, module in self.body.items()}
+        acts: dict[Tap, Act] = {
+            tap: _PlacedAct(module, backbone) if module.op.by_place else module
+            for tap, module in self.body.items()
+        }
         swapped = nullcontext() if self.weights is None else backbone.weights_from(self.weights)
         with swapped, attached(backbone.model, acts):
             yield
@@ -170,7 +172,7 @@ class Adapter:
         """The serving form; it shares memory with this adapter."""
         head = self.head
         return PackedAdapter(
-            body={tap: self.method.pack(tap, module) for tap, module in self.body.items()},
+            body={tap: module.pack() for tap, module in self.body.items()},
             head_weight=None if head is None else head.weight.detach(),
             head_bias=None if head is None else head.bias.detach(),
             spec=self.spec,
@@ -180,7 +182,7 @@ class Adapter:
         )
 
     def _body_modules(self) -> list[nn.Module]:
-        return [*self.body.values(), *([] if self.weights is None else [cast(nn.Module, self.weights)])]
+        return [*self.body.values(), *([] if self.weights is None else [self.weights])]
 
     def _modules(self) -> list[nn.Module]:
         return [*self._body_modules(), *([] if self.head is None else [self.head])]
@@ -202,23 +204,15 @@ def usable_taps(taps: Sequence[Tap], kind: str) -> list[Tap]:
     return [tap for tap in taps if kind == TEXT_TO_TEXT or tap.site is not Site.LM_HEAD]
 
 
-def _act(module: nn.Module, backbone: Backbone) -> Act:
-    """A module at a tap is an act; one that needs the place of tokens is told the batch that runs."""
-    if not getattr(module, "by_place", False):
-        return module  # type: ignore[return-value]  # modules at taps are acts
-    return _PlacedAct(module, backbone)
-
-
 @dataclass(frozen=True, slots=True)
 class _PlacedAct:
     """A training form that must know where rows begin: it is told the batch that runs."""
 
-    module: Any
+    module: TapModule
     backbone: Backbone
     replaces: bool = False
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        assert self.backbone.source is not None, "a prompt acts outside a batch: this is a bug"
         new: Tensor = self.module(x, y, self.backbone.source)
         return new
 

@@ -32,7 +32,6 @@ from .backbone import family_of
 from .errors import BackboneError, MethodError
 from .families.t5 import as_published
 from .methods import METHODS, Method
-from .methods.exclusive import weights_of
 from .sites import Tap
 from .tapped import frozen_module
 
@@ -223,7 +222,7 @@ def count(
     text_to_text = answers_text(config, form)
     _check_room(method, config)
     with torch.device("meta"):
-        weights: Any = weights_of(method, model) if method.exclusive else None
+        weights = method.weights(model)
         parameters = _body(method, usable_taps(family.taps(config), _kind(text_to_text)), model)
     parameters += 0 if weights is None else sum(p.numel() for p in weights.parameters())
     total = sum(p.numel() for p in model.parameters())
