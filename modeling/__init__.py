@@ -10,41 +10,44 @@ from .counts import ARCHITECTURES, MethodCount, methods_table
 from .errors import (
     AdapterError,
     BackboneError,
-    Failure,
     MethodError,
     ModelingError,
     TextError,
     UnknownNameError,
 )
 from .families import FAMILIES
-from .heads import HEADS, Answer, HeadSpec, answer
+from .kinds import KINDS, Answer, HeadSpec, Kind
 from .loading import load_backbone
 from .methods import METHODS, Method
 from .packed import PackedBatch
 from .pooling import pooled_states
-from .served import ServedModel
+from .readouts import READOUTS, Readout, Wanted, file_kinds, kind_of, readout_of
+from .served import Placement, ServedModel
 from .sites import Site, Tap
 from .text import Encoded, TextEncoder, TextItem, Tokens
 
 __all__ = [
     "ARCHITECTURES",
     "FAMILIES",
-    "HEADS",
+    "KINDS",
     "METHODS",
+    "READOUTS",
     "Adapter",
     "AdapterError",
     "Answer",
     "Backbone",
     "BackboneError",
     "Encoded",
-    "Failure",
     "HeadSpec",
+    "Kind",
     "Method",
     "MethodCount",
     "MethodError",
     "ModelingError",
     "PackedAdapter",
     "PackedBatch",
+    "Placement",
+    "Readout",
     "ServedModel",
     "Site",
     "Tap",
@@ -53,8 +56,11 @@ __all__ = [
     "TextItem",
     "Tokens",
     "UnknownNameError",
-    "answer",
+    "Wanted",
+    "file_kinds",
+    "kind_of",
     "load_backbone",
     "methods_table",
     "pooled_states",
+    "readout_of",
 ]

@@ -27,12 +27,12 @@ from transformers import (
     T5Config,
 )
 
-from .adapter import TEXT_TO_TEXT, usable_taps
+from .adapter import usable_taps
 from .backbone import family_of
 from .errors import BackboneError, MethodError
 from .families.t5 import as_published
 from .methods import METHODS, Method
-from .methods.exclusive import weights_of
+from .readouts import TEXT_TO_TEXT
 from .sites import Tap
 from .tapped import frozen_module
 
@@ -223,8 +223,8 @@ def count(
     text_to_text = answers_text(config, form)
     _check_room(method, config)
     with torch.device("meta"):
-        weights: Any = weights_of(method, model) if method.exclusive else None
-        parameters = _body(method, usable_taps(family.taps(config), _kind(text_to_text)), model)
+        weights = method.weights(model)
+        parameters = _body(method, usable_taps(family.taps(config), has_head=not text_to_text), model)
     parameters += 0 if weights is None else sum(p.numel() for p in weights.parameters())
     total = sum(p.numel() for p in model.parameters())
     head = labels * (int(config.hidden_size) + 1)
@@ -253,10 +253,6 @@ def _check_room(method: Method, config: PreTrainedConfig) -> None:
             f"method {method.name}: {method.virtual_tokens} virtual tokens; this backbone has {positions} "
             "positions: lower them"
         )
-
-
-def _kind(text_to_text: bool) -> str:
-    return TEXT_TO_TEXT if text_to_text else "single_label"
 
 
 def _body(method: Method, taps: list[Tap], model: torch.nn.Module) -> int:

@@ -5,19 +5,32 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from .errors import UnknownNameError
 
-T = TypeVar("T")
+
+class HasName(Protocol):
+    """What says its own name."""
+
+    @property
+    def name(self) -> str:
+        """The name that users write."""
+
+
+T = TypeVar("T", bound=HasName)
 
 
 class Registry(Generic[T]):
-    """Names to things, each registered once by a decorator in the thing's own file."""
+    """Names to things, each registered once, in the thing's own file."""
 
     def __init__(self, what: str) -> None:
         self.what = what
         self._items: dict[str, T] = {}
+
+    def add(self, item: T, *others: str) -> T:
+        """Enter a thing under its name and `others`. Raises ValueError for a name taken already."""
+        return self.register(item.name, *others)(item)
 
     def register(self, *names: str) -> Callable[[T], T]:
         """Register the decorated thing under `names`. Raises ValueError for a name taken already."""

@@ -25,7 +25,7 @@ import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # as a script, Python looks for modules beside this file only
@@ -53,19 +53,7 @@ ITEM_ERRORS = {
 
 
 INPUT_CODES = {"generate_not_allowed": "`generate` for a task that scores and does not write."}
-OPTION_VALUES = {
-    "activation": "`gelu_new`, `gelu`, `relu`, `swish`",
-    "alpha": "a number above 0; the update is scaled by alpha / rank",
-    "bottleneck": "`None`, or 1 and more: the width of the bottleneck, instead of `reduction_factor`",
-    "dimension": "a whole number above that of the backbone's tensors, at most that of its parameters",
-    "division": "1 and more; divides the width and the bottleneck",
-    "first_layer": "0 to the last layer",
-    "layers": "`all`, `last-two-thirds`, a range `4-11`, several `0,2,4-7`, a list `[0, 2]`",
-    "projection_seed": "0 to 2147483647",
-    "rank": "1 and more, at most that of the matrix (of a bottleneck: its width over `division`)",
-    "reduction_factor": "1 and more; the bottleneck is the width over it, rounded down",
-    "tokens": "1 to 4096, below the backbone's positions",
-}
+OPTION_VALUES = {bool: "`true`, `false`", int: "1 and more", float: "a number above 0"}
 
 
 def commands() -> str:
@@ -142,21 +130,18 @@ def methods() -> str:
 def _method_section(name: str, method: type[Any]) -> str:
     module = importlib.import_module(method.__module__)
     about = inspect.getdoc(module) or ""
-    options = [
-        (f"`{f.name}`", _choices(f.name, get_type_hints(method)[f.name]), f"`{f.default}`")
-        for f in dataclasses.fields(method)
-    ]
+    hints = method.options()
+    options = [(f"`{f.name}`", _choices(hints[f.name]), f"`{f.default}`") for f in dataclasses.fields(method)]
     listed = table(("option", "values", "default"), options) if options else "It has no options.\n"
     return f"## {name}\n\n{about}\n\n{listed}"
 
 
-def _choices(option: str, hint: Any) -> str:
-    """What an option may be; raises KeyError for a number or text that nobody has explained."""
+def _choices(hint: Any) -> str:
+    """What an option may be: the text of its annotation, or what its type allows."""
     if get_origin(hint) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(hint))
-    if hint is bool:
-        return "`true`, `false`"
-    return OPTION_VALUES[option]
+    said = [mark for mark in get_args(hint) if isinstance(mark, str)]
+    return said[0] if said else OPTION_VALUES[hint]
 
 
 def benchmarks() -> str:

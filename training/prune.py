@@ -195,7 +195,7 @@ def _check_prunable(adapter: Adapter) -> None:
     name = adapter.method.name
     if not adapter.body:
         raise ConfigError(f"method {name} acts in no layer: there is nothing to prune")
-    ops = {adapter.method.pack(tap, module).op for tap, module in adapter.body.items()}
+    ops = {module.op.name for module in adapter.body.values()}
     random = sorted(ops - set(_NEUTRAL_OPS))
     if random or adapter.shared:
         raise ConfigError(

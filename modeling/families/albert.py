@@ -59,10 +59,9 @@ def _around_the_same_parameters(module: nn.Module) -> nn.Module:
     return deepcopy(module, {id(thing): thing for thing in kept})
 
 
-FAMILIES.register("albert")(
+FAMILIES.add(
     Family(
         name="albert",
-        norm="post",
         taps=_taps,
         first_position=lambda config: 0,
         max_tokens=lambda config: int(config.max_position_embeddings),

@@ -77,10 +77,9 @@ def _logits(model: Any, states: Tensor) -> Tensor:
     return logits
 
 
-FAMILIES.register("bart")(
+FAMILIES.add(
     Family(
         name="bart",
-        norm="post",
         taps=_taps,
         first_position=lambda config: 0,
         max_tokens=lambda config: int(config.max_position_embeddings),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
@@ -41,16 +40,15 @@ class Seq2Seq:
 class Family:
     """A kind of backbone.
 
-    `taps(config)` lists every tap; `norm` says where its norms stand; `first_position(config)` is the
-    position id of the first token; `max_tokens(config)` the longest sequence, special tokens included;
-    `poolings` the ways in which a sequence may become one vector, the default first. `padded`: the model
-    has an attention of its own that needs a padded grid. `prepare(model)` is called once, before anything
-    is attached. `positions`: whether the model takes `position_ids`. `refused_dtypes` maps a number format
-    to the reason why the model cannot run in it.
+    `taps(config)` lists every tap; `first_position(config)` is the position id of the first token;
+    `max_tokens(config)` the longest sequence, special tokens included; `poolings` the ways in which a
+    sequence may become one vector, the default first. `padded`: the model has an attention of its own that
+    needs a padded grid. `prepare(model)` is called once, before anything is attached. `positions`: whether
+    the model takes `position_ids`. `refused_dtypes` maps a number format to the reason why the model cannot
+    run in it.
     """
 
     name: str
-    norm: Literal["pre", "post"]
     taps: Callable[[PreTrainedConfig], list[Tap]]
     first_position: Callable[[PreTrainedConfig], int]
     max_tokens: Callable[[PreTrainedConfig], int]

@@ -30,10 +30,9 @@ def encoder_taps(config: PreTrainedConfig) -> list[Tap]:
     return [embed, *(tap for i in layers for tap in layout("encoder", i, f"encoder.layer.{i}", rows))]
 
 
-FAMILIES.register("bert")(
+FAMILIES.add(
     Family(
         name="bert",
-        norm="post",
         taps=encoder_taps,
         first_position=lambda config: 0,
         max_tokens=lambda config: int(config.max_position_embeddings),

@@ -52,10 +52,9 @@ def _taps(config: PreTrainedConfig) -> list[Tap]:
     return taps
 
 
-FAMILIES.register("deberta")(
+FAMILIES.add(
     Family(
         name="deberta",
-        norm="post",
         taps=_taps,
         first_position=lambda config: 0,
         max_tokens=lambda config: int(config.max_position_embeddings),

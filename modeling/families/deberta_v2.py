@@ -59,10 +59,9 @@ def _content_only(model: Any) -> None:
         attention.disentangled_attention_bias = MethodType(_frozen_bias, attention)
 
 
-FAMILIES.register("deberta-v2")(
+FAMILIES.add(
     Family(
         name="deberta-v2",
-        norm="post",
         taps=_taps,
         first_position=lambda config: 0,
         max_tokens=lambda config: int(config.max_position_embeddings),

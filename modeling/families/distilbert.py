@@ -28,10 +28,9 @@ def _taps(config: PreTrainedConfig) -> list[Tap]:
     return [embed, *(tap for i in layers for tap in layout("encoder", i, f"transformer.layer.{i}", rows))]
 
 
-FAMILIES.register("distilbert")(
+FAMILIES.add(
     Family(
         name="distilbert",
-        norm="post",
         taps=_taps,
         first_position=lambda config: 0,
         max_tokens=lambda config: int(config.max_position_embeddings),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from .base import FAMILIES, Family
 from .bert import encoder_taps
 
-FAMILIES.register("electra")(
+FAMILIES.add(
     Family(
         name="electra",
-        norm="post",
         taps=encoder_taps,
         first_position=lambda config: 0,
         max_tokens=lambda config: int(config.max_position_embeddings),

@@ -47,10 +47,9 @@ def _taps(config: PreTrainedConfig) -> list[Tap]:
     ]
 
 
-FAMILIES.register("modernbert")(
+FAMILIES.add(
     Family(
         name="modernbert",
-        norm="pre",
         taps=_taps,
         first_position=lambda config: 0,
         max_tokens=lambda config: int(config.max_position_embeddings),

@@ -34,10 +34,9 @@ def _taps(config: PreTrainedConfig) -> list[Tap]:
     return [embed, *(tap for i in layers for tap in layout("encoder", i, f"encoder.layer.{i}", rows))]
 
 
-FAMILIES.register("mpnet")(
+FAMILIES.add(
     Family(
         name="mpnet",
-        norm="post",
         taps=_taps,
         first_position=lambda config: _FIRST_POSITION,
         max_tokens=lambda config: int(config.max_position_embeddings) - _FIRST_POSITION,

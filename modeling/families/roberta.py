@@ -12,13 +12,13 @@ def _first_position(config: PreTrainedConfig) -> int:
     return int(config.pad_token_id) + 1
 
 
-FAMILIES.register("roberta", "xlm-roberta")(
+FAMILIES.add(
     Family(
         name="roberta",
-        norm="post",
         taps=encoder_taps,
         first_position=_first_position,
         max_tokens=lambda config: int(config.max_position_embeddings) - _first_position(config),
         poolings=("mean", "first", "pooler"),
-    )
+    ),
+    "xlm-roberta",
 )

@@ -124,10 +124,9 @@ def as_published(model: Any) -> None:
         model.lm_head.weight = nn.Parameter(torch.empty_like(model.shared.weight).normal_())
 
 
-FAMILIES.register("t5")(
+FAMILIES.add(
     Family(
         name="t5",
-        norm="pre",
         taps=_taps,
         first_position=lambda config: 0,
         max_tokens=lambda config: _MAX_TOKENS,

@@ -1,7 +1,8 @@
 """Methods: the ways to adapt a frozen backbone; one file each, found by discovery."""
 
 from ..registry import discover
-from .base import METHODS, Method, select_layers
+from .base import METHODS, Method
+from .options import select_layers
 
 discover(__name__, __path__)
 

@@ -73,4 +73,8 @@ def needs_decoder(backbone: Backbone) -> list[Failure]:
 
 def decoder_failures(spec: HeadSpec) -> list[Failure]:
     """There is no head that would need a pooled state."""
-    return [] if spec.pooling == "none" else [refused("pooling", spec.pooling, "none: text to text pools nothing")]
+    return (
+        []
+        if spec.pooling == "none"
+        else [refused("pooling", spec.pooling, "none: text to text pools nothing")]
+    )

@@ -158,21 +158,18 @@ _SIXTH = '''
 """A method that exists only in this test: a shift of the attention output."""
 from dataclasses import dataclass
 from typing import ClassVar
-from modeling.methods.base import register
-from modeling.ops.affine import Affine, pack_affine
+from modeling.methods.base import METHODS, Method
+from modeling.ops.affine import Affine
 from modeling.sites import Site
 
-@register
+@METHODS.add
 @dataclass(frozen=True)
-class Sixth:
+class Sixth(Method):
     name: ClassVar[str] = "sixth"
     paper: ClassVar[str] = "none"
-    def select(self, taps):
-        return [tap for tap in taps if tap.site == Site.ATTN_OUT]
+    sites = frozenset({Site.ATTN_OUT})
     def build(self, tap, frozen, shared):
         return Affine(tap.width, scale=False, shift=True)
-    def pack(self, tap, module):
-        return pack_affine(module)
 '''
 
 

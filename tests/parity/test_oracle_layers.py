@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from modeling.layers import (
     LPHM,
     PHM,
-    AdapterBlock,
     LowRank,
     dense,
     fastfood,
@@ -29,9 +28,8 @@ from modeling.layers import (
     project,
     walsh_hadamard,
 )
-from modeling.ops import OPS, PackedTap, Shared
-from modeling.ops.bottleneck import pack_bottleneck
-from modeling.ops.kronecker import pack_kronecker
+from modeling.ops import OPS, Shared
+from modeling.ops.block import Block, BlockOptions
 from tests.conftest import SHARED_DATA
 
 FOLDER = SHARED_DATA.parent / "oracles" / "compacter" / "layers"
@@ -154,7 +152,7 @@ class Recorded:
 
     def _block(
         self, meta: Mapping[str, Any], w: dict[str, Tensor], place: str, tensors: Mapping[str, Tensor]
-    ) -> AdapterBlock:
+    ) -> Block:
         wide, narrow = tensors["H.down"].shape
         projections = {}
         for name, shape in (("down", (wide, narrow)), ("up", (narrow, wide))):
@@ -164,13 +162,15 @@ class Recorded:
             load(projections[name], own)
             for official in own:
                 self.places[f"{place}{prefix}{official}"] = projections[name].get_parameter(NAMES[official])
-        block = AdapterBlock(
+        block = Block(
             projections["down"],
             projections["up"],
-            width=wide,
-            activation=meta["act"],
-            pre_norm="pre_layer_norm.weight" in w,
-            post_norm="post_layer_norm.weight" in w,
+            wide,
+            BlockOptions(
+                activation=meta["act"],
+                pre_norm="pre_layer_norm.weight" in w,
+                post_norm="post_layer_norm.weight" in w,
+            ),
             shared={
                 f"{side}.{part}": (part, value)
                 for part, value in self.shared.items()
@@ -184,10 +184,6 @@ class Recorded:
                     parameter.data.copy_(w[f"{side}_layer_norm.{theirs}"])
                     self.places[f"{place}{side}_layer_norm.{theirs}"] = parameter
         return block
-
-    def packed(self, block: AdapterBlock) -> PackedTap:
-        dense_block = isinstance(block.down, nn.Linear)
-        return pack_bottleneck(block) if dense_block else pack_kronecker(block)
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -227,7 +223,7 @@ def test_the_row_op_gives_each_row_its_own_block(folder: Path, name: str) -> Non
     """Serving form: row 0 under the first block, row 1 under the second, in one call."""
     meta, tensors = read(folder / f"{name}.safetensors")
     recorded = Recorded(meta, tensors)
-    packed = [recorded.packed(block) for block in recorded.blocks]
+    packed = [block.pack() for block in recorded.blocks]
     rows = [
         {n: recorded.shared[p.name].detach() if isinstance(p, Shared) else p for n, p in one.parts.items()}
         for one in packed
