@@ -7,7 +7,7 @@ to say. L labels, H hidden.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,9 +18,10 @@ import safetensors.torch
 import torch
 
 from adapters_store import durable
-from adapters_store.errors import AdapterFileError, Failure, show
+from adapters_store.errors import AdapterFileError, show
 from adapters_store.header import METADATA_KEY, FileLimits, Header, TensorEntry, field_of, parse_header
 from adapters_store.manifest import Manifest, parse_manifest
+from failures import Failure
 
 FileDtype = Literal["float32", "float16"]
 
@@ -64,8 +65,10 @@ def write_adapter_file(
     return _digest(data)
 
 
-def read_adapter(data: bytes, *, limits: FileLimits | None = None) -> AdapterFile:
-    """Reads the bytes of an adapter file that nobody vouches for.
+def read_adapter(
+    data: bytes, *, limits: FileLimits | None = None, judge: Callable[[Manifest], list[Failure]] | None = None
+) -> AdapterFile:
+    """Reads the bytes of an adapter file that nobody vouches for; `judge` may find more in a sound manifest.
 
     Raises AdapterFileError, whose `failures` are all that is wrong with the file and not the first thing.
     """
@@ -82,6 +85,8 @@ def read_adapter(data: bytes, *, limits: FileLimits | None = None) -> AdapterFil
     else:
         failures += _headless_failures(header)
     failures += _value_failures(data, header)
+    if judge is not None and parsed.manifest is not None:
+        failures += judge(parsed.manifest)
     if failures or parsed.manifest is None:
         raise AdapterFileError(failures)
     return AdapterFile(parsed.manifest, _tensors(data), _digest(data), len(data))
@@ -145,8 +150,8 @@ def _head_failures(header: Header, num_labels: int | None) -> list[Failure]:
 
 
 def _headless_failures(header: Header) -> list[Failure]:
-    """A text_to_text answers with the backbone's own output layer: head tensors would mean nothing."""
-    allowed = "no tensor of a head: the kind is text_to_text"
+    """A decoder answers with the backbone's own output layer: head tensors would mean nothing."""
+    allowed = "no tensor of a head: the pooling is none"
     return [
         Failure(name, "a tensor", allowed, "Remove it.")
         for name in sorted(header.names)

@@ -18,7 +18,7 @@ from .banks import Banks
 from .head_bank import HeadBank
 from .methods.exclusive import Weights
 from .packed import PackedBatch
-from .readouts import Cost, Pass, Readout, Reads, readout_of
+from .readouts import Pass, Readout, Reads, readout_of
 from .text import Encoded
 
 Logits = npt.NDArray[np.float32]
@@ -29,14 +29,16 @@ class Placement:
     """Where an installed adapter sits, and what a row under it costs beside the tokens of its text.
 
     `body_slot` 0 means that it has no body: its rows are shared with every other such task. Rows under an
-    `exclusive` body run in batches of their own. Reading its answer costs the decoder `cost`.
+    `exclusive` body run in batches of their own. Reading its answer costs `decoder_tokens` plus
+    `decoder_per_token` for each token of the text.
     """
 
     slot: int
     body_slot: int
     virtual_tokens: int = 0
     exclusive: bool = False
-    cost: Cost = Cost()
+    decoder_tokens: int = 0
+    decoder_per_token: int = 0
 
 
 BARE = Placement(slot=0, body_slot=0)
@@ -73,7 +75,7 @@ class ServedModel:
         strings = [] if readout.has_head else self.backbone.label_ids(packed.spec.labels)
         body_slot = slot if packed.body or exclusive else 0
         cost = readout.cost(packed.spec, strings)
-        placement = Placement(slot, body_slot, packed.virtual_tokens, exclusive, cost)
+        placement = Placement(slot, body_slot, packed.virtual_tokens, exclusive, cost.fixed, cost.per_token)
         self._residents[slot] = _Resident(placement, readout, packed.spec.pooling, strings, packed.weights)
         if packed.head_weight is not None and packed.head_bias is not None:
             self._heads.write(slot, packed.head_weight, packed.head_bias)

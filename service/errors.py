@@ -53,12 +53,6 @@ class InvalidInput(ServiceError):
         self.code = code or self.code
 
 
-class RefusedAdapter(InvalidInput):
-    """An uploaded adapter that must not be served; `problems` holds every reason."""
-
-    code = "adapter_refused"
-
-
 class TooLarge(ServiceError):
     """A body above its limit."""
 

@@ -1,4 +1,4 @@
-"""Kinds: what the numbers of a task mean, and how they become an answer; one kind, one file, found by discovery."""
+"""Kinds: what logits mean, and how they become an answer; one kind, one file, found by discovery."""
 
 from ..registry import discover
 from .base import KINDS, Answer, HeadSpec, Kind

@@ -73,8 +73,5 @@ def needs_decoder(backbone: Backbone) -> list[Failure]:
 
 def decoder_failures(spec: HeadSpec) -> list[Failure]:
     """There is no head that would need a pooled state."""
-    return (
-        []
-        if spec.pooling == "none"
-        else [refused("pooling", spec.pooling, "none: text to text pools nothing")]
-    )
+    allowed = "none: a text_to_text has no head"
+    return [] if spec.pooling == "none" else [refused("pooling", spec.pooling, allowed)]

@@ -1,4 +1,4 @@
-"""written: an encoder-decoder writes its answer, whatever that is; read, it scores the string that a row names."""
+"""written: an encoder-decoder writes its answer; read, it scores the string that a row names."""
 
 from __future__ import annotations
 

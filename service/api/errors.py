@@ -25,6 +25,7 @@ from adapters_store import (
     PreconditionFailed,
     StoreError,
 )
+from proof.errors import Refused
 
 from .. import errors
 from ..logs import request_id
@@ -44,7 +45,6 @@ _TABLE: tuple[tuple[type[Exception], int, str | None, str], ...] = (
     (errors.UnknownTask, 404, None, "Unknown task"),
     (errors.TooLarge, 413, None, "Body too large"),
     (errors.UnsupportedMedia, 415, None, "Unsupported content type"),
-    (errors.RefusedAdapter, 422, None, "Adapter refused"),
     (errors.InvalidInput, 422, None, "Invalid input"),
     (errors.Overloaded, 429, None, "Too many requests"),
     (errors.AdapterUnavailable, 503, None, "Adapter not available"),
@@ -57,6 +57,7 @@ _TABLE: tuple[tuple[type[Exception], int, str | None, str], ...] = (
     (Conflict, 409, "conflict", "Conflict"),
     (InvalidName, 422, "invalid_name", "Invalid name"),
     (AdapterFileError, 422, "adapter_refused", "Adapter refused"),
+    (Refused, 422, "adapter_refused", "Adapter refused"),
     (Corrupt, 500, "corrupt", "Stored data is damaged"),
     (StoreError, 500, "store", "Store error"),
 )

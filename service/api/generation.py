@@ -21,7 +21,7 @@ def check_generate(
     Tasks without labels write their answers, asked or not. Raises InvalidInput for more than the limit, for
     tasks that do not write their answers, and for a mixture of tasks of which only some do.
     """
-    free = [one.task for one in residents if one.card.spec.is_free_text]
+    free = [one.task for one in residents if one.card.readout.writes]
     if not ask.generate and not free:
         return 0
     if not ask.generate:
@@ -73,7 +73,7 @@ def _check_kinds(residents: Sequence[Resident[ServingCard]]) -> None:
             "generate", f"{one.task}: {one.card.spec.kind}", "tasks of the kind text_to_text", "leave it out"
         )
         for one in residents
-        if one.card.spec.kind != "text_to_text"
+        if one.card.readout.has_head
     ]
     if wrong:
         names = ", ".join(problem.got for problem in wrong)

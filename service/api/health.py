@@ -46,7 +46,7 @@ async def metrics(request: Request) -> Response:
 @router.get("/v1/info", summary="What is served, on what", responses=PROBLEMS)
 async def info(request: Request) -> schemas.Info:
     """Backbone with its digests, device, what the version knows, and how many adapters are resident."""
-    from modeling import FAMILIES, HEADS, METHODS
+    from modeling import FAMILIES, METHODS, file_kinds
 
     parts = service_of(request).parts
     backbone = parts.backbone
@@ -66,7 +66,7 @@ async def info(request: Request) -> schemas.Info:
         dtype=str(backbone.dtype).removeprefix("torch."),
         families=sorted(FAMILIES),
         methods=sorted(METHODS),
-        kinds=sorted(HEADS),
+        kinds=file_kinds(),
         adapters={"resident": parts.model.num_resident, "bytes": parts.model.nbytes},
     )
 
@@ -74,7 +74,7 @@ async def info(request: Request) -> schemas.Info:
 @router.get("/v1/limits", summary="Every limit", responses=PROBLEMS)
 async def limits(request: Request) -> schemas.Limits:
     """What a caller may send, and how exactly answers are reproduced."""
-    from ..residency.loader import TOLERANCES
+    from proof.replay import TOLERANCES
 
     service = service_of(request)
     settings, parts = service.settings, service.parts

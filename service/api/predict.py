@@ -145,7 +145,7 @@ def check_scores(num_labels: int, num_items: int, max_scores: int) -> None:
 
 def num_outputs(card: ServingCard, items: Sequence[object]) -> int:
     """Logits per item: one per label, or as many as the item with most choices has."""
-    if card.spec.kind == "multiple_choice":
+    if card.kind.choices:
         return max(map(num_rows_of, items))
     return len(card.spec.labels)
 

@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from adapters_store import InvalidName, NotFound, TaskState, VersionRecord, check_alias, check_task_name
+from proof.errors import Refused
 
-from ..errors import MalformedRequest, RefusedAdapter, ServiceError
+from ..errors import MalformedRequest, ServiceError
 from ..residency.cache import DEFAULT_ALIAS
 from ..state import Parts
 from . import schemas
@@ -82,8 +83,8 @@ async def upload(
     )
     try:
         done = await parts.catalog.upload(task, data, alias=alias or None)
-    except (ServiceError, InvalidName) as error:
-        service.metrics.uploads.inc("refused" if isinstance(error, RefusedAdapter) else "failed")
+    except (ServiceError, InvalidName, Refused) as error:
+        service.metrics.uploads.inc("refused" if isinstance(error, Refused) else "failed")
         log.warning("upload refused", extra={"task": task, "bytes": len(data), "reason": str(error)[:500]})
         raise
     published, manifest = done.published, done.candidate.manifest

@@ -16,7 +16,7 @@ import numpy as np
 from ..logs import request_id
 
 if TYPE_CHECKING:
-    from modeling import Encoded, HeadSpec
+    from modeling import Encoded, HeadSpec, Kind, Placement, Readout
 
 _numbers = itertools.count(1)
 
@@ -25,27 +25,12 @@ Input = str | dict[str, str | list[str]]  # one input as a request has it
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """Where an installed adapter sits, and what a row under it costs beside the tokens of its text.
-
-    `body_slot` 0 means that it has no body: its rows are shared with every other such task. Rows under an
-    `exclusive` body run in batches of their own. Reading its head costs `decoder_tokens` plus
-    `decoder_per_token` for each token of the text.
-    """
-
-    slot: int
-    body_slot: int
-    virtual_tokens: int = 0
-    exclusive: bool = False
-    decoder_tokens: int = 0
-    decoder_per_token: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class ServingCard:
     """What answering with one resident version needs."""
 
     spec: HeadSpec
+    kind: Kind
+    readout: Readout
     placement: Placement
     max_tokens: int
     fields: tuple[str, ...]  # one or two input fields

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from .request import Logits, Placement, Row
+from .request import Logits, Row
 
 if TYPE_CHECKING:
-    from modeling import Encoded, PackedAdapter
+    from modeling import Encoded, PackedAdapter, Placement
 
 # A batch that fails for every row (a lost device) is not halved for ever: passes allowed per batch.
 MAX_PASSES = 64
@@ -34,17 +34,8 @@ class Model(Protocol):
     def remove(self, slot: int) -> None:
         """Free a slot."""
 
-    def body_slot(self, slot: int) -> int:
-        """The slot of the adapter's body; 0 if it has none."""
-
-    def virtual_tokens(self, slot: int) -> int:
-        """Tokens that the adapter puts in front of every text."""
-
-    def exclusive(self, body_slot: int) -> bool:
-        """Whether rows under this body must be alone in their batch."""
-
-    def decoder_tokens(self, slot: int, encoded_length: int) -> int:
-        """Tokens that the decoder reads to give the adapter's logits of a text; linear in its length."""
+    def placement(self, slot: int) -> Placement:
+        """Where an adapter sits, and what its rows cost."""
 
     def run(
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], reads: Sequence[tuple[int, int]]
@@ -55,20 +46,6 @@ class Model(Protocol):
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], max_new_tokens: int
     ) -> list[str]:
         """Greedy generation for a batch of any mixture of slots; a text for each row."""
-
-
-def place(model: Model, packed: PackedAdapter) -> Placement:
-    """Install an adapter, and ask once what the threads that prepare its rows need to know."""
-    slot = model.install(packed)
-    body_slot, fixed = model.body_slot(slot), model.decoder_tokens(slot, 0)
-    return Placement(
-        slot=slot,
-        body_slot=body_slot,
-        virtual_tokens=model.virtual_tokens(slot),
-        exclusive=model.exclusive(body_slot),
-        decoder_tokens=fixed,
-        decoder_per_token=model.decoder_tokens(slot, 1) - fixed,
-    )
 
 
 class RowFailure(Exception):  # noqa: N818 - an outcome, not raised through layers

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from ..metrics import Metrics
@@ -84,11 +83,11 @@ class Tokenizer:
                     column.errors[index] = item
             else:
                 items.append((index, item))
-        texts = [text for _, item in items for text in item.to_tokenize]
+        texts = [text for _, item in items for text in item.rows]
         tokens = iter(self._text.tokenize(texts) if texts else ())
         rows: list[Row] = []
         for index, item in items:
-            rows += self._rows(job, index, item, _variants(item, tokens))
+            rows += self._rows(job, index, item, [next(tokens) for _ in item.rows])
         self._metrics.tokenize.observe(time.perf_counter() - started_s)
         self._queue.add(job, rows, last=end == len(job.items))
 
@@ -113,14 +112,6 @@ class Tokenizer:
                     row = rows[key] = Row(job, index, one, key[0], None if whole else choice)
                 row.read_by(number, column)
         return list(rows.values())
-
-
-def _variants(item: Item, tokens: Iterator[Tokens]) -> list[Tokens]:
-    """The tokens of each row of an item, from those of its texts."""
-    first = next(tokens)
-    if item.choices is None:
-        return [first]
-    return [replace(first, second=next(tokens).first) for _ in item.choices]
 
 
 def _enter(job: Job, column: Column, index: int, item: Item, encoded: Sequence[Encoded]) -> ItemError | None:

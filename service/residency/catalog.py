@@ -16,16 +16,19 @@ from functools import partial
 from itertools import islice
 
 from adapters_store import AdapterStore, FileLimits, NotFound, Published, StoreError, TaskState
-from modeling import Backbone
+from modeling import Backbone, PackedAdapter, Placement
+from modeling.served import BARE
+from proof.candidate import Candidate, examine
+from proof.errors import Refused
+from proof.replay import TOLERANCES, ProbeReport, Probes, by_probe, compare, plan_probes, replay
 
 from ..engine.engine import Engine
-from ..engine.request import Logits, Placement, ServingCard
-from ..engine.runner import place
-from ..errors import NotReady, RefusedAdapter, RegistryFull
+from ..engine.request import Logits, ServingCard
+from ..engine.runner import Model
+from ..errors import NotReady, RegistryFull
 from ..metrics import Metrics
 from .cache import AdapterCache, Resident, no_task
-from .loader import TOLERANCES, Candidate, ProbeReport, compare, examine
-from .replay import BARE, Probes, by_probe, plan_probes, replay
+from .card import card_of
 
 log = logging.getLogger(__name__)
 
@@ -123,11 +126,11 @@ class Catalog:
             replayed = by_probe(probes, logits)
             try:
                 compare(candidate, replayed, self._tolerance)
-            except RefusedAdapter as error:
+            except Refused as error:
                 self._give_back(placement.slot)
                 self._skip(key, str(error))
             else:
-                card = candidate.card(placement)
+                card = card_of(candidate, placement)
                 self.cache.add(Resident(*key, candidate.digest, placement.slot, card))
 
     async def _replay_alone(self, one: _Installed) -> None:
@@ -144,7 +147,7 @@ class Catalog:
             candidate = examine(
                 self._store.read(task, version), self._backbone, task=task, limits=self._file_limits
             )
-        except (StoreError, RefusedAdapter, OSError) as error:
+        except (StoreError, Refused, OSError) as error:
             return str(error)
         self._metrics.load.observe(time.perf_counter() - started_s)
         return candidate
@@ -158,7 +161,7 @@ class Catalog:
     async def upload(self, task: str, data: bytes, *, alias: str | None) -> Uploaded:
         """Check a file, replay its probes on the served model, publish it, make it visible.
 
-        Raises RefusedAdapter, RegistryFull, StoreError; then nothing has changed.
+        Raises Refused, RegistryFull, StoreError; then nothing has changed.
         """
         if len(self.cache) + self._num_loading >= self._limits.max_adapters:
             raise RegistryFull(
@@ -186,7 +189,7 @@ class Catalog:
             async with self._changing:
                 published = await asyncio.to_thread(self._store.publish, task, data, alias=alias)
                 if self.cache.get(task, published.version) is None:
-                    card = candidate.card(placement)
+                    card = card_of(candidate, placement)
                     resident = Resident(task, published.version, published.digest, placement.slot, card)
                     self.cache.add(resident)
                     kept = True
@@ -242,7 +245,7 @@ class Catalog:
 
     async def _install(self, candidate: Candidate) -> Placement:
         """Where a newly installed adapter sits; nobody can refer to it yet."""
-        return await asyncio.wrap_future(self._engine.call(partial(place, packed=candidate.packed)))
+        return await asyncio.wrap_future(self._engine.call(partial(_place, packed=candidate.adapter.pack())))
 
     async def _run_probes(
         self, installed: Sequence[tuple[Probes, Placement]], neighbours: Sequence[Placement]
@@ -280,3 +283,7 @@ class Catalog:
         self._states.pop(task, None)
         self.cache.retire_task(task)
         self._metrics.forget_task(task)
+
+
+def _place(model: Model, packed: PackedAdapter) -> Placement:
+    return model.placement(model.install(packed))

@@ -1,0 +1,24 @@
+"""What `proof` raises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from failures import Failure
+
+MAX_LISTED = 8
+
+
+class Refused(Exception):  # noqa: N818 - a finding about a file, not a fault
+    """An adapter that must not be served; `failures` holds every reason."""
+
+    def __init__(self, failures: Sequence[Failure], what: str = "the adapter cannot be served") -> None:
+        self.failures = tuple(failures)
+        listed = self.failures[:MAX_LISTED]
+        more = f" (and {len(self.failures) - len(listed)} more)" if len(self.failures) > len(listed) else ""
+        details = "; ".join(f"{one.field}: got {one.got}, allowed: {one.allowed}" for one in listed)
+        super().__init__(f"{what}: {details}{more}")
+
+
+class CheckFailed(Exception):  # noqa: N818
+    """The check in a process of its own did not come to an end, or refused the file."""
