@@ -5,7 +5,6 @@ left. Only `recipe.py` and `full.py` read these; everything below them takes pla
 and may be is in `settings.py`, the numbers of each method in `defaults.py`.
 """
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -32,25 +31,8 @@ class TrainConfig(Repeats, Numbers[None], Purpose):  # fields in the order of do
         if problems:
             raise ConfigError("; ".join(problems))
 
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> "TrainConfig":
-        """Build from plain JSON values (lists become tuples).
-
-        Raises:
-            ConfigError: an unknown key (with the nearest known one), a missing one, or a bad value.
-        """
-        known = [f.name for f in fields(cls)]
-        unknown = [key for key in values if key not in known]
-        if unknown:
-            raise ConfigError("; ".join(_unknown_key(key, known) for key in unknown))
-        missing = [key for key in ("data", "task") if key not in values]
-        if missing:
-            raise ConfigError(f"missing setting(s): {', '.join(missing)}")
-        given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return cls(**given)
-
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, as `from_mapping` takes them."""
+        """Plain JSON values: tuples are lists."""
         return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
 
     def public_dict(self) -> dict[str, Any]:
@@ -155,9 +137,3 @@ def _fitting(config: TrainConfig, filled: Mapping[str, Any], situation: Situatio
     if filled["pooling"] not in situation.poolings and situation.poolings:
         fitted["pooling"] = situation.poolings[0]
     return fitted
-
-
-def _unknown_key(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known settings: {', '.join(known)}"
-    return f"unknown setting {key!r}; {hint}"
