@@ -34,24 +34,7 @@ from scripts.generate_tables import table  # noqa: E402  (after the path is set)
 
 PLACE = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
 NO_RESULTS = "No results are stored yet: the scripts in `benchmarks/` write them.\n"
-LITERAL_CODE = re.compile(r'ItemError\(\s*"([a-z_]+)"')
 GIVEN_CODE = re.compile(r'code="([a-z_]+)"')
-ITEM_ERRORS = {
-    "invalid_item": "not a text, and not an object with `text` and perhaps `text_pair` or `choices`",
-    "invalid_choices": "`choices` are not 2 to 100 different texts",
-    "too_long": "more tokens than the task takes, without `truncate`; or more characters than allowed",
-    "text_pair_required": "the task is about pairs, and there is no `text_pair`",
-    "text_pair_not_allowed": "the task is about single texts, and there is a `text_pair`",
-    "choices_required": "the task chooses, and there are no `choices`",
-    "choices_not_allowed": "the task does not choose, and there are `choices`",
-    "non_finite": "the model's output is not a number; it is withheld",
-    "out_of_memory": "the device had no room for this input, even alone",
-    "internal": "the pass failed for a reason of the service's; its log says why",
-    "unknown_task": "one of several `tasks` is not there (stands for the whole task)",
-    "adapter_unavailable": "one of several `tasks` could not be loaded (stands for the whole task)",
-}
-
-
 INPUT_CODES = {"generate_not_allowed": "`generate` for a task that scores and does not write."}
 OPTION_VALUES = {bool: "`true`, `false`", int: "1 and more", float: "a number above 0"}
 
@@ -97,12 +80,10 @@ def errors() -> str:
 
 
 def item_errors() -> str:
-    """The reasons of single inputs; raises KeyError when the service has one that is not explained here."""
-    sources = [path.read_text() for path in (ROOT / "service").rglob("*.py")]
-    used = {code for source in sources for code in LITERAL_CODE.findall(source)}
-    if used - ITEM_ERRORS.keys():
-        raise KeyError(f"item errors without an explanation: {sorted(used - ITEM_ERRORS.keys())}")
-    return table(("code", "meaning"), [(f"`{code}`", meaning) for code, meaning in ITEM_ERRORS.items()])
+    """The reasons of single inputs, from the one table of the service."""
+    from service.errors import ITEM_CODES
+
+    return table(("code", "meaning"), [(f"`{code}`", one.meaning) for code, one in ITEM_CODES.items()])
 
 
 def metrics() -> str:

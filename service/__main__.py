@@ -13,17 +13,29 @@ from pydantic import ValidationError
 
 from .settings import Settings
 
+_PROGRAM = "python -m service"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    arguments = _parser().parse_args(argv)
-    if arguments.command == "check":
-        return _check(arguments.file, arguments.backbone)
-    given = {
-        name: value for name, value in vars(arguments).items() if value is not None and name != "command"
-    }
+    given = sys.argv[1:] if argv is None else argv
+    if given and given[0] == "serve":
+        return _serve(given[1:])
+    parser = argparse.ArgumentParser(prog=_PROGRAM, description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="serve over HTTP; every flag is also TRUNKLINE_<NAME>")
+    check = commands.add_parser("check", help="do with a file what an upload does, and publish nothing")
+    check.add_argument("file", type=Path)
+    check.add_argument("--backbone", default="minilm")
+    arguments = parser.parse_args(given)
+    return _check(arguments.file, arguments.backbone)
+
+
+def _serve(flags: Sequence[str]) -> int:
     try:
-        settings = Settings(**given)
+        settings = Settings(
+            _cli_parse_args=list(flags), _cli_kebab_case=True, _cli_prog_name=f"{_PROGRAM} serve"
+        )
     except ValidationError as error:
         for details in error.errors(include_url=False):
             where = ".".join(str(part) for part in details["loc"])
@@ -32,19 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .server import serve
 
     return serve(settings)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m service", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="serve over HTTP; every flag is also TRUNKLINE_<NAME>")
-    for name, field in Settings.model_fields.items():
-        shown = f"{field.description} (default: {field.default})".replace("%", "%%")
-        serve.add_argument(f"--{name.replace('_', '-')}", dest=name, help=shown, metavar="VALUE")
-    check = commands.add_parser("check", help="do with a file what an upload does, and publish nothing")
-    check.add_argument("file", type=Path)
-    check.add_argument("--backbone", default="minilm")
-    return parser
 
 
 def _check(path: Path, backbone_name: str) -> int:

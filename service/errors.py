@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -16,6 +16,39 @@ class Problem:
     got: str
     allowed: str
     remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemCode:
+    """Why one input of a request has no answer, or one task of several no result; docs/api.md reads this.
+
+    A single input that fails is the caller's fault (422) or not (500).
+    """
+
+    meaning: str
+    of_input: bool = True
+
+
+ITEM_CODES: Mapping[str, ItemCode] = {
+    "invalid_item": ItemCode(
+        "not a text, and not an object with `text` and perhaps `text_pair` or `choices`"
+    ),
+    "invalid_choices": ItemCode("`choices` are not 2 to 100 different texts"),
+    "too_long": ItemCode(
+        "more tokens than the task takes, without `truncate`; or more characters than allowed"
+    ),
+    "text_pair_required": ItemCode("the task is about pairs, and there is no `text_pair`"),
+    "text_pair_not_allowed": ItemCode("the task is about single texts, and there is a `text_pair`"),
+    "choices_required": ItemCode("the task chooses, and there are no `choices`"),
+    "choices_not_allowed": ItemCode("the task does not choose, and there are `choices`"),
+    "non_finite": ItemCode("the model's output is not a number; it is withheld"),
+    "out_of_memory": ItemCode("the device had no room for this input, even alone", of_input=False),
+    "internal": ItemCode("the pass failed for a reason of the service's; its log says why", of_input=False),
+    "unknown_task": ItemCode("one of several `tasks` is not there (stands for the whole task)"),
+    "adapter_unavailable": ItemCode(
+        "one of several `tasks` could not be loaded (stands for the whole task)", of_input=False
+    ),
+}
 
 
 class ServiceError(Exception):

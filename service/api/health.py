@@ -14,6 +14,7 @@ from starlette.responses import Response
 from adapters_store.manifest import MAX_CHOICES
 
 from ..errors import Draining, NotReady
+from ..settings import told_limits
 from . import schemas
 from .routes import PROBLEMS, service_of
 
@@ -71,33 +72,23 @@ async def info(request: Request) -> schemas.Info:
     )
 
 
-@router.get("/v1/limits", summary="Every limit", responses=PROBLEMS)
-async def limits(request: Request) -> schemas.Limits:
+@router.get("/v1/limits", summary="Every limit", responses=PROBLEMS, response_model=schemas.Limits)
+async def limits(request: Request) -> dict[str, object]:
     """What a caller may send, and how exactly answers are reproduced."""
     from proof.replay import TOLERANCES
 
     service = service_of(request)
-    settings, parts = service.settings, service.parts
+    parts = service.parts  # what depends on device and backbone is settled there
     tolerance = TOLERANCES[parts.backbone.dtype]
-    return schemas.Limits(
-        max_items=settings.max_items,
-        max_tasks=settings.max_tasks,
-        max_scores=settings.max_scores,
-        max_text_chars=settings.max_text_chars,
-        max_choices=MAX_CHOICES,
-        max_new_tokens=parts.max_new_tokens,
-        max_tokens=parts.backbone.max_tokens,
-        max_body_bytes=settings.max_body_bytes,
-        max_adapter_bytes=settings.max_adapter_bytes,
-        max_adapters=settings.max_adapters,
-        max_batch_tokens=parts.max_batch_tokens,
-        max_batch_rows=settings.max_batch_rows,
-        max_waiting_tokens=settings.max_waiting_tokens,
-        tolerance={
+    told = {name: getattr(parts, name, getattr(service.settings, name)) for name in told_limits()}
+    return told | {
+        "max_choices": MAX_CHOICES,
+        "max_tokens": parts.backbone.max_tokens,
+        "tolerance": {
             "probes": {"atol": tolerance.atol, "rtol": tolerance.rtol},
             "mixed_batch_float32": {"atol": 1e-5, "rtol": 1e-5},
         },
-    )
+    }
 
 
 @cache

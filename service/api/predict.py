@@ -19,6 +19,7 @@ from starlette.responses import Response
 from ..engine.items import num_row_chars_of, num_rows_of
 from ..engine.request import Column, Job, ServingCard
 from ..errors import (
+    ITEM_CODES,
     AdapterUnavailable,
     InvalidInput,
     ItemFailed,
@@ -44,19 +45,6 @@ _SMALL_ANSWER_SCORES = 512
 # Clients that leave are looked for only when a request takes longer than this.
 _PATIENCE_S = 0.05
 _CHARS_PER_TOKEN = 4  # only the admission's estimate rests on it
-
-_FAULTS_OF_INPUT = frozenset(
-    {
-        "invalid_item",
-        "invalid_choices",
-        "too_long",
-        "text_pair_required",
-        "text_pair_not_allowed",
-        "choices_required",
-        "choices_not_allowed",
-        "non_finite",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +267,7 @@ def _results(
 
 def _single_failure(prediction: Prediction) -> ServiceError:
     error = prediction["error"]
-    if error["code"] not in _FAULTS_OF_INPUT:
+    if not ITEM_CODES[error["code"]].of_input:
         return ItemFailed(error["message"], error["code"])
     found = Problem(f"inputs.{error['index']}", error["code"], error["message"], "see the message")
     return InvalidInput(error["message"], [found], code=error["code"])

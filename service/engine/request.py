@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import ITEM_CODES
 from ..logs import request_id
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class ItemError:
     message: str
     index: int
     details: tuple[tuple[str, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.code in ITEM_CODES, f"{self.code} is not among ITEM_CODES; this is a bug"
 
     def as_json(self) -> dict[str, object]:
         """The form in which it stands in an answer."""

@@ -81,9 +81,8 @@ def _run(model: Model, rows: Sequence[Row], on_failure: OnFailure, passes: _Pass
     try:
         return _run_once(model, rows)
     except Exception as error:
-        code = "out_of_memory" if is_out_of_memory(error) else "internal"
-        on_failure(code, error, rows)
-        failure = RowFailure(code, _MESSAGES[code].format(error=type(error).__name__))
+        failure = _failure_of(error)
+        on_failure(failure.code, error, rows)
     passes.left -= 1
     if len(rows) == 1 or passes.left <= 0:
         return [failure] * len(rows)
@@ -112,10 +111,12 @@ def _run_once(model: Model, rows: Sequence[Row]) -> list[Outcome]:
     return outcomes
 
 
-_MESSAGES = {
-    "out_of_memory": "the device has not enough memory for this input, even alone; send a shorter one",
-    "internal": "this input could not be computed ({error}); the request id identifies the server's log line",
-}
+def _failure_of(error: Exception) -> RowFailure:
+    if is_out_of_memory(error):
+        message = "the device has not enough memory for this input, even alone; send a shorter one"
+        return RowFailure("out_of_memory", message)
+    told = f"({type(error).__name__}); the request id identifies the server's log line"
+    return RowFailure("internal", f"this input could not be computed {told}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

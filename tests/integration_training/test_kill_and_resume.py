@@ -25,7 +25,7 @@ class Dying(Told):
         if len(self.epochs) == 7 and loss is not None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-train(TrainConfig.from_mapping(json.loads(sys.argv[1])), progress=Dying())
+train(TrainConfig(**json.loads(sys.argv[1])), progress=Dying())
 """
 
 

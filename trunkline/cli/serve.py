@@ -16,12 +16,6 @@ from trunkline.cli.settings import given_values, settings_of, signature_from, wi
 if TYPE_CHECKING:
     from service.settings import Settings
 
-PANELS = {
-    "Serving": "backbone store host port device dtype",
-    "Access": "token token_file",
-    "Limits": "max_batch_tokens max_batch_rows max_waiting_tokens max_items max_tasks max_scores "
-    "max_text_chars max_new_tokens max_body_bytes max_adapter_bytes max_adapters max_metric_tasks",
-}
 HELP = """Serve every task of a store over HTTP, from one backbone.
 
 Each option is also an environment variable: --max-items is TRUNKLINE_MAX_ITEMS. The running server documents
@@ -53,7 +47,7 @@ def build() -> Callable[..., None]:
         raise SystemExit(_serve(chosen))
 
     serve.__doc__ = HELP
-    return with_signature(serve, signature_from(settings, PANELS))
+    return with_signature(serve, signature_from(settings))
 
 
 def _serve(settings: Settings) -> int:

@@ -19,16 +19,6 @@ if TYPE_CHECKING:
     from training.result import TrainResult
 
 PANEL = "Train and measure"
-PANELS = {
-    "What to train": "data task method method_config backbone form recipe device",
-    "What comes out": "out file_dtype report description",
-    "Data": "kind text_fields choice_fields label_field label_names metric class_weights split_rule "
-    "validation_fraction max_train_rows max_validation_rows max_tokens",
-    "Text-to-text": "format targets task_prefix official_code",
-    "Training (what is not given comes from the method's defaults)": "epochs head_epochs lr head_lr "
-    "lr_head_stage2 train_head batch_size batch_tokens min_steps evaluate_steps warmup warmup_steps "
-    "weight_decay head_weight_decay patience pooling seed seeds resume",
-}
 TRAIN_HELP = """Train one task on a frozen backbone into one small adapter file.
 
 The data is a folder with train and validation files, or one file (.jsonl, .jsonl.gz, .csv, .parquet),
@@ -62,7 +52,7 @@ def build_train() -> Callable[..., None]:
             raise typer.BadParameter(str(error)) from None
 
     train.__doc__ = TRAIN_HELP
-    return with_signature(train, signature_from(settings, PANELS, extra=_switches()))
+    return with_signature(train, signature_from(settings, _switches()))
 
 
 def _switches() -> list[inspect.Parameter]:
