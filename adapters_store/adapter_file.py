@@ -23,6 +23,7 @@ from adapters_store.header import METADATA_KEY, FileLimits, Header, TensorEntry,
 from adapters_store.manifest import Manifest, parse_manifest
 from failures import Failure
 
+Judge = Callable[[Manifest], list[Failure]]
 FileDtype = Literal["float32", "float16"]
 
 _DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
@@ -65,9 +66,7 @@ def write_adapter_file(
     return _digest(data)
 
 
-def read_adapter(
-    data: bytes, *, limits: FileLimits | None = None, judge: Callable[[Manifest], list[Failure]] | None = None
-) -> AdapterFile:
+def read_adapter(data: bytes, *, limits: FileLimits | None = None, judge: Judge | None = None) -> AdapterFile:
     """Reads the bytes of an adapter file that nobody vouches for; `judge` may find more in a sound manifest.
 
     Raises AdapterFileError, whose `failures` are all that is wrong with the file and not the first thing.
@@ -92,12 +91,14 @@ def read_adapter(
     return AdapterFile(parsed.manifest, _tensors(data), _digest(data), len(data))
 
 
-def read_adapter_file(path: Path, *, limits: FileLimits | None = None) -> AdapterFile:
+def read_adapter_file(
+    path: Path, *, limits: FileLimits | None = None, judge: Judge | None = None
+) -> AdapterFile:
     """As read_adapter, from a file, of which no more is read than the limit allows. Raises OSError too."""
     limits = limits or FileLimits()
     with Path(path).open("rb") as file:
         data = file.read(limits.max_file_bytes + 1)
-    return read_adapter(data, limits=limits)
+    return read_adapter(data, limits=limits, judge=judge)
 
 
 def _digest(data: bytes) -> str:

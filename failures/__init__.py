@@ -1,4 +1,4 @@
-"""The one record of something that is wrong; every package lists its refusals with it. It knows nothing else."""
+"""The one record of something that is wrong, with which every package lists what it refuses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """From the bytes of a file to an adapter on its backbone, with its probes as rows. It runs nothing.
 
-It knows files and networks, and how a manifest's head becomes a spec and back; it knows no HTTP and no training.
+It knows files and networks, and how a manifest's head becomes a spec and back; no HTTP and no training.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The check of a file in a process of its own: what the writer believes must hold for who knows nothing of it."""
+"""The check of a file in a process of its own, which knows nothing of what the writer believes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def check_in_fresh_process(path: Path, backbone: str) -> CheckReport:
             command, capture_output=True, text=True, timeout=_TIMEOUT_S, env=environment, check=False
         )
     except subprocess.TimeoutExpired:
-        raise CheckFailed(f"the check of {path.name} took over {_TIMEOUT_S} s; nothing was announced") from None
+        raise CheckFailed(
+            f"the check of {path.name} took over {_TIMEOUT_S} s; nothing was announced"
+        ) from None
     try:
         return _REPORT.validate_json(done.stdout)
     except ValidationError:

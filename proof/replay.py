@@ -112,7 +112,9 @@ def by_probe(probes: Probes, logits: Iterator[Logits]) -> list[Logits]:
     return [np.concatenate([next(logits) for _ in rows]) for rows in probes]
 
 
-def compare(candidate: Candidate, logits: Sequence[np.ndarray[Any, Any]], tolerance: Tolerance) -> ProbeReport:
+def compare(
+    candidate: Candidate, logits: Sequence[np.ndarray[Any, Any]], tolerance: Tolerance
+) -> ProbeReport:
     """Judge the replayed logits of the first probes. Raises Refused naming those that differ."""
     failures: list[Failure] = []
     max_difference = 0.0

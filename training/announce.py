@@ -1,15 +1,10 @@
 """An adapter file on its way to its name: written under another, loaded again elsewhere, compared, renamed.
 
-It gets its own name only after a fresh process has loaded it through the service's loader and its probe
-logits agree.
+It gets its own name only after a fresh process has read it (`proof.fresh`) and its probe logits agree.
 """
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -19,23 +14,13 @@ from torch import Tensor
 from adapters_store.adapter_file import FileDtype, read_adapter_file, write_adapter_file
 from adapters_store.errors import AdapterFileError
 from adapters_store.manifest import Manifest
+from proof.check import CheckReport
+from proof.errors import CheckFailed
 from training.errors import ConfigError, PublishError
 from training.result import Announced
 
-_CHECK_TIMEOUT_S = 600
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What the fresh process found: how many probes, and the largest difference from the stored logits."""
-
-    digest: str
-    num_probes: int
-    max_difference: float
-
-
-Verify = Callable[[Path, str], Verified]
-"""`verify(file, backbone)` loads the file elsewhere and compares its probes. Raises PublishError."""
+Verify = Callable[[Path, str], CheckReport]
+"""`verify(file, backbone)` loads the file elsewhere and replays its probes. Raises CheckFailed."""
 
 
 def announce(
@@ -53,15 +38,17 @@ def announce(
     try:
         digest = write_adapter_file(waiting, manifest, tensors, dtype=file_dtype)
         _same_tensors(waiting, tensors)
-        verified = verify(waiting, backbone)
-        _check_verified(path.name, verified, digest, len(manifest.probes))
+        report = verify(waiting, backbone)
+        _check_report(path.name, report, digest, len(manifest.probes))
         waiting.replace(path)
     except AdapterFileError as error:
         raise PublishError(f"{path.name} would be refused: {error}") from error
+    except CheckFailed as error:
+        raise PublishError(str(error)) from error
     finally:
         waiting.unlink(missing_ok=True)
     size = path.stat().st_size
-    return Announced(str(path), digest, size, verified.num_probes, verified.max_difference)
+    return Announced(str(path), digest, size, report.probes.count, report.probes.max_difference)
 
 
 def check_writable(path: Path) -> None:
@@ -88,31 +75,11 @@ def code_version() -> str:
         return "trunkline (not installed)"
 
 
-def verify_in_fresh_process(path: Path, backbone: str) -> Verified:
-    """Load `path` in a new Python process through the service's own loader and compare its probes.
-
-    Raises:
-        PublishError: the process refuses the file, or a probe differs by more than the tolerance.
-    """
-    command = [sys.executable, "-m", "service", "check", str(path), "--backbone", backbone]
-    roots = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, roots))}
-    try:
-        done = subprocess.run(  # noqa: S603 - our own program, no shell
-            command, capture_output=True, text=True, timeout=_CHECK_TIMEOUT_S, env=environment, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise PublishError(
-            f"the check of {path.name} took over {_CHECK_TIMEOUT_S} s; nothing was announced"
-        ) from None
-    return _read_check(path, done.returncode, done.stdout, done.stderr)
-
-
-def _check_verified(name: str, verified: Verified, digest: str, num_probes: int) -> None:
-    if verified.digest != digest:
-        raise PublishError(f"{name}: the fresh process read {verified.digest}, written was {digest}")
-    if verified.num_probes != num_probes:
-        raise PublishError(f"{name}: {verified.num_probes} of {num_probes} probes were replayed")
+def _check_report(name: str, report: CheckReport, digest: str, num_probes: int) -> None:
+    if report.digest != digest:
+        raise PublishError(f"{name}: the fresh process read {report.digest}, written was {digest}")
+    if report.probes.count != num_probes:
+        raise PublishError(f"{name}: {report.probes.count} of {num_probes} probes were replayed")
 
 
 def _same_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -122,18 +89,3 @@ def _same_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         raise PublishError(
             f"{path.name} does not hold what was trained: {', '.join(different) or 'other tensors'}"
         )
-
-
-def _read_check(path: Path, code: int, output: str, errors: str) -> Verified:
-    try:
-        report = json.loads(output)
-        probes = report["probes"]
-        verified = Verified(str(report["digest"]), int(probes["count"]), float(probes["max_difference"]))
-    except (ValueError, KeyError, TypeError):
-        tail = (output + errors).strip()[-800:]
-        raise PublishError(
-            f"the check of {path.name} ended with status {code}: {tail or 'no output'}"
-        ) from None
-    if code != 0:
-        raise PublishError(f"{path.name} was refused in a fresh process: {json.dumps(report)[:2000]}")
-    return verified

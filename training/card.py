@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from training.checks import HEAD, KINDS, TEXT_TO_TEXT
+from training.checks import HEAD, TEXT_TO_TEXT
 from training.config import TrainConfig
-from training.errors import DataError
+from training.errors import ConfigError, DataError
 from training.formats import FORMATS as OFFICIAL
 from training.formats import official_name
 from training.readers import FORMATS, Row, format_of, read_rows
-from training.tasks import FREE_TEXT, head_kind
+from training.tasks import TASKS, Task
 
 CARD_NAME = "dataset.json"
 SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -34,12 +34,7 @@ _PAIR_FIELDS = (
 _LABEL_FIELDS = ("label", "labels")
 _ANSWER_FIELDS = ("answers", "answer", "target")
 _CHOICE_LIST = "choices"
-_FIELDS_OF_KIND: Mapping[str, tuple[int, ...]] = {
-    "single_sentence": (1,),
-    "sentence_pair": (2,),
-    "multiple_choice": (1, 2, 3),
-}
-MULTIPLE_CHOICE = "multiple_choice"
+_FREE_TEXT = "free_text"
 
 
 @dataclass(frozen=True)
@@ -62,15 +57,10 @@ class Card:
     row_fields: frozenset[str] = frozenset()
 
     @property
-    def head_kind(self) -> str:
-        """The kind of head that answers: single_label, multi_label, ..., or text_to_text, which has none."""
-        return "text_to_text" if self.form == TEXT_TO_TEXT else head_kind(self.kind)
-
-    @property
-    def label_kind(self) -> str:
-        """What a label in the rows is, whatever answers: text-to-text chooses among label strings."""
-        kind = head_kind(self.kind)
-        return "single_label" if self.form == TEXT_TO_TEXT and kind == "multiple_choice" else kind
+    def task(self) -> type[Task]:
+        """What a label in the rows is, whatever answers."""
+        own = TASKS[self.kind]
+        return (own.in_text() or own) if self.form == TEXT_TO_TEXT else own
 
 
 @dataclass(frozen=True)
@@ -168,9 +158,10 @@ def read_card(data: Path, flags: Flags) -> Card:
     )
     if not card.kind:
         card = _with_guessed_kind(card, sample)
-    if card.kind == MULTIPLE_CHOICE and card.form == HEAD:
+    _check_kind(card, flags, sample_path)
+    if card.task.lists_choices:
         card = _with_choices(card, sample, sample_path)
-    _check(card, sample_path)
+    _check(card, flags, sample_path)
     return card
 
 
@@ -252,11 +243,11 @@ def _sample(path: Path, num_rows: int = 200) -> list[Row]:
 def _official_kind(name: str | None, sample: Sequence[Row], form: str) -> str:
     """Free text for an official task with such answers, else nothing yet."""
     official = official_name(name, frozenset(sample[0])) if form == TEXT_TO_TEXT else None
-    return FREE_TEXT if official is not None and OFFICIAL[official].free_text else ""
+    return _FREE_TEXT if official is not None and OFFICIAL[official].free_text else ""
 
 
 def _guess_label_field(sample: Sequence[Row], path: Path, kind: str) -> str:
-    names = (*_LABEL_FIELDS, *_ANSWER_FIELDS) if kind == FREE_TEXT else _LABEL_FIELDS
+    names = (*_LABEL_FIELDS, *_ANSWER_FIELDS) if kind == _FREE_TEXT else _LABEL_FIELDS
     found = [name for name in names if name in sample[0]]
     if len(found) != 1:
         shown = f"{', '.join(map(repr, names[:-1]))} and {names[-1]!r}"
@@ -282,7 +273,7 @@ def _guess_text_fields(sample: Sequence[Row], path: Path) -> tuple[str, ...]:
 def _with_guessed_kind(card: Card, sample: Sequence[Row]) -> Card:
     values = [row.get(card.label_field) for row in sample]
     if card.choice_fields:
-        kind = MULTIPLE_CHOICE
+        kind = "multiple_choice"
     elif any(isinstance(value, list) for value in values):
         kind = "multi_label"
     elif any(_is_fraction(value) for value in values) and not card.label_names:
@@ -300,27 +291,30 @@ def _is_fraction(value: Any) -> bool:
         return False
 
 
-def _check(card: Card, path: Path) -> None:
-    if card.kind not in KINDS:
-        raise DataError(f"{path.name}: kind is {card.kind!r}; allowed: {', '.join(KINDS)}")
-    if card.form == HEAD and card.kind == FREE_TEXT:
+def _check_kind(card: Card, flags: Flags, path: Path) -> None:
+    """Raises ConfigError for what the user said, DataError for what stands in the card."""
+    if card.kind not in TASKS:
+        known = f"kind is {card.kind!r}; allowed: {', '.join(TASKS)}"
+        raise ConfigError(known) if flags.kind else DataError(f"{path.name}: {known}")
+    if card.form == HEAD and card.task.writes:
+        raise ConfigError(f"kind {card.kind} is written by a decoder; give --form {TEXT_TO_TEXT} as well")
+    if card.form == TEXT_TO_TEXT and TASKS[card.kind].in_text() is None:
         raise DataError(
-            f"{path.name}: kind {FREE_TEXT} is written by a decoder, no head answers it; "
-            f"give --form {TEXT_TO_TEXT}"
+            f"{path.name}: kind {card.kind} has no text-to-text form (a target is one label); train a head, "
+            f"or, if its lists are right answers, give --kind {_FREE_TEXT}"
         )
-    if card.form == TEXT_TO_TEXT and card.kind == "multi_label":
-        raise DataError(
-            f"{path.name}: kind multi_label has no text-to-text form (a target is one label); train a head, "
-            f"or, if its lists are right answers, give --kind {FREE_TEXT}"
+
+
+def _check(card: Card, flags: Flags, path: Path) -> None:
+    wanted = card.task.data_kinds[card.kind] if card.form == HEAD else ()
+    fields = ", ".join(card.text_fields)
+    if not fields or (wanted and len(card.text_fields) not in wanted):
+        told = (
+            f"kind {card.kind} takes {' or '.join(map(str, wanted or ('at least 1',)))} text field(s), got "
+            f"{len(card.text_fields)}: {fields}; choose with --text-fields, or give --form {TEXT_TO_TEXT}, "
+            "which takes any number"
         )
-    wanted = _FIELDS_OF_KIND.get(card.kind, (1, 2)) if card.form == HEAD else None
-    count = len(card.text_fields)
-    if count == 0 or (wanted is not None and count not in wanted):
-        raise DataError(
-            f"{path.name}: kind {card.kind} takes {' or '.join(map(str, wanted or ('at least 1',)))} text "
-            f"field(s), got {count}: {', '.join(card.text_fields)}; choose with --text-fields, "
-            f"or give --form {TEXT_TO_TEXT}, which takes any number"
-        )
+        raise ConfigError(told) if flags.kind or flags.text_fields else DataError(f"{path.name}: {told}")
     if card.label_names is not None and len(set(card.label_names)) != len(card.label_names):
         raise DataError(f"{path.name}: label_names has a name twice: {', '.join(card.label_names)}")
 

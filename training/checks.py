@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass
 from typing import Any
 
-KINDS = ("single_sentence", "sentence_pair", "regression", "multi_label", "multiple_choice", "free_text")
 HEAD, TEXT_TO_TEXT = "head", "text-to-text"
 _DEVICES = ("auto", "cpu", "cuda")
 _MOST_FIELDS = 16
@@ -80,11 +79,7 @@ def _outside(settings: Sequence[Field[Any]], values: Mapping[str, Any]) -> Itera
 
 
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
-    problems = _field_problems(values)
-    if values["kind"] == "free_text" and values["form"] != TEXT_TO_TEXT:
-        problems.append(f"kind free_text is written by a decoder; give --form {TEXT_TO_TEXT} as well")
-    if values["kind"] == "regression" and values["class_weights"] != "none":
-        problems.append("class_weights has no meaning for regression; leave it at none")
+    problems = []
     if values["form"] == TEXT_TO_TEXT and values["class_weights"] != "none":
         problems.append("class_weights has no meaning for text-to-text; leave it at none")
     try:
@@ -103,15 +98,3 @@ def _misplaced(settings: Sequence[Field[Any]], values: Mapping[str, Any]) -> Ite
             yield f"{f.name} belongs to a head, and --form {TEXT_TO_TEXT} has none; leave it out"
         if only == TEXT_TO_TEXT and form != TEXT_TO_TEXT and value != f.default:
             yield f"{f.name} belongs to --form {TEXT_TO_TEXT}; give that as well"
-
-
-def _field_problems(values: Mapping[str, Any]) -> list[str]:
-    """Text fields: two for a pair, at most two for a head, any number for text-to-text and choices."""
-    fields, kind, form = values["text_fields"], values["kind"], values["form"]
-    if fields is None or form == TEXT_TO_TEXT or kind == "multiple_choice":
-        return []
-    if kind == "sentence_pair" and len(fields) != 2:
-        return [f"kind sentence_pair takes two text_fields, got {len(fields)}: name both"]
-    if len(fields) > 2:
-        return [f"text_fields is {fields!r}; allowed: one or two field names (more with --form text-to-text)"]
-    return []

@@ -23,7 +23,7 @@ def class_weights(setting: str, task: Task, targets: Sequence[Target]) -> list[f
     """
     if setting == "none":
         return None
-    if task.kind not in ("single_label", "multi_label"):
+    if not task.weighted:
         raise ConfigError(f"class_weights has no meaning for {task.kind}; leave it at none")
     return _balanced(task, targets) if setting == "auto" else _from_file(Path(setting), task.labels)
 
@@ -32,12 +32,8 @@ def _balanced(task: Task, targets: Sequence[Target]) -> list[float]:
     counts: Counter[int] = Counter()
     for target in targets:
         counts.update(map(int, target if isinstance(target, tuple) else [target]))
-    total = len(targets)
-    weights = []
-    for index in range(len(task.labels)):
-        count = counts[index]
-        share = (total - count) if task.kind == "multi_label" else total / len(task.labels)
-        weights.append(min(share / count, _LARGEST) if count else 1.0)
+    found = (counts[index] for index in range(len(task.labels)))
+    weights = [min(task.balance(count, len(targets)), _LARGEST) if count else 1.0 for count in found]
     return [weight or 1.0 for weight in weights]
 
 

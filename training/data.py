@@ -5,22 +5,21 @@ Knows nothing of tokens or models. One bad row stops the run, and up to ten of t
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from training.card import Card, Flags, find_splits, read_card
 from training.config import TrainConfig
 from training.errors import DataError
-from training.examples import Example, Split, digest_of
+from training.examples import Example, Split, Target, digest_of
 from training.formats import FORMATS, Formatter, official_name
 from training.items import BadFieldError, ChoiceItem, Item, parts_of, present
-from training.metrics import KNOWN, Metric, all_metrics, demand_metric, read_metric
+from training.metrics import Metric, all_metrics, demand_metric, read_metric
 from training.readers import Row, read_rows
 from training.reading import Reading, formatter_of, reading_of
 from training.split import draw_validation, paper_file, paper_rows, rule_for
-from training.tasks import FREE_TEXT, FreeText, Target, TargetError, Task, TextToText, build_task
+from training.tasks import TargetError, Task
 
 _MAX_TOLD = 10
 _FEW_ROWS = 30
@@ -70,7 +69,7 @@ def load_data(config: TrainConfig) -> TaskData:
         train = read_part("train", rule, files, reading, task, config.max_train_rows)
         task, drawn = task.fitted(train.targets), [_paper_note(rule, config)]
         validation = read_part("validation", rule, files, reading, task, config.max_validation_rows)
-    train = _as_learnt(task, train)
+    train = replace(train, examples=tuple(_as_learnt(task, train.examples)))
     _check_learnable(task, train, validation)
     notes = [*card.notes, *metric_note, *_name_notes(card, names), *drawn]
     notes += [*_label_notes(task, train, validation), *_text_notes(train, validation)]
@@ -147,12 +146,9 @@ def _target(row: Row, field: str, task: Task) -> Target:
         raise BadFieldError(field, error.found, error.remedy) from None
 
 
-def _as_learnt(task: Task, train: Split) -> Split:
-    """Train rows of free text as examples with one answer each."""
-    if not isinstance(task, FreeText):
-        return train
-    examples = [replace(row, target=one) for row in train.examples for one in task.learnt(row.target)]
-    return replace(train, examples=tuple(examples))
+def _as_learnt(task: Task, rows: Iterable[Example]) -> Iterator[Example]:
+    """Train rows as examples: free text has one for each answer."""
+    return (replace(row, target=one) for row in rows for one in task.learnt(row.target))
 
 
 def _file_splits(
@@ -169,42 +165,19 @@ def _file_splits(
 
 
 def _found_names(card: Card, paths: Iterable[Path]) -> tuple[str, ...]:
-    """Label names as they occur in the files, sorted; numbers by value. A regression has one, its field."""
-    if card.kind == "regression":
-        return (card.label_field,)
-    if card.kind == FREE_TEXT:
-        return ()
-    found: set[str] = set()
-    for path in paths:
-        for _, row in read_rows(path):
-            value = row.get(card.label_field)
-            parts = value if isinstance(value, list) else _cell_parts(value, card.kind)
-            found |= {str(part).strip() for part in parts if part is not None and str(part).strip()}
-    if all(name.isascii() and name.isdigit() for name in found):
-        return tuple(str(number) for number in range(max(map(int, found), default=-1) + 1))
-    return tuple(sorted(found))
-
-
-def _cell_parts(value: Any, kind: str) -> list[Any]:
-    if kind == "multi_label" and isinstance(value, str):
-        return value.split("|")
-    return [value]
+    values = (row.get(card.label_field) for path in paths for _, row in read_rows(path))
+    return card.task.names_in(values, card.label_field)
 
 
 def _build(
     card: Card, names: tuple[str, ...], config: TrainConfig, official: str | None, formatter: Formatter | None
 ) -> tuple[Task, list[str]]:
-    kind = card.label_kind
-    if kind == FREE_TEXT:
-        names = ()
-    elif kind != "regression" and len(names) < (1 if kind == "multi_label" else 2):
+    if len(names) < card.task.least_names:
         found = f"found {len(names)} label(s): {', '.join(names) or 'none'}"
         raise DataError(f"field {card.label_field!r}: {found}; a classification needs at least two classes")
-    if kind == "regression":
-        names = names[:1] or (card.label_field,)
     _check_names(names)
     metric, notes = _metric(card, names, config, official)
-    task = build_task(kind, names, metric, config.metric or card.metric)
+    task = card.task.build(names, metric, config.metric or card.metric)
     return (task if formatter is None else as_text(task, formatter)), notes
 
 
@@ -215,40 +188,25 @@ def as_text(task: Task, formatter: Formatter) -> Task:
         DataError: a format whose answers are any text for data with labels, or the other way round.
     """
     official = FORMATS.get(formatter.name)
-    if official is not None and official.free_text != isinstance(task, FreeText):
+    if official is not None and official.free_text != task.writes:
         found, remedy = "label strings", "give --format fields, or another format"
         if official.free_text:
-            found, remedy = "any text", f"give --kind {FREE_TEXT} (and --label-field)"
+            found, remedy = "any text", "give --kind free_text (and --label-field)"
         raise DataError(f"format {formatter.name}: its answers are {found}, the data has others; {remedy}")
-    if isinstance(task, FreeText):
-        return as_free_text(task, formatter)
-    if task.kind != "regression":
-        return TextToText(task, formatter.label_strings(task.class_names))
-    scale = formatter.scale
-    return TextToText(task, () if scale is None else scale.strings, scale)
-
-
-def as_free_text(task: FreeText, formatter: Formatter) -> FreeText:
-    """A task with the rules of its official format, where it has one."""
-    official = FORMATS.get(formatter.name)
-    if official is None:
-        return task
-    return replace(task, unknown=official.unknown, as_squad=official.name == "squad")
+    return task.as_text(formatter)
 
 
 def _metric(
     card: Card, names: tuple[str, ...], config: TrainConfig, official: str | None
 ) -> tuple[Metric, list[str]]:
     """As asked for; else a recipe's mean of the task's metrics; else what the card names first."""
-    kind = card.label_kind
+    known = card.task.measures
     if config.metric is not None:
-        return demand_metric(config.metric, kind, names), []
+        return demand_metric(config.metric, known, names), []
     if config.recipe is not None:
-        known = [m for m in (FORMATS[official].metrics if official else ()) if m in KNOWN[kind]]
-        return (
-            demand_metric("+".join(known), kind, names) if known else all_metrics(card.metric, kind, names)
-        ), []
-    metric, problem = read_metric(card.metric, kind, names)
+        its = "+".join(m for m in (FORMATS[official].metrics if official else ()) if m in known.values)
+        return demand_metric(its, known, names) if its else all_metrics(card.metric, known, names), []
+    metric, problem = read_metric(card.metric, known, names)
     return metric, [problem] if problem else []
 
 
@@ -299,10 +257,8 @@ def _drawn_note(train: Split, validation: Split, config: TrainConfig) -> str:
 def _check_learnable(task: Task, train: Split, validation: Split) -> None:
     distinct = set(train.targets)
     if len(distinct) < 2:
-        first = train.targets[0]
-        shown = task.class_names[first] if isinstance(first, int) else first
         raise DataError(
-            f"{train.source}: all {len(train)} train rows have the label {shown!r}; "
+            f"{train.source}: all {len(train)} train rows have the label {task.told(train.targets[0])!r}; "
             "add rows with others, or shuffle the file when only its first rows are used"
         )
     if not len(validation):
@@ -310,7 +266,7 @@ def _check_learnable(task: Task, train: Split, validation: Split) -> None:
 
 
 def _name_notes(card: Card, names: tuple[str, ...]) -> list[str]:
-    if card.label_names is not None or card.kind in ("regression", FREE_TEXT):
+    if card.label_names is not None or not card.task.least_names:
         return []
     if all(name.isdigit() for name in names):
         return [

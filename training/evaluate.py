@@ -9,23 +9,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from adapters_store.adapter_file import AdapterFile, read_adapter_file
+import numpy as np
+
+from adapters_store.adapter_file import AdapterFile
 from adapters_store.errors import AdapterFileError
 from adapters_store.manifest import Manifest
-from modeling import METHODS, Adapter, Backbone, HeadSpec, ModelingError, ServedModel, answer, load_backbone
+from modeling import Adapter, Backbone, ServedModel, kind_of, load_backbone, readout_of
+from modeling.readouts import TEXT_TO_TEXT as TEXT_TO_TEXT_FILE
+from proof.candidate import backbone_failures, candidate_of, read_file, spec_of
+from proof.errors import Refused
 from training.card import Card, Flags, find_splits, read_card, stored_kind
-from training.checks import HEAD, KINDS, TEXT_TO_TEXT
-from training.data import as_free_text, read_part, read_split
+from training.checks import HEAD, TEXT_TO_TEXT
+from training.data import as_text, read_part, read_split
 from training.device import pick_device
-from training.encode import Rows, encode_items
+from training.encode import Rows, encode_split
 from training.errors import ConfigError, DataError
-from training.examples import Example, Split
+from training.examples import Example, Split, Target
 from training.items import ChoiceItem, Item, TextItem
 from training.metrics import demand_metric, read_metric
+from training.passes import Answered, served
 from training.publish import TextForm
 from training.reading import reading_of
-from training.serve_rows import ServedRows, served_rows
-from training.tasks import FREE_TEXT, Baseline, FreeText, Target, Task, TextToText, build_task, head_kind
+from training.tasks import TASKS, Baseline, Logits, Task
 from training.text_metrics import scores_of_texts
 
 
@@ -129,17 +134,19 @@ def evaluate_file(
         ConfigError: the backbone is not the one that the adapter was trained on, is only named in the file
             and not here, or cannot generate.
     """
-    stored = read_file(Path(path))
+    stored = stored_file(Path(path))
     manifest = stored.manifest
     scored = load_rows(Path(data), split, manifest, flags or Flags(), max_rows, split_rule)
-    if generate and manifest.head.kind != "text_to_text":
+    if generate and readout_of(spec_of(manifest.head)).has_head:
         raise ConfigError(f"task {manifest.task} is answered by a head: only text-to-text tasks generate")
     if backbone is None:
         backbone = load_backbone(backbone_name or named_backbone(manifest), device=pick_device(device))
     adapter = build_adapter(stored, backbone)
     rows, task = scored.rows, scored.task
-    encoded = encode_items(backbone, rows.texts, manifest.input.max_tokens, adapter.virtual_tokens)
-    found = served_rows(ServedModel(backbone), adapter, encoded, task, rows.targets, generate=generate)
+    limit = manifest.input.max_tokens
+    encoded = encode_split(backbone, rows, task, limit, adapter.virtual_tokens)
+    answered = served(ServedModel(backbone), adapter, encoded, generate=generate)
+    found = task.found(answered.logits, answered.texts, rows.targets)
     return FileEvaluation(
         task=manifest.task,
         digest=stored.digest,
@@ -147,18 +154,18 @@ def evaluate_file(
         split=scored.split,
         source=rows.source,
         metric=task.metric.name,
-        metrics=task.scores(found.scored, rows.targets),
+        metrics=task.scores(found, rows.targets),
         baseline=task.baseline(scored.baseline_rows.targets, rows.targets),
-        rows=_answers(rows, encoded, found, adapter.spec, task),
+        rows=_answers(rows, encoded, found, answered, adapter, task),
         texts=tuple(rows.texts),
-        generated_metrics=_generated_metrics(found.texts, rows.targets, task),
+        generated_metrics=_generated_metrics(answered.texts, rows.targets, task),
     )
 
 
-def read_file(path: Path) -> AdapterFile:
+def stored_file(path: Path) -> AdapterFile:
     """An adapter file. Raises DataError when it is refused."""
     try:
-        return read_adapter_file(path)
+        return read_file(path)
     except (AdapterFileError, OSError) as error:
         raise DataError(f"{path.name}: {error}") from error
 
@@ -184,22 +191,15 @@ def build_adapter(stored: AdapterFile, backbone: Backbone) -> Adapter:
     Raises:
         ConfigError: another backbone. DataError: tensors or settings that do not fit.
     """
-    manifest, head = stored.manifest, stored.manifest.head
-    reference = manifest.backbone
-    if (reference.config_digest, reference.weights_digest) != (
-        backbone.config_digest,
-        backbone.weights_digest,
-    ):
+    manifest, reference = stored.manifest, stored.manifest.backbone
+    if backbone_failures(manifest, backbone):
         raise ConfigError(
             f"task {manifest.task} was trained on {reference.name} ({reference.weights_digest[:15]}...), "
             f"this is {backbone.name} ({backbone.weights_digest[:15]}...): give the right one with --backbone"
         )
-    labels = tuple(head.labels)
-    spec = HeadSpec(head.kind, labels, head.pooling, head.threshold, head.low, head.high, head.max_new_tokens)
     try:
-        method = METHODS[manifest.method.name].from_config(dict(manifest.method.config))
-        return Adapter.from_tensors(backbone, method, spec, stored.tensors)
-    except ModelingError as error:
+        return candidate_of(stored, backbone).adapter
+    except Refused as error:
         raise DataError(f"task {manifest.task}: {error}") from error
 
 
@@ -224,11 +224,10 @@ def load_rows(
     if path is None and rule is None:
         raise DataError(f"{data}: no {split} file; there are {', '.join(files)}: name one of them, or a file")
     card, form = _card(data, flags, manifest)
-    if card.head_kind != manifest.head.kind:
+    own = TEXT_TO_TEXT_FILE if card.form == TEXT_TO_TEXT else card.task.kind
+    if own != manifest.head.kind:
         name = data.name if path is None else path.name
-        raise DataError(
-            f"{name}: the data is {card.head_kind}, the adapter {manifest.head.kind}; correct --kind"
-        )
+        raise DataError(f"{name}: the data is {own}, the adapter {manifest.head.kind}; correct --kind")
     names = _names(card, manifest, form)
     task = _task(card, manifest, flags.metric, names, form)
     reading = reading_of(card, None if form is None else form.formatter)
@@ -250,15 +249,14 @@ def load_rows(
 
 def _card(data: Path, flags: Flags, manifest: Manifest) -> tuple[Card, TextForm | None]:
     """How to read the data: by its own card, by flags, and for the rest as in training."""
-    used = manifest.provenance.config
-    form = TextForm.from_config(used) if manifest.head.kind == "text_to_text" else None
+    used, spec = manifest.provenance.config, spec_of(manifest.head)
+    readout = readout_of(spec)
+    form = None if readout.has_head else TextForm.from_config(used)
     if form is not None:
         fields: Sequence[str] | None = form.formatter.fields
-    elif manifest.head.kind == "multiple_choice":
-        fields = used.get("text_fields")
     else:
-        fields = manifest.input.fields
-    kind = flags.kind or used.get("kind") or (FREE_TEXT if manifest.head.is_free_text else None)
+        fields = used.get("text_fields") if kind_of(spec).choices else manifest.input.fields
+    kind = flags.kind or used.get("kind") or ("free_text" if readout.writes else None)
     _check_kind(data, kind, manifest)
     flags = replace(
         flags,
@@ -274,7 +272,7 @@ def _card(data: Path, flags: Flags, manifest: Manifest) -> tuple[Card, TextForm 
 def _check_kind(data: Path, kind: str | None, manifest: Manifest) -> None:
     """Before fields are looked for that another kind of data would have: a head answers one kind."""
     kind, wanted = kind or stored_kind(data), manifest.head.kind
-    if kind in KINDS and wanted != "text_to_text" and head_kind(kind) != wanted:
+    if kind in TASKS and readout_of(spec_of(manifest.head)).has_head and TASKS[kind].kind != wanted:
         raise DataError(
             f"{data.name}: the data is {kind}, the adapter {wanted}; take other data, or correct --kind"
         )
@@ -284,26 +282,21 @@ def _names(card: Card, manifest: Manifest, form: TextForm | None) -> tuple[str, 
     """What the adapter's classes are called, in its order; nothing for a regression."""
     if form is not None:
         return form.names
-    if manifest.head.kind == "multiple_choice":
+    if card.task.lists_choices:
         return card.label_names or ()
-    return () if manifest.head.kind == "regression" else tuple(manifest.head.labels)
+    return tuple(manifest.head.labels) if card.task.least_names else ()
 
 
 def _task(
     card: Card, manifest: Manifest, wanted: str | None, names: Sequence[str], form: TextForm | None
 ) -> Task:
-    head, kind = manifest.head, card.label_kind
-    labels = tuple(names) or tuple(head.labels[:1])
-    metric, _ = read_metric(card.metric, kind, labels)
+    spec, known = spec_of(manifest.head), card.task.measures
+    labels = tuple(names) or spec.labels[:1]
+    metric, _ = read_metric(card.metric, known, labels)
     if wanted is not None:
-        metric = demand_metric(wanted, kind, labels)
-    value_range = (head.low, head.high) if head.low is not None and head.high is not None else None
-    task = build_task(kind, labels, metric, card.metric, threshold=head.threshold, value_range=value_range)
-    if form is None:
-        return task
-    if isinstance(task, FreeText):
-        return replace(as_free_text(task, form.formatter), max_new_tokens=head.max_new_tokens)
-    return TextToText(task, tuple(head.labels), form.scale)
+        metric = demand_metric(wanted, known, labels)
+    task = card.task.build(labels, metric, card.metric, spec)
+    return task if form is None else as_text(task, form.formatter).restored(spec.labels, form.scale)
 
 
 def _in_order(rows: Split, names: Sequence[str], wanted: Sequence[str]) -> Split:
@@ -328,47 +321,35 @@ def _translated(example: Example, names: Sequence[str], labels: Sequence[str], s
 
 
 def _answers(
-    rows: Split, encoded: Rows, found: ServedRows, spec: HeadSpec, task: Task
+    rows: Split, encoded: Rows, found: Logits, answered: Answered, adapter: Adapter, task: Task
 ) -> tuple[RowAnswer, ...]:
+    told = _told(found, adapter, task)
     answers = []
     for index, example in enumerate(rows.examples):
-        label, score = _told(found, index, spec, task)
-        tokens = encoded.of(index)
+        tokens, (label, score) = encoded.of(index), told[index]
         answers.append(
             RowAnswer(
                 row=example.row,
-                expected=_expected(example.target, task),
+                expected=task.told(example.target),
                 label=label,
                 score=score,
                 tokens=sum(text.num_tokens for text in tokens),
                 truncated=any(text.truncated for text in tokens),
-                logits=[float(value) for value in found.recorded[index]],
-                generated=None if found.texts is None else found.texts[index],
+                logits=[float(value) for value in answered.logits[index]],
+                generated=None if answered.texts is None else answered.texts[index],
             )
         )
     return tuple(answers)
 
 
-def _told(found: ServedRows, index: int, spec: HeadSpec, task: Task) -> tuple[str | list[str] | None, float]:
-    """The label of a row with its score; of free text, which has none, the word F1 of what was written."""
-    if isinstance(task, FreeText):
-        return None, float(found.scored[index, 1])
-    told = answer(spec, found.scored[index], top_k=None, raw=False)
-    return told.label, told.score
-
-
-def _expected(target: Target, task: Task) -> Any:
-    """The target as an answer would be: a label, a list of labels, a number, the number of a choice.
-
-    Of free text: the right answers.
-    """
-    if isinstance(task, FreeText):
-        return list(target) if isinstance(target, tuple) else target
-    if not task.class_names:
-        return target
-    if isinstance(target, tuple):
-        return [task.class_names[int(i)] for i in target]
-    return str(target) if task.kind == "multiple_choice" else task.class_names[int(target)]
+def _told(found: Logits, adapter: Adapter, task: Task) -> list[tuple[str | list[str] | None, float]]:
+    """The label of each row with its score; of free text, which has none, the word F1 of what was written."""
+    if task.writes:
+        return [(None, float(score)) for score in found[:, 1]]
+    kind = kind_of(adapter.spec)
+    names = [str(index) for index in range(found.shape[1])] if kind.choices else adapter.spec.labels
+    answers = kind.decide(adapter.spec, found.astype(np.float64), [names] * len(found), None)
+    return [(answer.label, answer.score) for answer in answers]
 
 
 def _generated_metrics(
@@ -378,11 +359,11 @@ def _generated_metrics(
 
     None where nothing was written, and for free text, whose metrics are these already.
     """
-    if texts is None or isinstance(task, FreeText):
+    if texts is None or task.writes:
         return None
     if not task.class_names:
         return scores_of_texts(texts, [str(target) for target in targets], None)
     digits = {label: str(index) for index, label in enumerate(task.labels)}
     told = [digits.get(text.strip(), f"no label: {text}") for text in texts]
-    wanted = [digits[_expected(target, task)] for target in targets]
+    wanted = [digits[task.told(target)] for target in targets]
     return scores_of_texts(told, wanted, len(task.labels))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adapters_store.manifest import rows_of
 from training.formats import Formatter
 from training.readers import Row
 
@@ -40,10 +41,10 @@ class BadFieldError(Exception):
         self.field, self.found, self.remedy = field, found, remedy
 
 
-def pairs_of(item: Item) -> list[TextItem]:
-    """What the backbone reads for an item: the item itself, or K pairs."""
+def texts_of(item: Item) -> list[TextItem]:
+    """What the backbone reads for an item."""
     if isinstance(item, ChoiceItem):
-        return [(item.text, choice) for choice in item.choices]
+        return rows_of(item.text, None, item.choices)
     return [item]
 
 

@@ -6,7 +6,7 @@ from adapters_store.manifest import Probe
 from training.encode import Rows
 from training.examples import Split
 from training.items import ChoiceItem, Item, parts_of
-from training.tasks import FreeText, Logits, Task
+from training.tasks import Logits, Task
 
 MIN_PROBES, MAX_PROBES = 8, 32
 _MAX_TEXT_CHARACTERS = 2_000
@@ -24,7 +24,7 @@ def probes_of(split: Split, task: Task, encoded: Rows, logits: Logits) -> list[P
         encoded.truncated,
         [sum(map(len, parts_of(item))) for item in items],
     )
-    strings = task.strings(split.targets) if isinstance(task, FreeText) else [None] * len(items)
+    strings = task.strings(split.targets) if task.writes else [None] * len(items)
     return [_probe(items[row], [float(value) for value in logits[row]], strings[row]) for row in rows]
 
 

@@ -19,18 +19,19 @@ from adapters_store.adapter_file import AdapterFile
 from adapters_store.manifest import Manifest
 from modeling import METHODS, Adapter, Backbone, ServedModel, load_backbone
 from modeling.sites import STACK_SITES
-from training.announce import Verify, announce, check_writable, code_version, verify_in_fresh_process
+from proof.fresh import check_in_fresh_process
+from training.announce import Verify, announce, check_writable, code_version
 from training.card import Flags
 from training.device import pick_device
-from training.encode import Rows, encode_items
+from training.encode import Rows, encode_split
 from training.errors import ConfigError
-from training.evaluate import Scored, build_adapter, load_rows, named_backbone, read_file
+from training.evaluate import Scored, build_adapter, load_rows, named_backbone, stored_file
 from training.examples import digest_of
+from training.passes import served
 from training.probes import probes_of
 from training.progress import NullProgress, Progress
 from training.publish import STORED_DTYPES, now
 from training.result import Announced, plain
-from training.serve_rows import served_rows
 from training.tasks import Logits
 
 _NEUTRAL_OPS = ("affine", "norm")
@@ -91,7 +92,7 @@ def prune_file(
     flags: Flags | None = None,
     max_rows: int | None = None,
     progress: Progress | None = None,
-    verify: Verify = verify_in_fresh_process,
+    verify: Verify = check_in_fresh_process,
 ) -> PruneResult:
     """Score the adapter of `path` with ever fewer layers and write the one with `keep` layers to `out`.
 
@@ -104,7 +105,7 @@ def prune_file(
         DataError: the file or the rows cannot be used. PublishError: the new file does not check.
     """
     progress = progress or NullProgress()
-    stored = read_file(path)
+    stored = stored_file(path)
     manifest = stored.manifest
     target = out or path.with_name(f"{path.stem}.pruned{path.suffix}")
     check_writable(target)
@@ -114,7 +115,8 @@ def prune_file(
     adapter = build_adapter(stored, backbone)
     drifts = layer_drifts(adapter, backbone, _file_dtype(stored))
     keep = _checked_keep(keep, drifts)
-    rows = encode_items(backbone, scored.rows.texts, manifest.input.max_tokens, adapter.virtual_tokens)
+    limit = manifest.input.max_tokens
+    rows = encode_split(backbone, scored.rows, scored.task, limit, adapter.virtual_tokens)
     scores, chosen, metrics, recorded = _score_all(backbone, adapter, drifts, keep, rows, scored, progress)
     smaller = _manifest(stored, chosen, scored, rows, metrics, recorded)
     tensors = chosen.to_tensors()
@@ -251,11 +253,11 @@ def _score_all(
     for number in range(len(drifts), 0, -1):
         layers = _kept(drifts, number)
         smaller = with_layers(adapter, backbone, layers)
-        found = served_rows(model, smaller, rows, scored.task, scored.rows.targets, generate=False)
-        metrics = scored.task.scores(found.scored, scored.rows.targets)
+        found, targets = served(model, smaller, rows), scored.rows.targets
+        metrics = scored.task.scores(scored.task.found(found.logits, found.texts, targets), targets)
         scores.append(PrunedScore(layers, smaller.num_body_parameters, metrics))
         if number == keep:
-            chosen = smaller, metrics, found.recorded
+            chosen = smaller, metrics, found.logits
         progress.step(None)
     progress.end("prune")
     assert chosen is not None, "keep is one of the numbers: this is a bug"

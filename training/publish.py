@@ -15,7 +15,6 @@ from torch import Tensor
 
 from adapters_store.manifest import (
     BackboneRef,
-    HeadRef,
     InputRef,
     Manifest,
     MethodRef,
@@ -23,39 +22,19 @@ from adapters_store.manifest import (
     Provenance,
 )
 from modeling import Adapter, HeadSpec
-from training.announce import (
-    Verified,
-    Verify,
-    announce,
-    check_writable,
-    code_version,
-    verify_in_fresh_process,
-)
+from proof.candidate import head_of
+from training.announce import Verify, announce, code_version
 from training.config import Hyper, TrainConfig
 from training.data import TaskData
-from training.encode import all_label_logits, all_states, all_target_logits, all_texts
 from training.errors import DataError, PublishError
 from training.fit import Evaluation
 from training.formats import Formatter, Scale
+from training.passes import Answered, trained
 from training.probes import probes_of
 from training.progress import Progress
 from training.result import Announced, SeedOutcome
-from training.stages import Material, head_logits, to_numpy
-from training.tasks import FreeText, Logits, Task, TextToText
-
-__all__ = [
-    "TextForm",
-    "Verified",
-    "Verify",
-    "check_writable",
-    "code_version",
-    "head_ref",
-    "head_spec",
-    "publish",
-    "stored_logits",
-    "stored_tensors",
-    "verify_in_fresh_process",
-]
+from training.stages import Material
+from training.tasks import Logits, Task
 
 _TEXT_FORM = "text_to_text"
 STORED_DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -115,22 +94,15 @@ def publish(
     """
     progress.begin("publish", 0)
     task = best.final.task
-    spec = head_spec(task, hyper.pooling)
+    spec = task.spec(hyper.pooling)
     tensors = stored_tensors(best.adapter, task, config.file_dtype)
-    logits, recorded = stored_logits(material, task, best.adapter, spec, tensors)
-    values = _checked_values(task, best.final, logits, data, config.file_dtype)
-    manifest = _manifest(config, hyper, data, material, best, spec, values, recorded)
+    answered = stored_answers(material, best.adapter, spec, tensors)
+    values = _checked_values(task, best.final, answered, data, config.file_dtype)
+    manifest = _manifest(config, hyper, data, material, best, spec, values, answered.logits)
     announced = announce(config.out_path, config.backbone, manifest, tensors, config.file_dtype, verify)
     progress.end("publish")
     progress.note(f"{announced.path}: {announced.size_bytes:,} bytes, {announced.num_probes} probes agree")
     return announced, values
-
-
-def head_spec(task: Task, pooling: str) -> HeadSpec:
-    """The head as the file describes it."""
-    low, high = task.value_range or (None, None)
-    limit = task.max_new_tokens if isinstance(task, FreeText) else None
-    return HeadSpec(task.kind, task.labels, pooling, task.threshold, low, high, limit)
 
 
 def stored_tensors(adapter: Adapter, task: Task, dtype: str) -> dict[str, Tensor]:
@@ -142,34 +114,20 @@ def stored_tensors(adapter: Adapter, task: Task, dtype: str) -> dict[str, Tensor
     return {name: tensor.to(STORED_DTYPES[dtype]).float() for name, tensor in tensors.items()}
 
 
-def stored_logits(
-    material: Material, task: Task, adapter: Adapter, spec: HeadSpec, tensors: dict[str, Tensor]
-) -> tuple[Logits, Logits]:
-    """Logits [N, L] (or [N, K]) of the validation rows by a new adapter built from `tensors` alone.
-
-    Twice: as `task` scores them, and as probes record them. They differ for free text, which is scored by
-    what it writes and recorded by the log probability [N, 1] of a right answer.
-    """
-    backbone, rows = material.backbone, material.validation
-    again = Adapter.from_tensors(backbone, adapter.method, spec, tensors)
-    virtual = again.virtual_tokens
-    with again.attached(backbone), torch.no_grad():
-        if isinstance(task, FreeText):
-            texts = all_texts(backbone, rows, task.longest, virtual)
-            recorded = to_numpy(all_target_logits(backbone, rows, virtual))
-            return task.row_scores(texts, material.validation_targets), recorded
-        if again.head is None:
-            logits = to_numpy(all_label_logits(backbone, rows, spec.labels, virtual))
-        else:
-            states = all_states(backbone, rows, spec.pooling, virtual=virtual)
-            logits = to_numpy(head_logits(again.head.weight, again.head.bias, states))
-        return logits, logits
+def stored_answers(
+    material: Material, adapter: Adapter, spec: HeadSpec, tensors: dict[str, Tensor]
+) -> Answered:
+    """What a new adapter, built from `tensors` alone, answers to the validation rows."""
+    again = Adapter.from_tensors(material.backbone, adapter.method, spec, tensors)
+    with again.attached(material.backbone):
+        return trained(material.backbone, again, material.validation)
 
 
 def _checked_values(
-    task: Task, recorded: Evaluation, logits: Logits, data: TaskData, dtype: str
+    task: Task, recorded: Evaluation, answered: Answered, data: TaskData, dtype: str
 ) -> dict[str, float]:
-    values = task.scores(logits, data.validation.targets)
+    targets = data.validation.targets
+    values = task.scores(task.found(answered.logits, answered.texts, targets), targets)
     value = values[task.metric.name]
     rows = len(data.validation)
     allowed = 3 / rows + 1e-3 if dtype == "float32" else 0.02 + 3 / rows
@@ -203,7 +161,7 @@ def _manifest(
             weights_digest=backbone.weights_digest,
         ),
         method=MethodRef(name=method.name, config=method.config()),
-        head=head_ref(spec),
+        head=head_of(spec),
         input=InputRef(fields=list(data.fields), max_tokens=hyper.max_tokens),
         metrics=MetricsRef(
             split="validation", rows=len(data.validation), values=values, data_digest=data.digest
@@ -220,27 +178,10 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def head_ref(spec: HeadSpec) -> HeadRef:
-    """A head as the manifest has it."""
-    return HeadRef.model_validate(
-        {
-            "kind": spec.kind,
-            "labels": list(spec.labels),
-            "pooling": spec.pooling,
-            "threshold": spec.threshold,
-            "low": spec.low,
-            "high": spec.high,
-            "max_new_tokens": spec.max_new_tokens,
-        }
-    )
-
-
 def _provenance(config: TrainConfig, hyper: Hyper, data: TaskData) -> dict[str, Any]:
     """What was asked for, what was used, and what `trunkline evaluate` needs to read rows the same way."""
     used = {name: dict(v) if name == "method_config" else v for name, v in vars(hyper).items()}
     plain = {**config.public_dict(), **used, "split_rule_used": data.split_rule}
     if data.formatter is None:
         return plain
-    if isinstance(data.task, TextToText):
-        return plain | TextForm(data.formatter, data.task.inner.class_names, data.task.scale).to_config()
-    return plain | TextForm(data.formatter, (), None).to_config()
+    return plain | TextForm(data.formatter, *data.task.string_form()).to_config()

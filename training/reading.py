@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from training.card import MULTIPLE_CHOICE, Card
+from training.card import Card
 from training.checks import TEXT_TO_TEXT
 from training.config import TrainConfig
 from training.defaults import defaults_for
@@ -32,7 +32,7 @@ def reading_of(card: Card, formatter: Formatter | None) -> Reading:
     """How to read the rows that `card` describes; with a `formatter` for text-to-text."""
     if formatter is not None:
         return Reading(formatted(formatter), SOURCE_FIELDS, card.label_field, formatter)
-    if card.kind == MULTIPLE_CHOICE:
+    if card.task.lists_choices:
         item = with_choices(card.text_fields, card.choice_fields)
         return Reading(item, CHOICE_FIELDS, card.label_field)
     return Reading(plain_texts(card.text_fields), card.text_fields, card.label_field)

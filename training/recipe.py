@@ -14,34 +14,37 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from failures import Failure
 from modeling import (
     METHODS,
     Adapter,
     AdapterError,
     Backbone,
-    Failure,
     Method,
     MethodError,
     UnknownNameError,
+    Wanted,
     load_backbone,
 )
-from training.announce import Verify, check_writable, code_version, verify_in_fresh_process
+from proof.fresh import check_in_fresh_process
+from training.announce import Verify, check_writable, code_version
 from training.cautions import cautions_of, warmup_caution
 from training.checks import HEAD, MIN_TOKENS, TEXT_TO_TEXT
 from training.class_weights import class_weights
 from training.config import Hyper, Situation, TrainConfig, resolve
 from training.data import TaskData, load_data
 from training.device import pick_device
-from training.encode import all_states, encode_items, state_batches, with_longest_answer
+from training.encode import encode_split, state_batches
 from training.errors import ConfigError
 from training.fit import StagePlan, StageResult, fit
 from training.journal import RESUMED, FileJournal, Journal, NoJournal
+from training.passes import features
 from training.progress import NullProgress, Progress
-from training.publish import head_spec, publish
+from training.publish import publish
 from training.report import write_report
 from training.result import SeedOutcome, TrainResult, seed_values
 from training.stages import Features, Material, Scaling, adapter_learner, head_learner
-from training.tasks import FreeText, Task, TextToText
+from training.tasks import Target, Task
 
 
 def train(
@@ -50,7 +53,7 @@ def train(
     progress: Progress | None = None,
     backbone: Backbone | None = None,
     write_file: bool = True,
-    verify: Verify = verify_in_fresh_process,
+    verify: Verify = check_in_fresh_process,
 ) -> TrainResult:
     """Train one task and write its adapter file.
 
@@ -73,7 +76,7 @@ def train(
     backbone = backbone or load_backbone(config.backbone, device=pick_device(config.device))
     check_room(method, backbone)
     hyper = settle(config, data, backbone, virtual=method.virtual_tokens)
-    data = with_longest_answer(data, backbone)
+    data = replace(data, task=data.task.sized(backbone, (data.train, data.validation)))
     material, notes = prepare(config, hyper, data, backbone, virtual=method.virtual_tokens)
     progress.end("data")
     for note in notes:
@@ -110,9 +113,8 @@ class _Run:
 
     def one_seed(self, seed: int) -> SeedOutcome:
         """Both stages with one seed."""
-        spec = head_spec(self.data.task, self.hyper.pooling)
         try:
-            adapter = Adapter.create(self.material.backbone, self.method, spec, seed=seed)
+            adapter = Adapter.create(self.material.backbone, self.method, self.material.spec, seed=seed)
         except AdapterError as error:
             found = "; ".join(_sentence(self.config.method, failure) for failure in error.failures)
             raise ConfigError(f"{self.config.method} on {self.material.backbone.name}: {found}") from error
@@ -175,7 +177,7 @@ class _Run:
         for name in ("data", "out", "report", "description", "resume", "file_dtype", "backbone"):
             settings.pop(name)
         settings |= {name: str(value) for name, value in vars(self.hyper).items()}
-        backbone, weights = self.material.backbone, self.material.class_weights
+        backbone, weights = self.material.backbone, self.material.wanted.weights
         parts = [
             settings,
             self.data.digest,
@@ -260,8 +262,10 @@ def prepare(
         ConfigError: form, pooling or token limit are not the backbone's, or class weights do not fit.
     """
     _check_form(config, hyper, data.task, backbone)
-    train_rows = encode_items(backbone, data.train.texts, hyper.max_tokens, virtual)
-    validation_rows = encode_items(backbone, data.validation.texts, hyper.max_tokens, virtual)
+    train_rows, validation_rows = (
+        encode_split(backbone, split, data.task, hyper.max_tokens, virtual)
+        for split in (data.train, data.validation)
+    )
     weights = class_weights(config.class_weights, data.task, data.train.targets)
     notes = list(data.notes)
     if train_rows.num_truncated:
@@ -269,21 +273,29 @@ def prepare(
             f"{train_rows.num_truncated} of {len(data.train)} train rows are longer than {hyper.max_tokens} "
             f"tokens and are cut; {backbone.name} takes up to {backbone.max_tokens} (max_tokens)"
         )
-    task = data.task
-    if isinstance(task, FreeText):
-        strings = task.strings(data.validation.targets)
-        validation_rows = validation_rows.with_targets(backbone.label_ids(strings))
+    task, targets = data.task, data.validation.targets
+    weighed = None if weights is None else torch.tensor(weights, device=backbone.device)
     material = Material(
         backbone=backbone,
         task=task,
+        spec=task.spec(hyper.pooling),
         train=train_rows,
         validation=validation_rows,
-        targets=data.task.stack(data.train.targets).to(backbone.device),
-        validation_targets=data.validation.targets,
-        class_weights=None if weights is None else torch.tensor(weights, device=backbone.device),
-        strings=tuple(task.strings(data.train.targets)) if isinstance(task, TextToText | FreeText) else (),
+        wanted=_wanted(task, data.train.targets, weighed, backbone),
+        validation_wanted=_wanted(task, targets, weighed, backbone),
+        validation_targets=targets,
     )
     return material, notes
+
+
+def _wanted(
+    task: Task, targets: Sequence[Target], weights: torch.Tensor | None, backbone: Backbone
+) -> Wanted:
+    """On the backbone's device; each different string is made ids once."""
+    strings = task.strings(targets)
+    different = list(dict.fromkeys(strings))
+    ids = dict(zip(different, backbone.label_ids(different), strict=True)) if strings else {}
+    return Wanted(task.stack(targets).to(backbone.device), weights, [ids[string] for string in strings])
 
 
 def _check_form(config: TrainConfig, hyper: Hyper, task: Task, backbone: Backbone) -> None:
@@ -312,12 +324,12 @@ def frozen_features(material: Material, pooling: str, progress: Progress) -> Fea
     """Pooled states of both splits without any adapter."""
     num_batches = sum(len(state_batches(rows)) for rows in (material.train, material.validation))
     progress.begin("features", num_batches)
-    train_states = all_states(material.backbone, material.train, pooling, lambda: progress.step(None))
-    validation_states = all_states(
-        material.backbone, material.validation, pooling, lambda: progress.step(None)
-    )
+    found = [
+        features(material.backbone, rows, pooling, lambda: progress.step(None))
+        for rows in (material.train, material.validation)
+    ]
     progress.end("features")
-    return Features(train_states, validation_states)
+    return Features(*found)
 
 
 def train_head(

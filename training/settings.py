@@ -78,7 +78,7 @@ class Purpose:
     kind: str | None = _data(
         None,
         "single_sentence, sentence_pair, regression, multi_label or multiple_choice, instead of dataset.json",
-        one_of(checks.KINDS),
+        text("a kind of data"),
     )
     text_fields: tuple[str, ...] | None = _data(
         None,

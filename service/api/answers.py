@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Prediction = dict[str, Any]
 
+
 def predictions_of(column: Column, *, top_k: int | None, raw: bool) -> list[Prediction]:
     """One answer or error per item, in the order of the items."""
     answers = _generated(column) if column.generates else _scored(column, top_k)

@@ -35,7 +35,7 @@ class AsStrings(Task):
         """The strings, where a target is one of them."""
         return self.labels if self.inner.class_names else ()
 
-    def parse(self, value: Any) -> Target:
+    def parse(self, value: object) -> Target:
         return self.inner.parse(value)
 
     def stratum(self, target: Target) -> Hashable:
@@ -54,6 +54,12 @@ class AsStrings(Task):
         if isinstance(target, tuple):
             raise TypeError(f"a text-to-text target is one label, got {target!r}: this is a bug")
         return int(target) if self.scale is None else self.scale.index(float(target))
+
+    def string_form(self) -> tuple[tuple[str, ...], Scale | None]:
+        return self.inner.class_names, self.scale
+
+    def restored(self, labels: tuple[str, ...], scale: Scale | None) -> Task:
+        return replace(self, labels=labels, scale=scale)
 
     def fitted(self, targets: Sequence[Target]) -> Task:
         """Numbers: classes over the range of the train targets, unless the format fixed them."""

@@ -1,7 +1,7 @@
 """What one kind of task knows in training: how its labels look in a file, how it is scored, its baseline.
 
-One file per kind beside this one, found by discovery; the run meets tasks only through `Task`. Targets are what
-`parse` returns: a class index, a tuple of class indices, a number, or a tuple of texts that are right answers.
+One file per kind beside this one, found by discovery; a run meets tasks only through `Task`. Targets are what
+`parse` returns: a class index, a tuple of class indices, a number, or a tuple of right texts.
 """
 
 from abc import ABC, abstractmethod
@@ -15,13 +15,14 @@ import numpy.typing as npt
 import torch
 
 from modeling import Backbone, HeadSpec, kind_of
-from modeling.registry import Registry
 from training.examples import Split, Target
-from training.formats import Formatter
+from training.formats import Formatter, Scale
 from training.metrics import Measures, Metric
 
 Logits = npt.NDArray[np.float32]
+DataKinds = Mapping[str, tuple[int, ...]]
 T = TypeVar("T")
+TaskT = TypeVar("TaskT", bound="Task")
 
 
 class TargetError(ValueError):
@@ -45,15 +46,15 @@ class Baseline:
 class Task(ABC):
     """One kind of task with its labels; immutable.
 
-    `labels` are the names of the head's outputs in their order, `metric` decides. `data_kinds` are the words of
-    `dataset.json` for it, each with the numbers of text fields that a head can read.
+    `labels` are the names of the head's outputs in their order, `metric` decides. `data_kinds` are the words
+    of `dataset.json` for it, each with the numbers of text fields that a head can read.
     """
 
     labels: tuple[str, ...]
     metric: Metric
 
     kind: ClassVar[str]  # as adapter files call it
-    data_kinds: ClassVar[Mapping[str, tuple[int, ...]]]
+    data_kinds: ClassVar[DataKinds]
     measures: ClassVar[Measures]
     least_names: ClassVar[int] = 2  # that the data must have; 0: it has numbers or texts
     weighted: ClassVar[bool] = False  # whether class weights mean something
@@ -61,8 +62,10 @@ class Task(ABC):
     lists_choices: ClassVar[bool] = False  # whether a head scores texts that each row brings
 
     @classmethod
-    def build(cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None) -> Self:
-        """The task of these label names. `text` may name the class whose F1 is shown, `spec` is a trained one's."""
+    def build(
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+    ) -> Self:
+        """Of these label names. `text` may name the class whose F1 is shown, `spec` is a trained one's."""
         del text, spec
         return cls(names, metric)
 
@@ -116,6 +119,15 @@ class Task(ABC):
         """The same task for a decoder. Raises DataError for a format that does not fit."""
         raise TypeError(f"{self.kind} has no text-to-text form: this is a bug")
 
+    def string_form(self) -> tuple[tuple[str, ...], Scale | None]:
+        """What the data calls the classes that a decoder writes, and the scale of numbers."""
+        return (), None
+
+    def restored(self, labels: tuple[str, ...], scale: Scale | None) -> "Task":
+        """The same task with the strings of a trained one."""
+        del labels, scale
+        return self
+
     def fitted(self, targets: Sequence[Target]) -> "Task":
         """The same task with what it has to learn from the train targets (mean, spread, range)."""
         del targets
@@ -152,6 +164,10 @@ class Task(ABC):
         """Head [L, H], [L] as trained -> the head whose logits are in the data's units."""
         return weight, bias
 
+    def in_units(self, logits: Logits) -> Logits:
+        """Logits as trained -> in the data's units; what `to_units` does to the head."""
+        return logits
+
     def spec(self, pooling: str) -> HeadSpec:
         """The task as adapter files describe it."""
         return HeadSpec(self.kind, self.labels, pooling)
@@ -176,13 +192,14 @@ class Task(ABC):
         return f"every validation row is answered {name!r}: the adapter ignores the text"
 
 
-TASKS: Registry[type[Task]] = Registry("kind of data")
+TASKS: dict[str, type[Task]] = {}
 """By the words of `dataset.json`."""
 
 
-def register(cls: type[Task]) -> type[Task]:
+def register(cls: type[TaskT]) -> type[TaskT]:
     """Enter a kind under its words."""
-    return TASKS.register(*cls.data_kinds)(cls)
+    TASKS.update(dict.fromkeys(cls.data_kinds, cls))
+    return cls
 
 
 def commonest(values: Sequence[T]) -> T:

@@ -6,7 +6,7 @@ generation writes, as SQuAD does: exact match and word F1, each the best over th
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from training.examples import Split
 from training.formats import FORMATS, Formatter
 from training.formats.rewriting import spaced_punctuation
 from training.metrics import Metric
-from training.tasks.base import Baseline, Logits, Target, TargetError, Task, commonest, register
+from training.tasks.base import Baseline, DataKinds, Logits, Target, TargetError, Task, commonest, register
 from training.text_metrics import FREE_TEXT, squad
 
 _SCORES = ("exact_match", "f1")
@@ -40,13 +40,15 @@ class FreeText(Task):
     as_squad: bool = False
 
     kind = TEXT_TO_TEXT
-    data_kinds = {"free_text": ()}
+    data_kinds: ClassVar[DataKinds] = {"free_text": ()}
     measures = FREE_TEXT
     least_names = 0
     writes = True
 
     @classmethod
-    def build(cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None) -> Self:
+    def build(
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+    ) -> Self:
         return cls((), metric, None if spec is None else spec.max_new_tokens)
 
     @classmethod

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from modeling import HeadSpec
 from modeling.kinds.base import sigmoid
 from modeling.kinds.multi_label import DEFAULT_THRESHOLD
 from training.metrics import MULTI_LABEL, Floats, Ints, Metric, scores_of
-from training.tasks.base import Baseline, Logits, Target, TargetError, Task, commonest, register
+from training.tasks.base import Baseline, DataKinds, Logits, Target, TargetError, Task, commonest, register
 from training.tasks.single_label import parse_label
 
 SEPARATOR = "|"
@@ -27,13 +27,15 @@ class MultiLabel(Task):
     threshold: float = DEFAULT_THRESHOLD
 
     kind = "multi_label"
-    data_kinds = {"multi_label": (1, 2)}
+    data_kinds: ClassVar[DataKinds] = {"multi_label": (1, 2)}
     measures = MULTI_LABEL
     least_names = 1
     weighted = True
 
     @classmethod
-    def build(cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None) -> Self:
+    def build(
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+    ) -> Self:
         trained = None if spec is None else spec.threshold
         return cls(names, metric, DEFAULT_THRESHOLD if trained is None else trained)
 

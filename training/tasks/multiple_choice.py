@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from modeling import HeadSpec
 from modeling.kinds.multiple_choice import CHOICE_LABEL
 from training.metrics import MULTIPLE_CHOICE, Metric
-from training.tasks.base import Baseline, Logits, Target, Task, commonest, register
+from training.tasks.base import Baseline, DataKinds, Logits, Target, Task, commonest, register
 from training.tasks.single_label import SingleLabel, index_of, parse_label
 
 
@@ -21,12 +21,14 @@ class MultipleChoice(Task):
     places: tuple[str, ...] = ()
 
     kind = "multiple_choice"
-    data_kinds = {"multiple_choice": (1, 2, 3)}
+    data_kinds: ClassVar[DataKinds] = {"multiple_choice": (1, 2, 3)}
     measures = MULTIPLE_CHOICE
     lists_choices = True
 
     @classmethod
-    def build(cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None) -> Self:
+    def build(
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+    ) -> Self:
         return cls((CHOICE_LABEL,), metric, names)
 
     @classmethod

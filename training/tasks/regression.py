@@ -3,7 +3,7 @@
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from modeling.kinds.regression import clamped
 from training.formats import Formatter
 from training.metrics import REGRESSION, Floats, Metric, scores_of
 from training.tasks.as_strings import AsStrings
-from training.tasks.base import Baseline, Logits, Target, TargetError, Task, register
+from training.tasks.base import Baseline, DataKinds, Logits, Target, TargetError, Task, register
 
 _BINS = 8
 
@@ -28,12 +28,14 @@ class Regression(Task):
     value_range: tuple[float, float] | None = None
 
     kind = "regression"
-    data_kinds = {"regression": (1, 2)}
+    data_kinds: ClassVar[DataKinds] = {"regression": (1, 2)}
     measures = REGRESSION
     least_names = 0
 
     @classmethod
-    def build(cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None) -> Self:
+    def build(
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+    ) -> Self:
         known = spec is not None and spec.low is not None and spec.high is not None
         return cls(names[:1], metric, value_range=(spec.low, spec.high) if known else None)
 
@@ -101,6 +103,9 @@ class Regression(Task):
     def to_units(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Undo the standardisation inside the head: y = spread * (w x + b) + mean."""
         return weight * self.spread, bias * self.spread + self.mean
+
+    def in_units(self, logits: Logits) -> Logits:
+        return np.asarray(logits * self.spread + self.mean, dtype=np.float32)
 
     def spec(self, pooling: str) -> HeadSpec:
         low, high = self.value_range or (None, None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from modeling import HeadSpec
 from training.formats import Formatter
 from training.metrics import SINGLE_LABEL, Metric, positive_class, single_label_scores
 from training.tasks.as_strings import AsStrings
-from training.tasks.base import Baseline, Logits, Target, TargetError, Task, commonest, register
+from training.tasks.base import Baseline, DataKinds, Logits, Target, TargetError, Task, commonest, register
 
 
 @register
@@ -21,12 +21,14 @@ class SingleLabel(Task):
     positive: int | None = None
 
     kind = "single_label"
-    data_kinds = {"single_sentence": (1,), "sentence_pair": (2,)}
+    data_kinds: ClassVar[DataKinds] = {"single_sentence": (1,), "sentence_pair": (2,)}
     measures = SINGLE_LABEL
     weighted = True
 
     @classmethod
-    def build(cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None) -> Self:
+    def build(
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+    ) -> Self:
         named = names.index(metric.positive) if metric.positive in names else positive_class(text, names)
         return cls(names, metric, named)
 
