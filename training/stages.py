@@ -94,7 +94,8 @@ def head_learner(
     size = hyper.batch_size * _HEAD_BATCH_FACTOR
 
     def logits(states: Tensor) -> Tensor:
-        return scaled(states.flatten(0, 1))
+        found: Tensor = scaled(states.flatten(0, 1))
+        return found
 
     def loss(rows: Sequence[int]) -> Tensor:
         found = logits(train[torch.as_tensor(rows, device=train.device)])

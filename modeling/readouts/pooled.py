@@ -11,10 +11,11 @@ from torch.nn.functional import linear
 from failures import Failure
 
 from ..backbone import Backbone
+from ..decoding import Strings
 from ..kinds import KINDS, HeadSpec
 from ..packed import PackedBatch
 from ..pooling import pool, pooled_states
-from .base import READOUTS, Cost, Logits, Pass, Readout, Reads, Strings, Wanted
+from .base import READOUTS, Cost, Logits, Pass, Readout, Reads, Wanted
 
 
 class Pooled(Readout):

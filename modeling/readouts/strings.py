@@ -13,10 +13,11 @@ from failures import Failure
 
 from .. import decoding
 from ..backbone import Backbone
+from ..decoding import Strings
 from ..kinds import KINDS, HeadSpec
 from ..kinds.base import check_labels, refused
 from ..packed import PackedBatch
-from .base import READOUTS, TEXT_TO_TEXT, Cost, Logits, Pass, Readout, Reads, Strings
+from .base import READOUTS, TEXT_TO_TEXT, Cost, Logits, Pass, Readout, Reads
 
 
 class LabelStrings(Readout):

@@ -8,10 +8,11 @@ from failures import Failure
 
 from .. import decoding
 from ..backbone import Backbone
+from ..decoding import Strings
 from ..kinds import HeadSpec
 from ..kinds.base import refused
 from ..packed import PackedBatch
-from .base import READOUTS, TEXT_TO_TEXT, Cost, Logits, Pass, Readout, Reads, Strings
+from .base import READOUTS, TEXT_TO_TEXT, Cost, Logits, Pass, Readout, Reads
 from .strings import decoder_failures, needs_decoder, scored
 
 

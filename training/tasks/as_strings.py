@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from modeling.readouts import TEXT_TO_TEXT
+from training.examples import Target
 from training.formats import Scale, scale_for
 from training.metrics import Floats
-from training.tasks.base import Baseline, Logits, Target, Task
+from training.tasks.base import Baseline, Logits, Task
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import torch
 from modeling import Backbone, HeadSpec
 from modeling.readouts import TEXT_TO_TEXT
 from training.errors import ConfigError
-from training.examples import Split
+from training.examples import Split, Target
 from training.formats import FORMATS, Formatter
 from training.formats.rewriting import spaced_punctuation
 from training.metrics import Metric
-from training.tasks.base import Baseline, DataKinds, Logits, Target, TargetError, Task, commonest, register
+from training.tasks.base import Baseline, DataKinds, Logits, TargetError, Task, commonest, register
 from training.text_metrics import FREE_TEXT, squad
 
 _SCORES = ("exact_match", "f1")
@@ -123,7 +123,7 @@ class FreeText(Task):
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The commonest answer of the train rows, for every row."""
         common = commonest(self.strings(train))
-        found = self.found(np.empty(0), [common] * len(targets), targets)
+        found = self.found(np.empty(0, np.float32), [common] * len(targets), targets)
         return Baseline(f"commonest ({common[:40]})", self.scores(found, targets))
 
     def spec(self, pooling: str) -> HeadSpec:

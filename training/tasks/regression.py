@@ -10,10 +10,11 @@ import torch
 
 from modeling import HeadSpec
 from modeling.kinds.regression import clamped
+from training.examples import Target
 from training.formats import Formatter
 from training.metrics import REGRESSION, Floats, Metric, scores_of
 from training.tasks.as_strings import AsStrings
-from training.tasks.base import Baseline, DataKinds, Logits, Target, TargetError, Task, register
+from training.tasks.base import Baseline, DataKinds, Logits, TargetError, Task, register
 
 _BINS = 8
 
@@ -36,8 +37,9 @@ class Regression(Task):
     def build(
         cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
     ) -> Self:
-        known = spec is not None and spec.low is not None and spec.high is not None
-        return cls(names[:1], metric, value_range=(spec.low, spec.high) if known else None)
+        if spec is None or spec.low is None or spec.high is None:
+            return cls(names[:1], metric)
+        return cls(names[:1], metric, value_range=(spec.low, spec.high))
 
     @classmethod
     def names_in(cls, values: Iterable[Any], field: str) -> tuple[str, ...]:
