@@ -17,7 +17,7 @@ import pytest
 from safetensors.torch import load, save
 
 from modeling import Backbone, HeadSpec, load_backbone
-from service.residency.loader import check_file
+from proof.check import check_file
 from service.settings import Settings
 from tests.conformance.options import tiny_options
 from tests.integration.forms import save_model, served

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from modeling import Backbone, load_backbone
-from service.residency.loader import check_file
+from proof.check import check_file
 from service.settings import Settings
 from tests.integration.world import Live, assert_close
 from training.config import TrainConfig

@@ -18,7 +18,7 @@ import pytest
 
 from adapters_store import read_adapter
 from modeling import Backbone, load_backbone
-from service.residency.loader import check_file
+from proof.check import check_file
 from service.settings import Settings
 from tests.conformance.options import tiny_options
 from tests.integration.forms import save_model
