@@ -1,5 +1,7 @@
 """What `proof` raises."""
 
+# ruff: noqa: N818 - findings about a file, not faults
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -9,7 +11,11 @@ from failures import Failure
 MAX_LISTED = 8
 
 
-class Refused(Exception):  # noqa: N818 - a finding about a file, not a fault
+class ProofError(Exception):
+    """Base of all errors of this package."""
+
+
+class Refused(ProofError):
     """An adapter that must not be served; `failures` holds every reason."""
 
     def __init__(self, failures: Sequence[Failure], what: str = "the adapter cannot be served") -> None:
@@ -20,5 +26,5 @@ class Refused(Exception):  # noqa: N818 - a finding about a file, not a fault
         super().__init__(f"{what}: {details}{more}")
 
 
-class CheckFailed(Exception):  # noqa: N818
+class CheckFailed(ProofError):
     """The check in a process of its own did not come to an end, or refused the file."""

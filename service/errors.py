@@ -7,15 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong: where, what was found, what is allowed, what to do."""
-
-    field: str
-    got: str
-    allowed: str
-    remedy: str
+from failures import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +72,9 @@ class InvalidInput(ServiceError):
 
     code = "invalid_input"
 
-    def __init__(self, message: str, problems: Sequence[Problem] = (), *, code: str | None = None) -> None:
+    def __init__(self, message: str, failures: Sequence[Failure] = (), *, code: str | None = None) -> None:
         super().__init__(message)
-        self.problems = tuple(problems)
+        self.failures = tuple(failures)
         self.code = code or self.code
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -25,11 +26,12 @@ from adapters_store import (
     PreconditionFailed,
     StoreError,
 )
+from failures import Failure
 from proof.errors import Refused
 
 from .. import errors
 from ..logs import request_id
-from .violations import problem_of, summary
+from .violations import failure_of, summary
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +115,7 @@ async def on_invalid(_: Request, error: Exception) -> Response:
     found: Sequence[ErrorDetails] = error.errors()
     if any(details["type"] == "json_invalid" for details in found):
         return response_of(errors.MalformedRequest("the body is not valid JSON"))
-    problems = [problem_of(details) for details in found]
+    problems = [failure_of(details) for details in found]
     return response_of(errors.InvalidInput(summary(problems), problems))
 
 
@@ -131,8 +133,8 @@ async def on_http(_: Request, error: Exception) -> Response:
 
 
 def _problems_of(error: Exception) -> list[dict[str, str]]:
-    found = getattr(error, "problems", None) or getattr(error, "failures", None) or ()
-    return [{"field": p.field, "got": p.got, "allowed": p.allowed, "remedy": p.remedy} for p in found]
+    found: Sequence[Failure] = getattr(error, "failures", ())
+    return [asdict(failure) for failure in found]
 
 
 def _headers_of(error: Exception) -> dict[str, str] | None:

@@ -16,6 +16,8 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from failures import Failure
+
 from ..engine.items import num_row_chars_of, num_rows_of
 from ..engine.request import Column, Job, ServingCard
 from ..errors import (
@@ -24,7 +26,6 @@ from ..errors import (
     InvalidInput,
     ItemFailed,
     MalformedRequest,
-    Problem,
     ServiceError,
     UnknownTask,
 )
@@ -36,7 +37,7 @@ from .body import JSON_TYPES, read_body
 from .errors import STATUS_CLIENT_LEFT
 from .generation import check_generate
 from .routes import PROBLEMS, service_of
-from .violations import problem_of, summary
+from .violations import summary
 
 router = APIRouter(tags=["predict"])
 
@@ -107,7 +108,7 @@ def parse(body: bytes) -> schemas.PredictRequest:
         found = error.errors(include_url=False)
         if found[0]["type"] == "json_invalid":
             raise MalformedRequest(f"the body is not valid JSON: {found[0]['ctx']['error']}") from None
-        problems = [problem_of(details, schemas.PredictRequest.model_fields) for details in found]
+        problems = [failure_of(details, schemas.PredictRequest.model_fields) for details in found]
         raise InvalidInput(summary(problems), problems) from None
 
 
@@ -119,7 +120,7 @@ def check_size(
     for field, got, least, most in (("inputs", len(items), 1, max_items), ("tasks", num_tasks, 1, max_tasks)):
         if not least <= got <= most:
             remedy = f"send several requests of at most {most}" if got > most else "send at least one"
-            found = Problem(field, str(got), f"{least} to {most}", remedy)
+            found = Failure(field, str(got), f"{least} to {most}", remedy)
             raise InvalidInput(f"{field}: got {got}, allowed: {least} to {most}; {remedy}", [found])
 
 
@@ -127,7 +128,7 @@ def check_scores(num_labels: int, num_items: int, max_scores: int) -> None:
     """Raise InvalidInput if the answer would hold more scores (items x labels of all tasks) than allowed."""
     if num_labels * num_items > max_scores:
         remedy = f"send at most {max(1, max_scores // num_labels)} inputs per request to these tasks"
-        found = Problem("inputs", f"{num_items} inputs x {num_labels} labels", f"{max_scores} scores", remedy)
+        found = Failure("inputs", f"{num_items} inputs x {num_labels} labels", f"{max_scores} scores", remedy)
         raise InvalidInput(f"{found.got} are more than {max_scores} scores; {remedy}", [found])
 
 
@@ -269,7 +270,7 @@ def _single_failure(prediction: Prediction) -> ServiceError:
     error = prediction["error"]
     if not ITEM_CODES[error["code"]].of_input:
         return ItemFailed(error["message"], error["code"])
-    found = Problem(f"inputs.{error['index']}", error["code"], error["message"], "see the message")
+    found = Failure(f"inputs.{error['index']}", error["code"], error["message"], "see the message")
     return InvalidInput(error["message"], [found], code=error["code"])
 
 

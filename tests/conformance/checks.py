@@ -121,7 +121,7 @@ def check_mixed_batch(
     want = [logits_alone(backbone, a, e) if a else None for a, e in zip(adapters, encoded, strict=True)]
     served = ServedModel(backbone)
     slots = [served.install(a.pack()) if a else 0 for a in adapters]
-    bodies = [served.body_slot(slot) if slot else 0 for slot in slots]
+    bodies = [served.placement(slot).body_slot if slot else 0 for slot in slots]
     reads = [(i, slot) for i, slot in enumerate(slots) if slot]
     got = dict(zip((i for i, _ in reads), served.run(encoded, bodies, reads), strict=True))
     hidden = served.hidden(encoded, bodies)
@@ -149,7 +149,7 @@ def check_exclusive(
         adapter = trained(backbone, method, spec, number, config)
         want = [logits_alone(backbone, adapter, e) for e in encoded]
         slot = served.install(adapter.pack())
-        body = served.body_slot(slot)
+        body = served.placement(slot).body_slot
         assert served.exclusive(body)
         got = served.run(encoded, [body] * len(encoded), [(i, slot) for i in range(len(encoded))])
         for have, wanted in zip(got, want, strict=True):

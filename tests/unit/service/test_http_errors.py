@@ -57,7 +57,7 @@ def test_headers_that_tell_what_to_do() -> None:
 
 def test_every_problem_is_listed() -> None:
     found = [errors.Problem("a", "1", "2", "3"), errors.Problem("b", "4", "5", "6")]
-    assert _body(errors.RefusedAdapter("refused", found))["errors"] == [
+    assert _body(errors.Refused("refused", found))["errors"] == [
         {"field": "a", "got": "1", "allowed": "2", "remedy": "3"},
         {"field": "b", "got": "4", "allowed": "5", "remedy": "6"},
     ]

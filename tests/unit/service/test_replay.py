@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from modeling import Encoded
-from service.engine.request import Placement
+from modeling import Encoded, Placement
+from proof.replay import BARE, ProbeBatch, by_probe, plan_probes, replay
 from service.engine.runner import place
-from service.residency.replay import BARE, ProbeBatch, by_probe, plan_probes, replay
 from tests.unit.service.fakes import FakeModel, FakePacked
 
 LIMITS: dict[str, Any] = {"max_batch_tokens": 64, "max_row_tokens": 20}

@@ -9,7 +9,7 @@ import pytest
 from adapters_store import AdapterFileError, Failure, NotFound
 from modeling.errors import AdapterError, UnknownNameError
 from modeling.errors import Failure as ModelFailure
-from service.errors import Problem, RefusedAdapter
+from service.errors import Problem, Refused
 from training.errors import DataError
 from trunkline import Invalid
 from trunkline import Problem as ListedProblem
@@ -47,7 +47,7 @@ def _told(error: Exception, capsys: pytest.CaptureFixture[str]) -> list[str]:
             ["error: 2 things are wrong", *LINES],
         ),
         (
-            RefusedAdapter("the adapter cannot be served: a: got 1, allowed: 2", _problems()),
+            Refused("the adapter cannot be served: a: got 1, allowed: 2", _problems()),
             ["error: the adapter cannot be served", *LINES],
         ),
         (
