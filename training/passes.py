@@ -1,6 +1,6 @@
 """Passes over all rows of a split: what an adapter answers, in training and in serving form; features.
 
-Features are the pooled states without any adapter, [N, K, H] for K texts a row; stage one reuses them over
+Features are what the head reads without any adapter, [N, K, H] for K texts a row; stage one reuses them over
 all its epochs. Virtual tokens of a method stand in front of every text and count in every budget.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modeling import Adapter, Backbone, Encoded, ServedModel, decoding, pooled_states, readout_of
+from modeling import Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding, readout_of
 from training.encode import Rows, state_batches
 from training.tasks import Logits
 
@@ -25,12 +25,15 @@ class Answered:
     texts: list[str] | None = None
 
 
-def features(backbone: Backbone, rows: Rows, pooling: str, after_batch: Callable[[], None]) -> Tensor:
-    """Pooled states [N, K, H] of all rows without gradients."""
+def features(backbone: Backbone, rows: Rows, spec: HeadSpec, after_batch: Callable[[], None]) -> Tensor:
+    """What the head reads [N, K, H] of all rows, without gradients."""
+    readout = readout_of(spec)
     states = torch.empty((len(rows), rows.per_row, backbone.hidden_size), device=backbone.device)
     with torch.no_grad():
         for batch in state_batches(rows):
-            found = pooled_states(backbone, backbone.pack(rows.take(batch)), pooling)
+            packed = backbone.pack(rows.take(batch))
+            with backbone.running(packed) as hidden:
+                found = readout.states(backbone, hidden, packed, spec.pooling)
             states[torch.as_tensor(batch, device=backbone.device)] = found.view(len(batch), rows.per_row, -1)
             after_batch()
     return states

@@ -138,7 +138,7 @@ class _Run:
         if self.hyper.head_epochs == 0 or adapter.head is None:
             return None
         if self.features is None:
-            self.features = frozen_features(self.material, self.hyper.pooling, self.progress)
+            self.features = frozen_features(self.material, self.progress)
         return train_head(
             self.material, self.features, adapter.head, self.hyper, seed, self.progress, journal
         )
@@ -320,12 +320,12 @@ def _check_form(config: TrainConfig, hyper: Hyper, task: Task, backbone: Backbon
         )
 
 
-def frozen_features(material: Material, pooling: str, progress: Progress) -> Features:
-    """Pooled states of both splits without any adapter."""
+def frozen_features(material: Material, progress: Progress) -> Features:
+    """What the head reads of both splits without any adapter."""
     num_batches = sum(len(state_batches(rows)) for rows in (material.train, material.validation))
     progress.begin("features", num_batches)
     found = [
-        features(material.backbone, rows, pooling, lambda: progress.step(None))
+        features(material.backbone, rows, material.spec, lambda: progress.step(None))
         for rows in (material.train, material.validation)
     ]
     progress.end("features")

@@ -110,6 +110,10 @@ class Readout(ABC):
     def cost(self, spec: HeadSpec, strings: Strings) -> Cost:
         """Of one text; `strings` are the labels as ids."""
 
+    def states(self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
+        """Of a batch that runs: what the head reads of each text [B, H], in the caller's order."""
+        raise TypeError(f"{self.name} has no head: this is a bug")
+
     @abstractmethod
     def read(self, run: Pass, reads: Reads) -> list[Logits]:
         """The logits [L] of each read, on the host."""

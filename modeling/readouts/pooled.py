@@ -14,7 +14,7 @@ from ..backbone import Backbone
 from ..decoding import Strings
 from ..kinds import KINDS, HeadSpec
 from ..packed import PackedBatch
-from ..pooling import pool, pooled_states
+from ..pooling import pool
 from .base import READOUTS, Cost, Logits, Pass, Readout, Reads, Wanted
 
 
@@ -34,15 +34,20 @@ class Pooled(Readout):
         """A decoder's last state costs its pass over the text."""
         return Cost(per_token=int(spec.pooling == "eos"))
 
+    def states(self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
+        return pool(backbone, hidden, batch, pooling)
+
     def read(self, run: Pass, reads: Reads) -> list[Logits]:
-        pooled = pool(run.backbone, run.hidden, run.batch, reads.pooling)
-        return run.heads.read(pooled, reads.rows, reads.slots)
+        states = self.states(run.backbone, run.hidden, run.batch, reads.pooling)
+        return run.heads.read(states, reads.rows, reads.slots)
 
     def logits(
         self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None
     ) -> Tensor:
         assert head is not None, "a pooled state is read by a head: this is a bug"
-        return linear(pooled_states(backbone, batch, spec.pooling), head.weight, head.bias)
+        with backbone.running(batch) as hidden:
+            states = self.states(backbone, hidden, batch, spec.pooling)
+        return linear(states, head.weight, head.bias)
 
     def loss(
         self,

@@ -182,6 +182,21 @@ def test_a_card_that_cannot_be_used(
         load(path.parent)
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"kind": "many_choices"}, "kind is 'many_choices'; allowed: .*sentence_pair"),
+        ({"kind": "sentence_pair", "text_fields": ("text",)}, r"takes 2 text field\(s\), got 1: text"),
+        ({"text_fields": ("text", "b", "c")}, r"takes 1 text field\(s\), got 3: text, b, c"),
+    ],
+)
+def test_flags_that_do_not_fit_are_settings_to_correct(
+    task_folder: Callable[..., Path], flags: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(task_folder(), **flags)
+
+
 def test_a_card_that_is_not_json(task_folder: Callable[..., Path]) -> None:
     path = task_folder() / "dataset.json"
     path.write_text("{")

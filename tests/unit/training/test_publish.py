@@ -159,7 +159,7 @@ def test_the_fresh_process_is_the_service_of_the_same_python(monkeypatch: pytest
 )
 def test_a_fresh_process_that_fails(monkeypatch: pytest.MonkeyPatch, process: Process, message: str) -> None:
     monkeypatch.setattr("proof.fresh.subprocess.run", process)
-    with pytest.raises(PublishError, match=message):
+    with pytest.raises(CheckFailed, match=message):
         check_in_fresh_process(Path("a.safetensors"), "minilm")
 
 
@@ -168,5 +168,5 @@ def test_a_fresh_process_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         raise subprocess.TimeoutExpired("service", 600)
 
     monkeypatch.setattr("proof.fresh.subprocess.run", hang)
-    with pytest.raises(PublishError, match="took over 600 s"):
+    with pytest.raises(CheckFailed, match="took over 600 s"):
         check_in_fresh_process(Path("a.safetensors"), "minilm")

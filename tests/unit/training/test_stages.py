@@ -24,7 +24,7 @@ def material(backbone: Backbone, tmp_path: Path) -> Material:
 
 
 def states_of(backbone: Backbone, rows: Rows) -> torch.Tensor:
-    return features(backbone, rows, "mean", lambda: None)
+    return features(backbone, rows, HeadSpec("single_label", ("a", "b")), lambda: None)
 
 
 def test_scaling_is_folded_into_the_head_exactly() -> None:

@@ -1,0 +1,167 @@
+"""A new kind of task is two files (what logits mean, and how it is trained), a new readout is one.
+
+Dropped into a package at run time, they are trained, published, checked as an upload is, and evaluated.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from modeling import READOUTS, Backbone
+from modeling.kinds import KINDS
+from modeling.registry import discover
+from proof.candidate import Candidate, examine
+from proof.check import CheckReport, check_file
+from tests.unit.training.conftest import LABELS, Told, make_rows, quick, write_rows
+from training.card import Flags
+from training.evaluate import evaluate_file
+from training.recipe import train
+from training.tasks import TASKS
+
+_KIND = '''
+"""ordinal: one of L levels in their order; the answer is the level nearest to the mean one."""
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+from modeling.kinds.base import KINDS, Answer, Kind, best_first, check_labels, softmax
+
+class Ordinal(Kind):
+    name = "ordinal"
+    readout = "READOUT"
+
+    def decide(self, spec, logits, names, top_k):
+        chances = softmax(logits)
+        places = np.rint(chances @ np.arange(chances.shape[1])).astype(int)
+        told = best_first(names, chances, top_k)
+        return [
+            Answer(own[place], float(chance[place]), scores)
+            for own, place, chance, scores in zip(names, places, chances, told, strict=True)
+        ]
+
+    def loss(self, logits, targets, weights):
+        levels = torch.arange(logits.shape[1], device=logits.device, dtype=logits.dtype)
+        return mse_loss(logits.softmax(1) @ levels, targets.to(logits.dtype))
+
+    def check(self, spec):
+        return [*check_labels(spec, least=2), *self.check_options(spec)]
+
+KINDS.add(Ordinal())
+'''
+_TASK = '''
+"""Levels as label names or their numbers; scored by how near the answer is."""
+from dataclasses import dataclass
+import numpy as np
+from training.metrics import Measures
+from training.tasks.base import Baseline, Task, commonest, register
+from training.tasks.single_label import parse_label
+
+CLOSENESS = Measures("ordinal", "closeness", {"closeness": lambda truth, told: 1 - np.abs(truth - told).mean()})
+
+@register
+@dataclass(frozen=True)
+class Ordinal(Task):
+    kind = "ordinal"
+    data_kinds = {"ordinal": (1,)}
+    measures = CLOSENESS
+
+    @classmethod
+    def in_text(cls):
+        return None
+
+    def parse(self, value):
+        return parse_label(value, self.labels)
+
+    def scores(self, logits, targets):
+        return self._scores([self.labels.index(label) for label in self.answers(logits)], targets)
+
+    def baseline(self, train, targets):
+        level = commonest(train)
+        return Baseline(f"commonest ({self.labels[level]})", self._scores([level] * len(targets), targets))
+
+    def _scores(self, told, targets):
+        return {"closeness": float(CLOSENESS.values["closeness"](np.array(targets), np.array(told)))}
+'''
+_READOUT = '''
+"""greatest: a head on the largest value that each number of a text's states has over its tokens."""
+import torch
+from torch import Tensor
+from modeling.readouts.base import READOUTS
+from modeling.readouts.pooled import Pooled
+
+class Greatest(Pooled):
+    name = "greatest"
+
+    def states(self, backbone, hidden, batch, pooling):
+        states, lengths = batch.text_only(hidden)
+        return torch.segment_reduce(states.float(), "max", lengths=lengths).index_select(0, batch.inverse)
+
+READOUTS.add(Greatest())
+'''
+
+
+@pytest.fixture(params=["pooled", "greatest"])
+def readout(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The kind, answered by a readout that is there or by one that comes with it."""
+    name = str(request.param)
+    package = tmp_path / f"added_by_{tmp_path.name}"  # imported once per process
+    package.mkdir()
+    files = {"__init__": "", "kind": _KIND.replace("READOUT", name), "task": _TASK}
+    files |= {"readout": _READOUT} if name == "greatest" else {}
+    for module, text in files.items():
+        (package / f"{module}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        discover(package.name, [str(package)])
+        yield name
+    finally:
+        KINDS.unregister("ordinal")
+        TASKS.pop("ordinal")
+        if name == "greatest":
+            READOUTS.unregister(name)
+
+
+@pytest.mark.parametrize("method", ["linear_probe", "hadamard", "prompt_tuning"])
+def test_a_new_kind_goes_the_whole_way(
+    tmp_path: Path, backbone: Backbone, readout: str, method: str
+) -> None:
+    """Trained better than its baseline, published, checked as an upload is, and evaluated as measured."""
+    folder, out = tmp_path / "data", tmp_path / "a.safetensors"
+    write_rows(folder / "train.jsonl", make_rows("single_sentence", 60, 1))
+    write_rows(folder / "validation.jsonl", make_rows("single_sentence", 30, 2))
+    flags = {"kind": "ordinal", "label_names": tuple(LABELS)}
+
+    def verify(path: Path, _: str) -> CheckReport:
+        return check_file(path.read_bytes(), backbone)
+
+    config = quick(folder, out, **flags, method=method, head_epochs=40)
+    result = train(config, backbone=backbone, progress=Told(), verify=verify)
+    assert (result.kind, result.metric, result.labels) == ("ordinal", "closeness", tuple(LABELS))
+    assert result.value > result.baseline.values["closeness"]
+
+    report = check_file(out.read_bytes(), backbone)
+    assert (report.kind, report.labels) == ("ordinal", tuple(LABELS))
+    assert (report.probes.count, report.probes.max_difference) == (30, pytest.approx(0, abs=1e-4))
+
+    found = evaluate_file(out, folder, backbone=backbone, flags=Flags(label_names=tuple(LABELS)))
+    assert found.metrics == pytest.approx(result.metrics)
+    assert {row.label for row in found.rows} <= set(LABELS)
+
+    candidate = examine(out.read_bytes(), backbone)
+    states = _states(backbone, candidate, str(found.texts[0]))
+    read = states.mean(0) if readout == "pooled" else states.max(0).values
+    assert candidate.adapter.head is not None
+    by_hand = candidate.adapter.head(read).tolist()
+    assert found.rows[0].logits == pytest.approx(by_hand, abs=1e-4)
+
+
+@torch.no_grad()
+def _states(backbone: Backbone, candidate: Candidate, text: str) -> Tensor:
+    """Of the text's own tokens, with the adapter."""
+    virtual = candidate.adapter.virtual_tokens
+    batch = backbone.pack(backbone.text.encode([text], 32), virtual)
+    with candidate.adapter.attached(backbone), backbone.running(batch) as hidden:
+        return hidden[virtual:]
