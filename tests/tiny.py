@@ -8,6 +8,7 @@ from copy import deepcopy
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -33,7 +34,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from modeling import Backbone, Encoded, load_backbone
+from modeling import Answer, Backbone, Encoded, HeadSpec, kind_of, load_backbone
 from modeling.families.t5 import as_published
 
 WORDS = [f"w{i}" for i in range(80)]
@@ -315,3 +316,10 @@ def hidden_of(backbone: Backbone, encoded: Sequence[Encoded]) -> Tensor:
     """The encoder's states [T, H] of a batch, packed order, with whatever is attached."""
     with backbone.running(backbone.pack(encoded)) as hidden:
         return hidden
+
+
+def answer(spec: HeadSpec, logits: Any, *, top_k: int | None = None) -> Answer:
+    """What the logits [L] of one row mean; choices are called by their numbers."""
+    kind, row = kind_of(spec), np.asarray(logits, dtype=np.float64)
+    names = [str(index) for index in range(len(row))] if kind.choices else spec.labels
+    return kind.decide(spec, row[None], [names], top_k)[0]
