@@ -150,7 +150,7 @@ def check_exclusive(
         want = [logits_alone(backbone, adapter, e) for e in encoded]
         slot = served.install(adapter.pack())
         body = served.placement(slot).body_slot
-        assert served.exclusive(body)
+        assert served.placement(slot).exclusive
         got = served.run(encoded, [body] * len(encoded), [(i, slot) for i in range(len(encoded))])
         for have, wanted in zip(got, want, strict=True):
             torch.testing.assert_close(torch.from_numpy(have), wanted, **TOLERANCE)

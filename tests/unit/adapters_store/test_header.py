@@ -16,7 +16,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from adapters_store import AdapterFileError, Failure, FileLimits, read_adapter
+from adapters_store import AdapterFileError, FileLimits, read_adapter
+from failures import Failure
 
 BuildFile = Callable[..., bytes]
 

@@ -22,13 +22,14 @@ STRINGS = HeadSpec("text_to_text", ("false", "true"), pooling="none")
 
 
 class FakeText:
-    """One token per word, its id the word's length; two special tokens around it."""
+    """One token per word, its id the word's length; two special tokens around it. Each text costs once."""
 
     def __init__(self) -> None:
         self.num_texts = 0
 
     def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]:
-        self.num_texts += len(items)
+        texts = {text for item in items for text in ((item,) if isinstance(item, str) else item)}
+        self.num_texts += len(texts)
         return [
             Tokens(_ids(item), None) if isinstance(item, str) else Tokens(_ids(item[0]), _ids(item[1]))
             for item in items
