@@ -1,8 +1,7 @@
 """Files, a store and an interface of 7a39e30: today's code loads them and answers as that code did.
 
-Within 1e-5, the published tolerance, as processors round in their own ways (with AVX2 a logit is off by 2e-6);
-bit for bit with TRUNKLINE_SAME_BITS=1, which holds on one thread of an x86-64 processor with AVX-512, as
-recorded.
+Within 1e-5, the published tolerance: processors round in their own ways (with AVX2 a logit is off by 2e-6).
+Bit for bit with TRUNKLINE_SAME_BITS=1, on one thread of an x86-64 processor with AVX-512, as recorded.
 """
 
 from __future__ import annotations
