@@ -12,14 +12,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adapters_store import AdapterStore, Manifest, read_adapter
-from modeling import METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel, TextItem, answer
+from adapters_store.manifest import rows_of
+from modeling import Backbone, Encoded, HeadSpec, ServedModel, readout_of
+from proof.candidate import candidate_of, judge
+from proof.check import check_file
 from service.app import build_app
-from service.residency.loader import check_file
 from service.settings import Settings
 from tests.integration.world import Live
+from tests.tiny import answer
 
 Item = str | Mapping[str, Any]
 TARGET = "w1 w2"
@@ -38,14 +39,8 @@ class Installed:
 
 def install(model: ServedModel, data: bytes) -> Installed:
     """A file's bytes -> its slot and spec."""
-    file = read_adapter(data)
-    head = file.manifest.head
-    spec = HeadSpec(
-        head.kind, tuple(head.labels), head.pooling, head.threshold, head.low, head.high, head.max_new_tokens
-    )
-    method = METHODS[file.manifest.method.name].from_config(file.manifest.method.config)
-    adapter = Adapter.from_tensors(model.backbone, method, spec, file.tensors)
-    return Installed(model.install(adapter.pack()), spec, file.manifest)
+    found = candidate_of(read_adapter(data, judge=judge), model.backbone)
+    return Installed(model.install(found.adapter.pack()), found.adapter.spec, found.manifest)
 
 
 def check(data: bytes, backbone: Backbone) -> dict[str, Any]:
@@ -64,7 +59,7 @@ def check(data: bytes, backbone: Backbone) -> dict[str, Any]:
 
 def decided(spec: HeadSpec, logits: Sequence[float]) -> dict[str, Any]:
     """The answer that logits mean: label, score, scores."""
-    found = asdict(answer(spec, np.asarray(logits)))
+    found = asdict(answer(spec, logits))
     return {key: found[key] for key in ("label", "score", "scores")}
 
 
@@ -75,7 +70,9 @@ def logits_of(
     groups = [(task, _rows(model.backbone, task, item)) for task, items in asked for item in items]
     encoded = [row for _, rows in groups for row in rows]
     slots = [task.slot for task, rows in groups for _ in rows]
-    found = iter(model.run(encoded, [model.body_slot(slot) for slot in slots], list(enumerate(slots))))
+    found = iter(
+        model.run(encoded, [model.placement(slot).body_slot for slot in slots], list(enumerate(slots)))
+    )
     flat = iter([[float(v) for _ in rows for v in next(found)] for _, rows in groups])
     return [[next(flat) for _ in items] for _, items in asked]
 
@@ -83,24 +80,19 @@ def logits_of(
 def written(model: ServedModel, task: Installed, items: Sequence[Item]) -> list[str]:
     """What the decoder writes after each item."""
     encoded = [row for item in items for row in _rows(model.backbone, task, item)]
-    return model.generate(encoded, [model.body_slot(task.slot)] * len(encoded), NEW_TOKENS)
+    return model.generate(encoded, [model.placement(task.slot).body_slot] * len(encoded), NEW_TOKENS)
 
 
 def is_exclusive(model: ServedModel, task: Installed) -> bool:
     """Whether its rows run in a batch of their own."""
-    return model.exclusive(model.body_slot(task.slot))
+    return model.placement(task.slot).exclusive
 
 
 def _rows(backbone: Backbone, task: Installed, item: Item) -> list[Encoded]:
-    texts: list[TextItem]
-    if isinstance(item, str):
-        texts = [item]
-    elif "choices" in item:
-        texts = [(item["text"], choice) for choice in item["choices"]]
-    else:
-        texts = [(item["text"], item["text_pair"])]
+    parts = {"text": item} if isinstance(item, str) else item
+    texts = rows_of(parts["text"], parts.get("text_pair"), parts.get("choices"))
     rows = backbone.text.encode(texts, task.manifest.input.max_tokens)
-    if not task.spec.is_free_text:
+    if not readout_of(task.spec).writes:
         return rows
     (target,) = backbone.label_ids([TARGET])
     return [replace(row, target=tuple(target)) for row in rows]
@@ -117,7 +109,7 @@ def served(
         found = {}
         for name, asked in items.items():
             head = read_adapter(files[name]).manifest.head
-            options = {} if head.is_free_text else {"raw": True}
+            options = {} if head.max_new_tokens is not None else {"raw": True}
             found[name] = live.predict(name, asked, truncate=True, **options)
         return found
 
