@@ -60,10 +60,6 @@ class Blocks(BlockOptions, Method):
         """Whether a block sits here."""
         return tap.site in self.sites and tap.stack != "cross"
 
-    @property
-    def exclusive(self) -> bool:
-        return self.train_output_layer
-
     def weights(self, model: Named) -> OutputLayer | None:
         return output_layer_of(self.name, model) if self.train_output_layer else None
 
