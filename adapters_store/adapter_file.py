@@ -20,7 +20,7 @@ import torch
 from adapters_store import durable
 from adapters_store.errors import AdapterFileError, show
 from adapters_store.header import METADATA_KEY, FileLimits, Header, TensorEntry, field_of, parse_header
-from adapters_store.manifest import Judge, Manifest, parse_manifest
+from adapters_store.manifest import Judge, Manifest, no_judge, parse_manifest
 from failures import Failure
 
 FileDtype = Literal["float32", "float16"]
@@ -66,7 +66,7 @@ def write_adapter_file(
 
 
 def read_adapter(
-    data: bytes, *, limits: FileLimits | None = None, judge: Judge = lambda head, probes: []
+    data: bytes, *, limits: FileLimits | None = None, judge: Judge = no_judge
 ) -> AdapterFile:
     """Reads the bytes of an adapter file that nobody vouches for; `judge` may find more.
 
@@ -91,7 +91,7 @@ def read_adapter(
 
 
 def read_adapter_file(
-    path: Path, *, limits: FileLimits | None = None, judge: Judge = lambda head, probes: []
+    path: Path, *, limits: FileLimits | None = None, judge: Judge = no_judge
 ) -> AdapterFile:
     """As read_adapter, from a file, of which no more is read than the limit allows. Raises OSError too."""
     limits = limits or FileLimits()

@@ -276,6 +276,8 @@ def test_a_text_to_text_has_label_strings_and_no_pooling(
     found = places(changed(manifest, path, value) if path else manifest)
     if place == "probes":  # one label is enough, but then there is one logit
         assert found == {f"manifest.probes.{index}.logits" for index in range(8)}
+    elif value == []:  # without labels the probes are wrong as well
+        assert found > {f"manifest.{place}"}
     else:
         assert found == ({f"manifest.{place}"} if place else set())
 
