@@ -33,7 +33,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from modeling import Backbone, Encoded, load_backbone
+from modeling import Backbone, Encoded, PackedBatch, decoding, load_backbone
 from modeling.families.t5 import as_published
 
 WORDS = [f"w{i}" for i in range(80)]
@@ -315,3 +315,12 @@ def hidden_of(backbone: Backbone, encoded: Sequence[Encoded]) -> Tensor:
     """The encoder's states [T, H] of a batch, packed order, with whatever is attached."""
     with backbone.running(backbone.pack(encoded)) as hidden:
         return hidden
+
+
+def target_logits(backbone: Backbone, batch: PackedBatch, strings: Sequence[list[int]]) -> list[Tensor]:
+    """Logits [T_i, V] at every token of each text's own string, the decoder being fed the string."""
+    packed = [(row, strings[i]) for row, i in enumerate(batch.order)]
+    with backbone.running(batch) as hidden:
+        logits, _, target = decoding.teacher_forced(backbone, hidden, batch, packed)
+    found = torch.split(logits, target.lengths.tolist())
+    return [found[row] for row in batch.inverse.tolist()]
