@@ -65,9 +65,7 @@ def write_adapter_file(
     return _digest(data)
 
 
-def read_adapter(
-    data: bytes, *, limits: FileLimits | None = None, judge: Judge = no_judge
-) -> AdapterFile:
+def read_adapter(data: bytes, *, limits: FileLimits | None = None, judge: Judge = no_judge) -> AdapterFile:
     """Reads the bytes of an adapter file that nobody vouches for; `judge` may find more.
 
     Raises AdapterFileError, whose `failures` are all that is wrong with the file and not the first thing.

@@ -235,9 +235,7 @@ def no_judge(head: HeadRef, probes: Sequence[Probe]) -> list[Failure]:
     return []
 
 
-def parse_manifest(
-    text: str, *, max_values: int = 500_000, judge: Judge = no_judge
-) -> ParsedManifest:
+def parse_manifest(text: str, *, max_values: int = 500_000, judge: Judge = no_judge) -> ParsedManifest:
     """Reads a manifest and lists everything that is wrong with it. Raises nothing."""
     raw = text.encode("utf-8", "surrogatepass")  # a lone surrogate then fails as invalid UTF-8
     value, failures = parse_json(raw, "manifest", max_values=max_values, max_keys=MAX_KEYS)
