@@ -34,7 +34,10 @@ def check_in_fresh_process(path: Path, backbone: str) -> CheckReport:
             f"the check of {path.name} took over {_TIMEOUT_S} s; nothing was announced"
         ) from None
     try:
-        return _REPORT.validate_json(done.stdout)
+        report = _REPORT.validate_json(done.stdout)
     except ValidationError:
-        tail = (done.stdout + done.stderr).strip()[-2000:]
-        raise CheckFailed(f"{path.name} was refused in a fresh process: {tail or 'no output'}") from None
+        tail = (done.stdout + done.stderr).strip()[-2000:] or "no output"
+        raise CheckFailed(f"the check of {path.name} ended with status {done.returncode}: {tail}") from None
+    if done.returncode != 0:
+        raise CheckFailed(f"{path.name} was refused in a fresh process: {done.stdout[:2000]}")
+    return report

@@ -297,7 +297,10 @@ def _check_kind(card: Card, flags: Flags, path: Path) -> None:
         known = f"kind is {card.kind!r}; allowed: {', '.join(TASKS)}"
         raise ConfigError(known) if flags.kind else DataError(f"{path.name}: {known}")
     if card.form == HEAD and card.task.writes:
-        raise ConfigError(f"kind {card.kind} is written by a decoder; give --form {TEXT_TO_TEXT} as well")
+        written = f"kind {card.kind} is written by a decoder"
+        if flags.kind:
+            raise ConfigError(f"{written}; give --form {TEXT_TO_TEXT} as well")
+        raise DataError(f"{path.name}: {written}, no head answers it; give --form {TEXT_TO_TEXT}")
     if card.form == TEXT_TO_TEXT and TASKS[card.kind].in_text() is None:
         raise DataError(
             f"{path.name}: kind {card.kind} has no text-to-text form (a target is one label); train a head, "

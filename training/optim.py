@@ -50,7 +50,7 @@ def clip(parameters: Iterable[nn.Parameter], max_norm: float = CLIP_NORM) -> flo
 def decay_groups(
     named: Iterable[tuple[str, nn.Parameter]], lr: float, weight_decay: float
 ) -> tuple[Group, Group]:
-    """Two groups for whole models: matrices decay, biases and norm parameters (one dimension) do not."""
+    """Two groups: matrices decay, biases and norm parameters (one dimension) do not."""
     matrices: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
     for _, parameter in named:

@@ -1,6 +1,6 @@
 """One training run, read top to bottom: settings and data in, one checked adapter file out.
 
-The only composition root of this package beside `full.py`: it reads the configuration and builds objects;
+The only composition root of this package: it reads the configuration and builds objects;
 everything below takes plain values.
 """
 

@@ -11,7 +11,6 @@ from tests.conformance.options import tiny_options
 from tests.unit.training.conftest import Told, agree, quick
 from training.config import TrainConfig
 from training.errors import ConfigError
-from training.full import full_finetune
 from training.recipe import train
 from training.result import TrainResult
 
@@ -58,8 +57,6 @@ def test_more_warm_up_steps_than_steps_are_refused_before_anything_is_trained(
     with pytest.raises(ConfigError, match="warmup_steps is 24, .*more epochs, or --warmup 0.06"):
         run(quick(folder, out, warmup_steps=24), backbone)
     assert not any("warmup" in text for text in run(quick(folder, out, warmup_steps=23), backbone).warnings)
-    with pytest.raises(ConfigError, match="stage full has 24 steps"):
-        full_finetune(quick(folder, out, warmup_steps=500), backbone=backbone)
 
 
 def test_a_recipes_warm_up_on_small_data_is_told_and_nothing_else_is_blamed(
@@ -75,9 +72,6 @@ def test_a_recipes_warm_up_on_small_data_is_told_and_nothing_else_is_blamed(
     assert warning.startswith("warmup_steps is 500, and stage adapter has 24 steps")
     assert "--warmup 0.06" in warning
     assert not any("stage two found nothing better" in text for text in result.warnings)
-    full_told = Told()
-    full_finetune(config, backbone=backbone, progress=full_told)
-    assert any(note.startswith("warmup_steps is 500, and stage full") for note in full_told.notes)
 
 
 @pytest.mark.parametrize(

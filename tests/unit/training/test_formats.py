@@ -13,12 +13,16 @@ from training.formats import (
     Formatter,
     Scale,
     choose_formatter,
-    examples_of,
     official_name,
     scale_for,
 )
 from training.formats.official import CODE_SCALE
 from training.formats.rewriting import mark_words
+from training.metrics import Metric
+from training.tasks import Task
+from training.tasks.free_text import FreeText
+from training.tasks.regression import Regression
+from training.tasks.single_label import SingleLabel
 
 MNLI = {"premise": "P.", "hypothesis": "H.", "label": 2}
 COPA = {"premise": "P.", "choice1": "A.", "choice2": "B.", "question": "cause", "label": 1}
@@ -45,15 +49,30 @@ def test_every_task_is_written_as_the_official_code_writes_it(
 ) -> None:
     for example in recorded["examples"][name]:
         wanted = example["with_prefix" if prefix else "without_prefix"]
-        found = [
-            one for row in _rows(example) for one in examples_of(name, row, prefix=prefix, official_code=True)
-        ]
+        found = [one for row in _rows(example) for one in learnt(name, row, prefix=prefix)]
         plural = "batch" in example
-        assert [one.source for one in found] == (wanted["source"] if plural else [wanted["source"]])
-        assert [one.target for one in found] == (wanted["target"] if plural else [wanted["target"]])
-        assert [dict(one.extra) for one in found] == (
-            wanted["extra_fields"] if plural else [wanted["extra_fields"]]
-        )
+        assert [source for source, _ in found] == (wanted["source"] if plural else [wanted["source"]])
+        assert [target for _, target in found] == (wanted["target"] if plural else [wanted["target"]])
+
+
+def learnt(
+    name: str, row: dict[str, Any], *, prefix: bool = False, official_code: bool = True
+) -> list[tuple[str, str]]:
+    """Source and target of every example that training makes of a row."""
+    formatter = Formatter(
+        name, FORMATS[name].fields, name if prefix else "", official_code=official_code
+    )
+    task = _task(name).as_text(formatter)
+    target = task.parse(row["answers" if task.writes else "label"])
+    return [(formatter.source(row), string) for string in task.strings(task.learnt(target))]
+
+
+def _task(name: str) -> Task:
+    if FORMATS[name].free_text:
+        return FreeText((), Metric("f1"))
+    if FORMATS[name].scale is not None:
+        return Regression(("label",), Metric("pearson"))
+    return SingleLabel(tuple(map(str, range(FORMATS[name].classes or 0))), Metric("accuracy"))
 
 
 @pytest.mark.shared_data
@@ -82,19 +101,14 @@ def test_numbers_become_the_recorded_classes(recorded: dict[str, Any]) -> None:
 
 def test_the_slips_of_the_official_code_are_put_right_unless_asked_for() -> None:
     def source(name: str, row: dict[str, Any], official_code: bool) -> str:
-        return examples_of(name, row, prefix=False, official_code=official_code)[0].source
+        return learnt(name, row, official_code=official_code)[0][0]
 
     assert source("mnli", MNLI, False) == "premise: P. hypothesis: H."
     assert source("mnli", MNLI, True) == "premise: P. hypothesis H."
     assert source("superglue-copa", COPA, False) == "premise: P. choice1: A. choice2: B. question: cause"
     assert source("superglue-copa", COPA, True) == "premise: P. choice1: A. choice2: B."
     stsb = {"sentence1": "a", "sentence2": "b", "label": 2.5}
-    assert [
-        examples_of("stsb", stsb, prefix=False, official_code=code)[0].target for code in (False, True)
-    ] == [
-        "2.4",
-        "2.5",
-    ]
+    assert [learnt("stsb", stsb, official_code=code)[0][1] for code in (False, True)] == ["2.4", "2.5"]
 
 
 @pytest.mark.parametrize(

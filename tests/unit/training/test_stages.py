@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem
+from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem, pooled_states
 from tests.unit.training.conftest import quick, write_task
 from training.config import resolve
 from training.data import load_data
-from training.encode import all_states, encode_items, row_states
+from training.encode import Rows, encode_items
 from training.errors import ConfigError
-from training.full import unfrozen_copy
-from training.items import ChoiceItem, Item, pairs_of
+from training.items import ChoiceItem, Item, texts_of
+from training.passes import features, trained
 from training.recipe import prepare
-from training.stages import Material, Scaling, adapter_learner, full_learner, head_logits
+from training.stages import Material, Scaling, adapter_learner
 
 
 def material(backbone: Backbone, tmp_path: Path) -> Material:
@@ -23,23 +23,27 @@ def material(backbone: Backbone, tmp_path: Path) -> Material:
     return prepare(config, resolve(config), load_data(config), backbone)[0]
 
 
+def states_of(backbone: Backbone, rows: Rows) -> torch.Tensor:
+    return features(backbone, rows, "mean", lambda: None)
+
+
 def test_scaling_is_folded_into_the_head_exactly() -> None:
-    features = torch.randn(50, 6, dtype=torch.float64) * torch.tensor([1, 10, 0.1, 3, 1, 0]) + 5
-    scaling = Scaling.of(features)
+    states = torch.randn(50, 6, dtype=torch.float64) * torch.tensor([1, 10, 0.1, 3, 1, 0]) + 5
+    scaling = Scaling.of(states)
     scaled = nn.Linear(6, 3, dtype=torch.float64)
     head = nn.Linear(6, 3, dtype=torch.float64)
     scaling.fold(scaled, head)
-    torch.testing.assert_close(head(features), scaled(scaling.apply(features)))
+    torch.testing.assert_close(head(states), scaled(scaling.apply(states)))
     assert torch.isfinite(head.weight).all()
 
 
 def test_features_are_the_states_of_each_row_alone(backbone: Backbone) -> None:
     texts: list[TextItem] = ["w1 w2 w3", "w4", ("w5 w6", "w7"), "", "w9 " * 40]
     rows = encode_items(backbone, texts, 32)
-    states = all_states(backbone, rows, "mean")
+    states = states_of(backbone, rows)
     for index in range(len(texts)):
-        alone = row_states(backbone, rows, [index], "mean")
-        torch.testing.assert_close(states[index : index + 1], alone, rtol=1e-5, atol=1e-5)
+        alone = pooled_states(backbone, backbone.pack(rows.of(index)), "mean")
+        torch.testing.assert_close(states[index], alone, rtol=1e-5, atol=1e-5)
     assert rows.num_truncated == 1
 
 
@@ -82,13 +86,15 @@ def test_a_frozen_head_is_not_among_the_parameters(backbone: Backbone, tmp_path:
     assert sum(len(group.parameters) for group in learner.groups) == len(adapter.body_parameters())
 
 
-def test_the_baseline_trains_every_parameter_of_a_copy(backbone: Backbone, tmp_path: Path) -> None:
-    own = unfrozen_copy(backbone)
-    learner = full_learner(material(own, tmp_path), nn.Linear(32, 3), resolve(quick(tmp_path, tmp_path)), 0)
+def test_full_trains_every_parameter_of_a_copy(backbone: Backbone, tmp_path: Path) -> None:
+    adapter = adapter_of(backbone, "full")
+    learner = adapter_learner(material(backbone, tmp_path), adapter, resolve(quick(tmp_path, tmp_path)), 0)
     assert sum(p.numel() for p in learner.parameters.values()) == backbone.num_parameters + 32 * 3 + 3
-    assert all(p.requires_grad for p in own.model.parameters())
+    assert all(p.requires_grad for p in learner.parameters.values())
     assert not any(p.requires_grad for p in backbone.model.parameters())
-    shared = {id(p) for p in own.model.parameters()} & {id(p) for p in backbone.model.parameters()}
+    shared = {p.data_ptr() for p in adapter.body_parameters()} & {
+        p.data_ptr() for p in backbone.model.parameters()
+    }
     assert not shared
 
 
@@ -100,14 +106,17 @@ def test_features_of_choices_are_those_of_each_pair_alone(backbone: Backbone) ->
     rows = encode_items(backbone, choices(5), 32)
     assert (len(rows), rows.per_row, len(rows.encoded)) == (5, 3, 15)
     assert rows.lengths == [sum(map(len, rows.of(row))) for row in range(5)]
-    states = all_states(backbone, rows, "mean")
+    states = states_of(backbone, rows)
     assert states.shape == (5, 3, 32)
-    pairs = encode_items(backbone, [pair for item in choices(5) for pair in pairs_of(item)], 32)
-    torch.testing.assert_close(states.flatten(0, 1), all_states(backbone, pairs, "mean"))
-    head = nn.Linear(32, 1)
-    scores = head_logits(head.weight, head.bias, states)
+    pairs = encode_items(backbone, [pair for item in choices(5) for pair in texts_of(item)], 32)
+    torch.testing.assert_close(states.flatten(0, 1), states_of(backbone, pairs).flatten(0, 1))
+    method, spec = METHODS["hadamard"].from_config({}), HeadSpec("multiple_choice", ("choice",))
+    adapter = Adapter.create(backbone, method, spec, seed=0)
+    with adapter.attached(backbone):
+        scores = torch.from_numpy(trained(backbone, adapter, rows).logits)
     assert scores.shape == (5, 3)
-    torch.testing.assert_close(scores[2, 1], head(states[2, 1])[0])
+    assert adapter.head is not None
+    torch.testing.assert_close(scores[2, 1], adapter.head(states[2, 1])[0].detach())
 
 
 def test_virtual_tokens_count_in_the_limit(backbone: Backbone) -> None:
