@@ -7,7 +7,7 @@ to say. L labels, H hidden.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,10 +20,9 @@ import torch
 from adapters_store import durable
 from adapters_store.errors import AdapterFileError, show
 from adapters_store.header import METADATA_KEY, FileLimits, Header, TensorEntry, field_of, parse_header
-from adapters_store.manifest import Manifest, parse_manifest
+from adapters_store.manifest import Judge, Manifest, no_judge, parse_manifest
 from failures import Failure
 
-Judge = Callable[[Manifest], list[Failure]]
 FileDtype = Literal["float32", "float16"]
 
 _DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
@@ -66,8 +65,8 @@ def write_adapter_file(
     return _digest(data)
 
 
-def read_adapter(data: bytes, *, limits: FileLimits | None = None, judge: Judge | None = None) -> AdapterFile:
-    """Reads the bytes of an adapter file that nobody vouches for; `judge` may find more in a sound manifest.
+def read_adapter(data: bytes, *, limits: FileLimits | None = None, judge: Judge = no_judge) -> AdapterFile:
+    """Reads the bytes of an adapter file that nobody vouches for; `judge` may find more.
 
     Raises AdapterFileError, whose `failures` are all that is wrong with the file and not the first thing.
     """
@@ -77,22 +76,20 @@ def read_adapter(data: bytes, *, limits: FileLimits | None = None, judge: Judge 
         raise AdapterFileError(failures)
     if header.manifest_text is None:
         raise AdapterFileError(failures)
-    parsed = parse_manifest(header.manifest_text, max_values=limits.max_json_values)
+    parsed = parse_manifest(header.manifest_text, max_values=limits.max_json_values, judge=judge)
     failures += parsed.failures
     if parsed.has_head:
         failures += _head_failures(header, parsed.num_labels)
     else:
         failures += _headless_failures(header)
     failures += _value_failures(data, header)
-    if judge is not None and parsed.manifest is not None:
-        failures += judge(parsed.manifest)
     if failures or parsed.manifest is None:
         raise AdapterFileError(failures)
     return AdapterFile(parsed.manifest, _tensors(data), _digest(data), len(data))
 
 
 def read_adapter_file(
-    path: Path, *, limits: FileLimits | None = None, judge: Judge | None = None
+    path: Path, *, limits: FileLimits | None = None, judge: Judge = no_judge
 ) -> AdapterFile:
     """As read_adapter, from a file, of which no more is read than the limit allows. Raises OSError too."""
     limits = limits or FileLimits()

@@ -7,7 +7,7 @@ those between parts, such as a probe with fewer logits than there are labels.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
@@ -186,14 +186,18 @@ def _head_violations(head: HeadRef) -> Iterator[_Violation]:
 
 
 def _probe_violations(head: HeadRef, fields: InputRef, probes: list[Probe]) -> Iterator[_Violation]:
+    choose = bool(probes) and probes[0].choices is not None
+    pairs = len(fields.fields) == 2 and not choose  # the second field may name the choices
     for index, probe in enumerate(probes):
         num_logits = len(probe.choices or head.labels) or 1
-        if len(probe.logits) != num_logits:
-            allowed = f"{num_logits} logits, one per {'choice' if probe.choices else 'label'}"
+        if (probe.choices is not None) != choose:
+            allowed = f"{'A list of' if choose else 'No'} choices, like the first probe"
+            yield ("probes", index, "choices"), allowed, probe.choices
+        elif len(probe.logits) != num_logits:
+            allowed = f"{num_logits} logits, one per {'choice' if choose else 'label'}"
             yield ("probes", index, "logits"), allowed, f"{len(probe.logits)} logits"
-        pairs = len(fields.fields) == 2 and not probe.choices  # the second field may name the choices
         if (probe.text_pair is not None) != pairs:
-            allowed = "A second text, as input.fields has two" if pairs else _NO_PAIR[bool(probe.choices)]
+            allowed = "A second text, as input.fields has two" if pairs else _NO_PAIR[choose]
             yield ("probes", index, "text_pair"), allowed, probe.text_pair
 
 
@@ -222,7 +226,16 @@ class ParsedManifest:
     has_head: bool = True
 
 
-def parse_manifest(text: str, *, max_values: int = 500_000) -> ParsedManifest:
+Judge = Callable[[HeadRef, Sequence[Probe]], list[Failure]]
+"""What is wrong with a sound head and sound probes, for who knows what kinds mean."""
+
+
+def no_judge(head: HeadRef, probes: Sequence[Probe]) -> list[Failure]:
+    """For who does not."""
+    return []
+
+
+def parse_manifest(text: str, *, max_values: int = 500_000, judge: Judge = no_judge) -> ParsedManifest:
     """Reads a manifest and lists everything that is wrong with it. Raises nothing."""
     raw = text.encode("utf-8", "surrogatepass")  # a lone surrogate then fails as invalid UTF-8
     value, failures = parse_json(raw, "manifest", max_values=max_values, max_keys=MAX_KEYS)
@@ -232,10 +245,10 @@ def parse_manifest(text: str, *, max_values: int = 500_000) -> ParsedManifest:
     unknown = _schema_failure(value)
     if unknown is not None:  # another schema has other keys: reporting each would only confuse
         return ParsedManifest(None, None, [*failures, unknown])
-    manifest, violations = _violations_of(value, raw)
+    manifest, violations = _violations_of(value, raw, judge)
     pooling, num_labels = _pooling_and_labels(value)
-    sound = None if failures else manifest
-    return ParsedManifest(sound, num_labels, failures + violations, has_head=pooling != NO_POOLING)
+    failures += violations
+    return ParsedManifest(None if failures else manifest, num_labels, failures, pooling != NO_POOLING)
 
 
 def _schema_failure(value: dict[str, object]) -> Failure | None:
@@ -255,16 +268,19 @@ def _pooling_and_labels(value: dict[str, object]) -> tuple[object, int | None]:
     return head.get("pooling"), len(labels) if isinstance(labels, list) else None
 
 
-def _violations_of(value: dict[str, object], raw: bytes) -> tuple[Manifest | None, list[Failure]]:
+def _violations_of(
+    value: dict[str, object], raw: bytes, judge: Judge
+) -> tuple[Manifest | None, list[Failure]]:
     try:
-        return Manifest.model_validate_json(raw, strict=True), []
+        manifest = Manifest.model_validate_json(raw, strict=True)
     except ValidationError as error:
         failures = [_failure(details) for details in error.errors(include_url=False)]
         known = {failure.field for failure in failures}
-        return None, failures + [failure for failure in _cross_failures(value) if failure.field not in known]
+        return None, failures + [one for one in _cross_failures(value, judge) if one.field not in known]
+    return manifest, judge(manifest.head, manifest.probes)
 
 
-def _cross_failures(value: dict[str, object]) -> list[Failure]:
+def _cross_failures(value: dict[str, object], judge: Judge) -> list[Failure]:
     """Violations between parts that are sound themselves; pydantic stops before them when any part is not."""
     head, fields = _part(HeadRef, value.get("head")), _part(InputRef, value.get("input"))
     items = value.get("probes")
@@ -272,10 +288,11 @@ def _cross_failures(value: dict[str, object]) -> list[Failure]:
     if head is None or fields is None or None in probes:
         return []
     sound = [probe for probe in probes if probe is not None]
-    return [
+    found = [
         Failure(_place(loc), show(got), allowed, _CORRECT)
         for loc, allowed, got in _probe_violations(head, fields, sound)
     ]
+    return found + judge(head, sound)
 
 
 _Part = TypeVar("_Part", bound=BaseModel)

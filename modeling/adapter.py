@@ -21,7 +21,7 @@ from .methods import Method
 from .methods.exclusive import Weights
 from .methods.output_layer import OUTPUT_LAYER
 from .ops import PackedTap, TapModule
-from .readouts import readout_of
+from .readouts import READOUTS, readout_of
 from .sites import Site, Tap
 from .tapped import Act, attached, frozen_module
 
@@ -221,7 +221,8 @@ def _check_spec(backbone: Backbone, spec: HeadSpec) -> tuple[list[Failure], bool
         readout = readout_of(spec)
     except UnknownNameError as error:
         known = ", ".join(error.known)
-        return [Failure("head.kind", repr(spec.kind), known, "use a kind that this version knows.")], True
+        unknown = Failure("head.kind", repr(spec.kind), known, "use a kind that this version knows.")
+        return [unknown, *READOUTS["pooled"].check_backbone(spec, backbone)], True
     return [*readout.check(spec), *readout.check_backbone(spec, backbone)], readout.has_head
 
 

@@ -5,6 +5,7 @@ It is the only place that knows where a sequence ends. T tokens in all, h heads,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -42,36 +43,30 @@ def packed_attention(
     call = _Call(packed, dropout, scaling, position_bias, sliding_window)
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [T, h, D] each
     if isinstance(packed, PackedBatch):
-        return call.encoder(q, k, v)[None], None
-    if getattr(module, STACK_MARK) == "cross":
-        return call.cross(packed, q, k, v)[None], None
-    return (call.step(q, k, v) if packed.step is not None else call.decoder(packed, q, k, v))[None], None
+        out = call.encoder(packed, q, k, v)
+    elif getattr(module, STACK_MARK) == "cross":
+        out = call.cross(packed, q, k, v)
+    else:
+        out = call.decoder(packed, q, k, v) if packed.step is None else call.step(q, k, v)
+    return out[None], None
 
 
+@dataclass(frozen=True, slots=True)
 class _Call:
     """One attention call: what all of its grids share."""
 
-    def __init__(
-        self,
-        batch: PackedBatch | TargetBatch,
-        dropout: float,
-        scaling: float | None,
-        bias: Tensor | None,
-        window: int | None,
-    ) -> None:
-        self.batch, self.dropout, self.scaling, self.bias, self.window = batch, dropout, scaling, bias, window
+    batch: PackedBatch | TargetBatch
+    dropout: float
+    scaling: float | None
+    bias: Tensor | None
+    window: int | None
 
-    def encoder(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def encoder(self, batch: PackedBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Every token sees its own sequence: [T, h, D]."""
-        assert isinstance(self.batch, PackedBatch)
-        if (
-            q.is_cuda
-            and q.dtype in (torch.float16, torch.bfloat16)
-            and not self.dropout
-            and self.bias is None
-        ):
-            return self._varlen(self.batch, q, k, v)
-        return _joined([self._grid(g, g, q, k, v, causal=False) for g in self.batch.groups])
+        half = q.is_cuda and q.dtype in (torch.float16, torch.bfloat16)
+        if half and not self.dropout and self.bias is None:
+            return self._varlen(batch, q, k, v)
+        return _joined([self._grid(g, g, q, k, v, causal=False) for g in batch.groups])
 
     def decoder(self, batch: TargetBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Every token sees its own sequence up to itself: [T, h, D]."""
@@ -103,35 +98,31 @@ class _Call:
         )
         return queries.tokens(out.transpose(1, 2))
 
-    def _mask(self, num_queries: int, num_keys: int, tokens: Tensor | None, *, causal: bool) -> Tensor | None:
+    def _mask(self, queries: int, keys: int, tokens: Tensor | None, *, causal: bool) -> Tensor | None:
         """What a grid's queries see, [rows or 1, 1 or h, q, k]; None if they see all there is.
 
-        Made once for all layers: the bias table of a stack and the mask of a grid's `tokens` live as long.
+        Made once for all layers: a stack's table of biases and a grid's mask of `tokens` live as long.
         """
-        name = (id(self.bias), id(tokens), self.window, num_queries, num_keys, causal)
+        name = (id(self.bias), id(tokens), self.window, queries, keys, causal)
         if name not in self.batch.masks:
-            made = self._make_mask(num_queries, num_keys, tokens, causal=causal)
+            made = self._new_mask(queries, keys, tokens, causal=causal)
             self.batch.masks[name] = (self.bias, made)  # the table is kept, so that its id stays taken
         return self.batch.masks[name][1]
 
-    def _make_mask(
-        self, num_queries: int, num_keys: int, tokens: Tensor | None, *, causal: bool
-    ) -> Tensor | None:
+    def _new_mask(self, queries: int, keys: int, tokens: Tensor | None, *, causal: bool) -> Tensor | None:
         """In a causal grid padding stands behind every token that could see it."""
         visible, device = None if causal else tokens, self.batch.ids.device
-        if self.window is not None and num_keys > self.window:
-            place = torch.arange(num_keys, device=device)
-            near = (place[:, None] - place).abs() < self.window
-            visible = (
-                near
-                if visible is None
-                else (visible & near) | torch.eye(num_keys, dtype=torch.bool, device=device)
-            )  # a padding query sees itself, or its row of the softmax is empty
+        if self.window is not None and keys > self.window:
+            place = torch.arange(keys, device=device)
+            distance = (place[:, None] - place).abs()
+            near = distance < self.window
+            # A padding query sees itself, or its row of the softmax is empty.
+            visible = near if visible is None else (visible & near) | (distance == 0)
         if self.bias is None:
             return visible
-        bias = _by_distance(self.bias, num_queries, num_keys)
+        bias = _by_distance(self.bias, queries, keys)
         if causal:
-            visible = torch.ones(num_queries, num_keys, dtype=torch.bool, device=device).tril()
+            visible = torch.ones(queries, keys, dtype=torch.bool, device=device).tril()
         return bias if visible is None else bias.masked_fill(~visible, torch.finfo(bias.dtype).min)
 
     def _varlen(self, batch: PackedBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -146,11 +137,11 @@ class _Call:
         return out
 
 
-def _by_distance(bias: Tensor, num_queries: int, num_keys: int) -> Tensor:
+def _by_distance(bias: Tensor, queries: int, keys: int) -> Tensor:
     """The bias of a grid, [1, h, q, k]; the last query stands at the last key."""
     most = bias.shape[-1] // 2
-    place = torch.arange(num_keys, device=bias.device)
-    distance = place - place[num_keys - num_queries :, None]
+    place = torch.arange(keys, device=bias.device)
+    distance = place - place[keys - queries :, None]
     return bias[:, :, 0][..., distance.clamp(-most, most) + most]
 
 

@@ -43,7 +43,6 @@ class Backbone:
     ) -> None:
         self.name, self.config = name, config
         self.family = family_of(config)
-        check_dtype(name, self.family, dtype)
         self.taps: tuple[Tap, ...] = tuple(self.family.taps(config))
         self.hidden_size = int(config.hidden_size)
         self.max_tokens = self.family.max_tokens(config)
@@ -112,7 +111,7 @@ class Backbone:
         with own:
             self.source = batch
             try:
-                yield self._padded_hidden(batch) if self.family.padded else self._packed_hidden(batch)
+                yield self._hidden(batch)
             finally:
                 self.source = self.target = None
 
@@ -147,37 +146,27 @@ class Backbone:
         finally:
             self._weights = None
 
-    def _packed_hidden(self, batch: PackedBatch) -> Tensor:
-        kwargs: dict[str, Any] = {"input_ids": batch.ids, "packed": batch}
+    def _hidden(self, batch: PackedBatch) -> Tensor:
+        inputs = {"input_ids": batch.ids}
         if self.family.positions:
-            kwargs["position_ids"] = batch.positions
+            inputs["position_ids"] = batch.positions
         if getattr(self.config, "type_vocab_size", 0) > 1:
-            kwargs["token_type_ids"] = batch.type_ids
+            inputs["token_type_ids"] = batch.type_ids
+        if self.family.padded:
+            return self._padded_hidden(batch, inputs)
         model = self.model
         if self.family.seq2seq is not None:
             model = model.get_submodule(self.family.seq2seq.encoder)
             self.family.seq2seq.place(self.model, "encoder", batch.positions)
-        output: Tensor = model(**kwargs).last_hidden_state
+        output: Tensor = model(**inputs, packed=batch).last_hidden_state
         return output[0]
 
-    def _padded_hidden(self, batch: PackedBatch) -> Tensor:
-        """For a model whose attention is its own: a padded grid goes in, its tokens come out."""
+    def _padded_hidden(self, batch: PackedBatch, inputs: Mapping[str, Tensor]) -> Tensor:
+        """For a model whose attention is its own: padded grids [B, L] go in, their tokens come out."""
         (whole,) = groups(batch.layout.lengths, self.device, float("inf"))
-        ids = whole.grid(batch.ids[0])  # [B, L]
-        mask = torch.ones_like(ids) if whole.mask is None else whole.mask[:, 0, 0].long()
-        kwargs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-        if self.family.positions:
-            kwargs["position_ids"] = whole.grid(batch.positions[0])
-        if getattr(self.config, "type_vocab_size", 0) > 1:
-            kwargs["token_type_ids"] = whole.grid(batch.type_ids[0])
-        return whole.tokens(self.model(**kwargs).last_hidden_state)
-
-
-def check_dtype(name: str, family: Family, dtype: torch.dtype) -> None:
-    """Raises BackboneError with the reason for a number format that the family refuses."""
-    reason = dict(family.refused_dtypes).get(str(dtype).removeprefix("torch."))
-    if reason is not None:
-        raise BackboneError(f"backbone {name!r} cannot run in {dtype}: {reason}")
+        grids = {name: whole.grid(values[0]) for name, values in inputs.items()}
+        mask = torch.ones_like(grids["input_ids"]) if whole.mask is None else whole.mask[:, 0, 0].long()
+        return whole.tokens(self.model(**grids, attention_mask=mask).last_hidden_state)
 
 
 def family_of(config: PreTrainedConfig) -> Family:

@@ -59,20 +59,15 @@ class _Rows:
 
     slots: Tensor | None = None
     uniform: bool = True
-    _of: dict[Subset, Tensor] = field(default_factory=dict)
-
-    def select(self, slots: Tensor | None, *, uniform: bool) -> None:
-        """For the batch that runs next; None when it is over."""
-        self.slots, self.uniform = slots, uniform
-        self._of.clear()
+    found: dict[Subset, Tensor] = field(default_factory=dict)
 
     def of(self, subset: Subset, layout: Layout) -> Tensor:
-        """The slots of some rows [r]; made once per batch."""
-        assert self.slots is not None, "a bank acts outside a batch: this is a bug"
-        if subset not in self._of:
+        """The slots of some rows [r], made once per batch."""
+        assert self.slots is not None
+        if subset not in self.found:
             every = self.slots.expand(layout.num_rows) if self.uniform else self.slots
-            self._of[subset] = every.index_select(0, subset.rows)
-        return self._of[subset]
+            self.found[subset] = every.index_select(0, subset.rows)
+        return self.found[subset]
 
     def values(self, part: Part, layout: Layout) -> Tensor:
         """A vector part per token [T, D], per row of a padded grid [R, 1, D], or [1, D] for a whole batch."""
@@ -216,8 +211,8 @@ class Banks:
         uniform = len(set(slots)) == 1
         packed = [slots[i] for i in order]
         needed = self._needed(packed)
-        found = torch.tensor(packed[:1] if uniform else packed, device=self._backbone.device)
-        self._rows.select(found, uniform=uniform)
+        self._rows.slots = torch.tensor(packed[:1] if uniform else packed, device=self._backbone.device)
+        self._rows.uniform = uniform
         try:
             for tap, uses in needed.items():
                 self._taps[tap].bind(uses)
@@ -225,7 +220,8 @@ class Banks:
         finally:
             for tap in needed:
                 self._taps[tap].bind(())
-            self._rows.select(None, uniform=uniform)
+            self._rows.slots = None
+            self._rows.found.clear()
 
     def _needed(self, packed: Sequence[int]) -> dict[Tap, list[_Use]]:
         """What acts where on a batch whose packed rows hold these slots."""

@@ -62,17 +62,10 @@ def target_scores(backbone: Backbone, batch: PackedBatch, strings: Strings) -> T
 
 def target_loss(backbone: Backbone, batch: PackedBatch, strings: Strings) -> Tensor:
     """Cross-entropy of each text's own string, the mean over all tokens."""
+    packed = [(row, strings[i]) for row, i in enumerate(batch.order)]
     with backbone.running(batch) as hidden:
-        logits, wanted, _ = _teacher_forced(backbone, hidden, batch, _packed(batch, strings))
+        logits, wanted, _ = teacher_forced(backbone, hidden, batch, packed)
     return torch.nn.functional.cross_entropy(logits.float(), wanted)
-
-
-def target_logits(backbone: Backbone, batch: PackedBatch, strings: Strings) -> list[Tensor]:
-    """Logits [T_i, V] at every token of each text's own string, the decoder being fed the string."""
-    with backbone.running(batch) as hidden:
-        logits, _, target = _teacher_forced(backbone, hidden, batch, _packed(batch, strings))
-    found = torch.split(logits, target.lengths.tolist())
-    return [found[row] for row in batch.inverse.tolist()]
 
 
 def generate(backbone: Backbone, batch: PackedBatch, max_new_tokens: int) -> list[str]:
@@ -101,25 +94,20 @@ def generate_ids(backbone: Backbone, batch: PackedBatch, max_new_tokens: int) ->
     return [row[: row.index(end)] if end in row else row for row in (rows[i] for i in batch.inverse.tolist())]
 
 
-def _packed(batch: PackedBatch, strings: Strings) -> list[tuple[int, Sequence[int]]]:
-    """The string of each packed row."""
-    return [(row, strings[i]) for row, i in enumerate(batch.order)]
-
-
 def _log_probabilities(
     backbone: Backbone, hidden: Tensor, batch: PackedBatch, strings: Sequence[tuple[int, Sequence[int]]]
 ) -> Tensor:
     """log p [N] of N strings as (packed row, ids)."""
-    logits, wanted, target = _teacher_forced(backbone, hidden, batch, strings)
+    logits, wanted, target = teacher_forced(backbone, hidden, batch, strings)
     wide = logits.float()
     values = wide.gather(-1, wanted[:, None])[:, 0] - wide.logsumexp(-1)  # [T]
     return torch.segment_reduce(values, "sum", lengths=put(target.lengths, values.device))
 
 
-def _teacher_forced(
+def teacher_forced(
     backbone: Backbone, hidden: Tensor, batch: PackedBatch, strings: Sequence[tuple[int, Sequence[int]]]
 ) -> tuple[Tensor, Tensor, TargetBatch]:
-    """Logits [T, V] at every token of the strings, the tokens wanted there [T], and what was run."""
+    """Strings as (packed row, ids) fed to the decoder: logits [T, V], the tokens wanted [T], what was run."""
     start = _start(backbone)
     target = targets(batch, [(row, [start, *ids[:-1]]) for row, ids in strings])
     wanted = torch.tensor([i for _, ids in strings for i in ids], device=hidden.device)

@@ -13,11 +13,11 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import logging as library_logging
 
-from .backbone import Backbone, check_dtype, family_of
+from .backbone import Backbone, family_of
 from .errors import BackboneError
+from .families import Family
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_POOLER = "pooler."
 
 
 def load_backbone(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Backbone:
@@ -32,7 +32,7 @@ def load_backbone(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.
     try:
         config = AutoConfig.from_pretrained(source)
         family = family_of(config)
-        check_dtype(label, family, dtype)
+        _check_dtype(label, family, dtype)
         loader = AutoModel if family.seq2seq is None else AutoModelForSeq2SeqLM
         tokenizer = AutoTokenizer.from_pretrained(source)
         with _quiet_library():
@@ -49,6 +49,12 @@ def load_backbone(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.
         raise BackboneError(f"backbone {name!r} has no fast tokenizer (tokenizer.json); convert it first")
     _drop_random_pooler(name, model, info)
     return Backbone(label, model.to(device), config, backend, dtype)
+
+
+def _check_dtype(name: str, family: Family, dtype: torch.dtype) -> None:
+    reason = dict(family.refused_dtypes).get(str(dtype).removeprefix("torch."))
+    if reason is not None:
+        raise BackboneError(f"backbone {name!r} cannot run in {dtype}: {reason}")
 
 
 @contextmanager
@@ -95,7 +101,7 @@ def minilm_directory() -> Path:
 def _drop_random_pooler(name: str, model: nn.Module, info: dict[str, Any]) -> None:
     """Weights that the checkpoint lacks would be random: a missing pooler goes, anything else is refused."""
     missing = sorted(info.get("missing_keys", ()))
-    if missing and all(key.startswith(_POOLER) for key in missing):
+    if missing and all(key.startswith("pooler.") for key in missing):
         model.pooler = None  # type: ignore[assignment]
     elif missing:
         raise BackboneError(f"backbone {name!r} lacks weights: {', '.join(missing[:5])}")

@@ -41,11 +41,6 @@ class PackedBatch:
     masks: Masks = field(default_factory=dict)
 
     @property
-    def num_tokens(self) -> int:
-        """T."""
-        return int(self.ids.shape[1])
-
-    @property
     def num_rows(self) -> int:
         """B."""
         return len(self.order)

@@ -44,10 +44,6 @@ class Registry(Generic[T]):
 
         return add
 
-    def unregister(self, name: str) -> None:
-        """Forget `name`; for tests that register a thing for a while."""
-        del self._items[name]
-
     def __getitem__(self, name: str) -> T:
         """The thing called `name`. Raises UnknownNameError, which lists the known names."""
         try:

@@ -46,11 +46,6 @@ class TargetBatch:
     step: int | None = None
     masks: Masks = field(default_factory=dict)
 
-    @property
-    def num_tokens(self) -> int:
-        """T."""
-        return int(self.ids.shape[1])
-
     def last_tokens(self) -> Tensor:
         """The place of each sequence's last token [N]."""
         return put(self.starts + self.lengths - 1, self.ids.device)
@@ -127,6 +122,4 @@ def _ends(grids: Sequence[Group]) -> set[int]:
 def _placed(lengths: np.ndarray[tuple[int], np.dtype[np.int64]], start: int, device: torch.device) -> Group:
     """One grid over rows of these lengths, whose tokens begin at `start`."""
     (grid,) = groups(lengths, device, float("inf"))
-    return Group(
-        start + grid.start, start + grid.stop, grid.first, grid.rows, grid.length, grid.flat, grid.mask
-    )
+    return replace(grid, start=start + grid.start, stop=start + grid.stop)

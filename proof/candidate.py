@@ -5,11 +5,11 @@ It knows files and networks, and how a manifest's head becomes a spec and back; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from adapters_store import AdapterFile, AdapterFileError, FileLimits, HeadRef, Manifest, read_adapter
+from adapters_store import AdapterFile, AdapterFileError, FileLimits, HeadRef, Manifest, Probe, read_adapter
 from adapters_store.adapter_file import read_adapter_file
 from adapters_store.manifest import rows_of
 from failures import Failure
@@ -69,27 +69,24 @@ def read_file(path: Path) -> AdapterFile:
     return read_adapter_file(path, judge=judge)
 
 
-def judge(manifest: Manifest) -> list[Failure]:
-    """What is wrong with a sound manifest's head and probes once it is known what they mean."""
-    spec = spec_of(manifest.head)
+def judge(head: HeadRef, probes: Sequence[Probe]) -> list[Failure]:
+    """What is wrong with a sound head and sound probes once it is known what they mean."""
+    spec = spec_of(head)
     try:
         readout, kind = readout_of(spec), kind_of(spec)
     except UnknownNameError as error:
         remedy = "Use the version of Trunkline that wrote it."
         return [Failure("manifest.head.kind", repr(spec.kind), ", ".join(error.known), remedy)]
     failures = [replace(found, field=f"manifest.{found.field}") for found in readout.check(spec)]
-    return failures + list(_probe_failures(manifest, choices=kind.choices, targets=readout.writes))
-
-
-def _probe_failures(manifest: Manifest, *, choices: bool, targets: bool) -> Iterator[Failure]:
-    for index, probe in enumerate(manifest.probes):
+    for index, probe in enumerate(probes):
         place = f"manifest.probes.{index}"
-        if (probe.choices is not None) != choices:
-            allowed = "A list of choices" if choices else f"No choices: the kind is {manifest.head.kind}"
-            yield Failure(f"{place}.choices", repr(probe.choices)[:80], allowed, _CORRECT)
-        if bool(probe.target) != targets:
-            allowed = "A string" if targets else "null: the head has labels"
-            yield Failure(f"{place}.target", repr(probe.target)[:80], allowed, _CORRECT)
+        if (probe.choices is not None) != kind.choices:
+            allowed = "A list of choices" if kind.choices else f"No choices: the kind is {spec.kind}"
+            failures.append(Failure(f"{place}.choices", repr(probe.choices)[:80], allowed, _CORRECT))
+        if bool(probe.target) != readout.writes:
+            allowed = "A string" if readout.writes else "null: the head has labels"
+            failures.append(Failure(f"{place}.target", repr(probe.target)[:80], allowed, _CORRECT))
+    return failures
 
 
 def examine(

@@ -55,8 +55,8 @@ def _registered(model_type: str) -> bool:
     modeling = importlib.util.find_spec("modeling")
     assert modeling is not None
     assert modeling.origin is not None
-    name = re.compile(rf'FAMILIES\.register\([^)]*"{re.escape(model_type)}"')
-    return any(map(name.search, (f.read_text() for f in Path(modeling.origin).parent.glob("families/*.py"))))
+    line = re.compile(rf'^ +(name=)?"{re.escape(model_type)}",$', re.MULTILINE)
+    return any(map(line.search, (f.read_text() for f in Path(modeling.origin).parent.glob("families/*.py"))))
 
 
 def _refused_by_family(name: str, model_type: str, dtype: str) -> str | None:

@@ -34,7 +34,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from modeling import Answer, Backbone, Encoded, HeadSpec, kind_of, load_backbone
+from modeling import Answer, Backbone, Encoded, HeadSpec, PackedBatch, decoding, kind_of, load_backbone
 from modeling.families.t5 import as_published
 
 WORDS = [f"w{i}" for i in range(80)]
@@ -318,8 +318,17 @@ def hidden_of(backbone: Backbone, encoded: Sequence[Encoded]) -> Tensor:
         return hidden
 
 
-def answer(spec: HeadSpec, logits: np.ndarray[Any, Any], top_k: int | None = None) -> Answer:
-    """What a kind decides of one row; its names are its labels, or the numbers of its choices."""
-    kind, values = kind_of(spec), np.asarray(logits, dtype=np.float64)
-    names = [str(place) for place in range(len(values))] if kind.choices else spec.labels
-    return kind.decide(spec, values[None], [names], top_k)[0]
+def answer(spec: HeadSpec, logits: Any, *, top_k: int | None = None) -> Answer:
+    """What the logits [L] of one row mean; choices are called by their numbers."""
+    kind, row = kind_of(spec), np.asarray(logits, dtype=np.float64)
+    names = [str(index) for index in range(len(row))] if kind.choices else spec.labels
+    return kind.decide(spec, row[None], [names], top_k)[0]
+
+
+def target_logits(backbone: Backbone, batch: PackedBatch, strings: Sequence[list[int]]) -> list[Tensor]:
+    """Logits [T_i, V] at every token of each text's own string, the decoder being fed the string."""
+    packed = [(row, strings[i]) for row, i in enumerate(batch.order)]
+    with backbone.running(batch) as hidden:
+        logits, _, target = decoding.teacher_forced(backbone, hidden, batch, packed)
+    found = torch.split(logits, target.lengths.tolist())
+    return [found[row] for row in batch.inverse.tolist()]

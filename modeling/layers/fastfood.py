@@ -60,17 +60,6 @@ def padded_size(size: int) -> int:
     return 1 << (size - 1).bit_length()
 
 
-def fastfood(
-    x: Tensor,
-    size: int,
-    signs: Tensor,
-    permutation: Tensor,
-    gaussian: Tensor,
-) -> Tensor:
-    """x [..., d] -> [..., D] with D = `size` and the constants B, Pi, G, each [L]."""
-    return Fastfood.of(size, x.shape[-1], signs, permutation, gaussian)(x)
-
-
 @dataclass(frozen=True, slots=True)
 class Fastfood:
     """The transform from d to D = `size` numbers with its constants, in the form that is cheap to apply.

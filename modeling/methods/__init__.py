@@ -2,8 +2,7 @@
 
 from ..registry import discover
 from .base import METHODS, Method
-from .options import select_layers
 
 discover(__name__, __path__)
 
-__all__ = ["METHODS", "Method", "select_layers"]
+__all__ = ["METHODS", "Method"]

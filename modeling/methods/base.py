@@ -24,8 +24,8 @@ class Method:
     """A way to adapt; the fields of a subclass, a frozen dataclass, are its options (see `options.py`).
 
     `select` picks the taps it acts on, by default those at its `sites`; `build` makes the training form at
-    one of them with the paper's initial values. A method that changes the backbone's own weights gives
-    `weights`. `paper` is the source.
+    one of them with the paper's initial values. A method without a per-row form changes the backbone's own
+    `weights`, and its rows run alone (it is exclusive). `paper` is the source.
     """
 
     name: ClassVar[str]
@@ -66,11 +66,6 @@ class Method:
     def layers(self) -> Layers:
         """In which layers; an option of most methods."""
         return "all"
-
-    @property
-    def exclusive(self) -> bool:
-        """Whether it has no per-row form: it changes the backbone's weights, so its rows run alone."""
-        return False
 
     @property
     def virtual_tokens(self) -> int:

@@ -16,7 +16,7 @@ from typing import Annotated
 from torch import nn
 
 from ..errors import MethodError
-from ..layers.phm import check_division, dense
+from ..layers.phm import check_division, new_dense
 from ..ops import TapModule
 from ..ops.block import Block, BlockOptions
 from ..ops.norm import Norm
@@ -26,7 +26,7 @@ from .base import Method, Shared
 from .options import in_layers
 from .output_layer import OutputLayer, output_layer_of
 
-Projection = Callable[[int, int], nn.Module]
+MakeProjection = Callable[[int, int], nn.Module]
 Division = Annotated[int, "1 and more; divides the width and the bottleneck"]
 Rank = Annotated[int, "1 and more, at most the width of the bottleneck (over `division`)"]
 
@@ -43,9 +43,9 @@ class Blocks(BlockOptions, Method):
     train_norms: bool = True
     train_output_layer: bool = False
 
-    def projection(self, tap: Tap) -> Projection:
+    def projection(self, tap: Tap) -> MakeProjection:
         """What makes a projection (in, out) of the block at a tap. Raises MethodError if it does not fit."""
-        return dense
+        return new_dense
 
     def shared_parts(self, shared: Shared) -> Mapping[str, tuple[str, nn.Parameter]]:
         """The parts of a block that are shared, with their names among the shared ones."""
@@ -59,10 +59,6 @@ class Blocks(BlockOptions, Method):
     def holds_block(self, tap: Tap) -> bool:
         """Whether a block sits here."""
         return tap.site in self.sites and tap.stack != "cross"
-
-    @property
-    def exclusive(self) -> bool:
-        return self.train_output_layer
 
     def weights(self, model: Named) -> OutputLayer | None:
         return output_layer_of(self.name, model) if self.train_output_layer else None

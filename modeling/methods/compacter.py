@@ -21,11 +21,10 @@ from typing import ClassVar
 from torch import nn
 
 from ..errors import MethodError
-from ..layers import LPHM
-from ..layers.phm import SHARED_RULE_STD, new_factors, new_rule
+from ..layers.phm import SHARED_RULE_STD, new_factors, new_lphm, new_rule
 from ..sites import ALL_NORM_SITES, Tap
 from .base import METHODS, Shared
-from .blocks import Blocks, Division, Projection, Rank
+from .blocks import Blocks, Division, MakeProjection, Rank
 from .options import Layers
 
 _RULE = "phm_rule"  # as the official code calls it
@@ -68,11 +67,11 @@ class Compacter(Blocks):
             shared |= {f"{prefix}.{name}": parameter for name, parameter in factors.items()}
         return shared
 
-    def projection(self, tap: Tap) -> Projection:
+    def projection(self, tap: Tap) -> MakeProjection:
         self.divided(tap, self.division)
         self.check_rank(tap, self.rank, self.division)
         own = not self.share_factors
-        return partial(LPHM, n=self.division, rank=self.rank, rule_std=None, own_factors=own)
+        return partial(new_lphm, n=self.division, rank=self.rank, own_factors=own)
 
     def shared_parts(self, shared: Shared) -> Mapping[str, tuple[str, nn.Parameter]]:
         """The rule is that of both projections."""

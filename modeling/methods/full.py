@@ -38,7 +38,6 @@ class Full(Method):
 
     name: ClassVar[str] = "full"
     paper: ClassVar[str] = "the baseline of both papers"
-    exclusive = True
 
     def weights(self, model: Named) -> FullWeights:
         return FullWeights(model)

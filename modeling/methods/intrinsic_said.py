@@ -112,7 +112,6 @@ class IntrinsicSaid(Method):
 
     name: ClassVar[str] = "intrinsic_said"
     paper: ClassVar[str] = "Aghajanyan et al. 2021, arXiv 2012.13255"
-    exclusive = True
 
     dimension: Annotated[
         int,

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from ..layers import LowRank
+from ..layers.phm import new_low_rank
 from ..sites import Tap
 from .base import METHODS
-from .blocks import Blocks, Projection, Rank
+from .blocks import Blocks, MakeProjection, Rank
 from .options import Layers
 
 
@@ -30,6 +30,6 @@ class LowRankAdapter(Blocks):
     rank: Rank = 1
     layers: Layers = "all"
 
-    def projection(self, tap: Tap) -> Projection:
+    def projection(self, tap: Tap) -> MakeProjection:
         self.check_rank(tap, self.rank)
-        return partial(LowRank, rank=self.rank)
+        return partial(new_low_rank, rank=self.rank)

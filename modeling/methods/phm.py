@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from ..layers import PHM
+from ..layers.phm import new_phm
 from ..sites import Tap
 from .base import METHODS
-from .blocks import Blocks, Division, Projection
+from .blocks import Blocks, Division, MakeProjection
 from .options import Layers
 
 
@@ -33,6 +33,6 @@ class PHMAdapter(Blocks):
     factorised_rule: bool = False
     layers: Layers = "all"
 
-    def projection(self, tap: Tap) -> Projection:
+    def projection(self, tap: Tap) -> MakeProjection:
         self.divided(tap, self.division)
-        return partial(PHM, n=self.division, factorised_rule=self.factorised_rule)
+        return partial(new_phm, n=self.division, factorised_rule=self.factorised_rule)

@@ -13,6 +13,7 @@ from failures import Failure
 from ..backbone import Backbone
 from ..decoding import Strings
 from ..kinds import KINDS, HeadSpec
+from ..kinds.base import refused
 from ..packed import PackedBatch
 from ..pooling import pool
 from .base import READOUTS, Cost, Logits, Pass, Readout, Reads, Wanted
@@ -23,6 +24,14 @@ class Pooled(Readout):
 
     name = "pooled"
     has_head = True
+
+    def check(self, spec: HeadSpec) -> list[Failure]:
+        failures = super().check(spec)
+        return (
+            failures
+            if spec.pooling != "none"
+            else [*failures, refused("pooling", "none", "A pooling for the head")]
+        )
 
     def check_backbone(self, spec: HeadSpec, backbone: Backbone) -> list[Failure]:
         if spec.pooling in backbone.poolings:

@@ -37,7 +37,7 @@ from .body import JSON_TYPES, read_body
 from .errors import STATUS_CLIENT_LEFT
 from .generation import check_generate
 from .routes import PROBLEMS, service_of
-from .violations import summary
+from .violations import failure_of, summary
 
 router = APIRouter(tags=["predict"])
 

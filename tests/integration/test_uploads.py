@@ -335,7 +335,7 @@ def test_a_store_of_another_backbone_is_skipped_and_told(
 
 
 def test_checking_offline_agrees_with_uploading(backbone: Backbone, files: dict[str, bytes]) -> None:
-    from service.errors import Refused
+    from proof.errors import Refused
 
     for task, data in files.items():
         report = check_file(data, backbone)
@@ -347,7 +347,7 @@ def test_checking_offline_agrees_with_uploading(backbone: Backbone, files: dict[
             continue
         with pytest.raises(Refused) as caught:
             check_file(make(backbone), backbone)
-        assert says in str(caught.value) + str(caught.value.problems)
+        assert says in str(caught.value) + str(caught.value.failures)
 
 
 def test_a_head_of_many_labels_beside_one_of_two(live: Live, backbone: Backbone) -> None:

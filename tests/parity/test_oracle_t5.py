@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM
 from modeling import Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding
 from tests.conftest import SHARED_DATA
 from tests.parity.official import METHODS_OF_FILES, method_of, ours
-from tests.tiny import tokenizer
+from tests.tiny import target_logits, tokenizer
 
 pytestmark = pytest.mark.shared_data
 FOLDER = SHARED_DATA.parent / "oracles" / "compacter"
@@ -59,7 +59,7 @@ def test_forward(oracles: Path, file: str) -> None:
     encoded, targets = inputs(recorded)
     batch = backbone.pack(encoded, adapter.virtual_tokens)
     with adapter.attached(backbone), torch.no_grad():
-        logits = decoding.target_logits(backbone, batch, targets)
+        logits = target_logits(backbone, batch, targets)
         loss = decoding.target_loss(backbone, batch, targets)
     for got, want in zip(logits, recorded["out.logits"], strict=True):
         torch.testing.assert_close(got, want[: len(got)], rtol=0, atol=1e-4)

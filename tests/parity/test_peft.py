@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modeling import Adapter, Backbone, Encoded, HeadSpec, Tap, decoding
+from modeling import Adapter, Backbone, Encoded, HeadSpec, Tap
 from tests.conformance import checks
-from tests.tiny import random_texts, tiny_backbone, tiny_model
+from tests.tiny import random_texts, target_logits, tiny_backbone, tiny_model
 
 pytestmark = [
     # PEFT asks the library for an attribute whose name is going out of use, and does not know norms by name.
@@ -114,7 +114,7 @@ def our_states(backbone: Backbone, adapter: Adapter, encoded: list[Encoded]) -> 
         found = [rows[i] for i in batch.inverse.tolist()]
         if backbone.is_encoder_decoder:
             targets = backbone.label_ids(TARGETS[: len(encoded)])
-            found += decoding.target_logits(backbone, batch, targets)
+            found += target_logits(backbone, batch, targets)
     return found
 
 

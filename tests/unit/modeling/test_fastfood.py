@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modeling.layers import Fastfood, fastfood, walsh_hadamard
-from modeling.layers.fastfood import padded_size
+from modeling.layers.fastfood import Fastfood, padded_size, walsh_hadamard
 
 
 def hadamard(order: int) -> Tensor:
@@ -64,7 +63,8 @@ def test_fastfood_is_its_formula(size: int, inputs: int, seed: int) -> None:
     """Few inputs, as many as outputs, and more than the padded length (the rest is not read)."""
     B, Pi, G = constants(size, seed)
     x = torch.randn(inputs, dtype=torch.float64)
-    torch.testing.assert_close(fastfood(x, size, B, Pi, G), by_definition(x, size, B, Pi, G))
+    transform = Fastfood.of(size, inputs, B, Pi, G)
+    torch.testing.assert_close(transform(x), by_definition(x, size, B, Pi, G))
 
 
 @pytest.mark.parametrize(("size", "inputs"), [(10, 3), (32, 32), (20, 40), (100, 7)])
@@ -101,4 +101,4 @@ def test_a_draw_depends_on_its_generator_alone() -> None:
 def test_constants_of_another_length_are_refused() -> None:
     B, Pi, G = constants(64, 0)
     with pytest.raises(ValueError, match="65 numbers takes constants of 128 elements"):
-        fastfood(torch.zeros(3), 65, B, Pi, G)
+        Fastfood.of(65, 3, B, Pi, G)

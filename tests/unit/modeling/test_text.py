@@ -56,3 +56,24 @@ def test_many_threads_get_the_same() -> None:
 def test_a_limit_that_cannot_be_kept_is_refused(limit: int) -> None:
     with pytest.raises(TextError, match=rf"max_tokens is {limit}; allowed: 3 .* to 512"):
         minilm().text.encode(["a"], limit)
+
+
+def test_each_text_is_made_ids_once() -> None:
+    class Counting:
+        def __init__(self, inner: object) -> None:
+            self.inner, self.texts = inner, list[str]()
+
+        def encode_batch_fast(self, texts: list[str], **options: bool) -> object:
+            self.texts += texts
+            return self.inner.encode_batch_fast(texts, **options)  # type: ignore[attr-defined]
+
+    encoder = tiny_backbone("bert").text
+    alone = [encoder.tokenize([item])[0] for item in ("w1", ("w1", "w2"), ("w1", "w1"))]
+    counting = Counting(encoder._tokenizer)
+    patched = pytest.MonkeyPatch()
+    patched.setattr(encoder, "_tokenizer", counting)
+    try:
+        assert encoder.tokenize(["w1", ("w1", "w2"), ("w1", "w1")]) == alone
+    finally:
+        patched.undo()
+    assert sorted(counting.texts) == ["w1", "w2"]

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from modeling import Encoded, TextItem, Tokens
+from modeling import Encoded, Placement, TextItem, Tokens
 from service.engine.engine import Engine
-from service.engine.request import Job, Placement
-from service.engine.runner import place
+from service.engine.request import Job
 from service.engine.tokenizer import Tokenizer
 from service.errors import NotReady, Overloaded
 from service.metrics import Metrics
@@ -198,11 +197,11 @@ def test_a_text_that_cannot_be_generated_fails_alone(
 
 def test_an_adapter_is_placed_with_what_its_rows_cost(model: FakeModel) -> None:
     packed: Any = FakePacked(virtual_tokens=7, label_tokens=5)
-    assert place(model, packed) == Placement(1, 1, virtual_tokens=7, decoder_tokens=5)
+    assert model.placement(model.install(packed)) == Placement(1, 1, virtual_tokens=7, decoder_tokens=5)
     packed = FakePacked(exclusive=True, reads_end=True)
-    assert place(model, packed) == Placement(2, 2, exclusive=True, decoder_per_token=1)
+    assert model.placement(model.install(packed)) == Placement(2, 2, exclusive=True, decoder_per_token=1)
     packed = FakePacked(has_body=False)
-    assert place(model, packed) == Placement(3, 0)
+    assert model.placement(model.install(packed)) == Placement(3, 0)
 
 
 def test_a_poisoned_row_fails_alone(

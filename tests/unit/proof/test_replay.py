@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from modeling import Encoded, Placement
-from proof.replay import BARE, ProbeBatch, by_probe, plan_probes, replay
-from service.engine.runner import place
+from modeling.served import BARE
+from proof.replay import ProbeBatch, by_probe, plan_probes, replay
 from tests.unit.service.fakes import FakeModel, FakePacked
 
 LIMITS: dict[str, Any] = {"max_batch_tokens": 64, "max_row_tokens": 20}
@@ -67,9 +67,9 @@ def test_no_probes_are_no_batches() -> None:
 
 
 def test_the_rows_of_a_probe_with_choices_are_put_together() -> None:
-    model = FakeModel()
+    model: Any = FakeModel()
     packed: Any = FakePacked()
-    placement = place(model, packed)
+    placement = model.placement(model.install(packed))
     probes = [(_row(3), _row(4)), (_row(5), _row(6), _row(7))]
     batches = plan_probes([(probes, placement)], neighbours=[BARE], max_batch_tokens=20, max_row_tokens=20)
     assert len(batches) > 1
@@ -83,6 +83,6 @@ def test_single_rows_keep_their_logits() -> None:
 
 
 def test_a_batch_is_what_the_model_is_asked() -> None:
-    model = FakeModel()
+    model: Any = FakeModel()
     replay(model, ProbeBatch([_row(3)], [0], []))
     assert model.batches[0][1:] == ([0], [])
