@@ -22,14 +22,12 @@ from modeling import Adapter, Backbone, load_backbone
 from training.config import Hyper, TrainConfig
 from training.data import TaskData, load_data
 from training.fit import Learner, StageResult, fit
-from training.full import unfrozen_copy
 from training.journal import NoJournal
 from training.progress import NullProgress
-from training.publish import head_spec
 from training.recipe import build_method, frozen_features, prepare, settle, stage_plan, train_head
-from training.stages import Material, adapter_learner, full_learner
+from training.stages import Material, adapter_learner
 
-PROBE, FULL = "linear_probe", "full"
+PROBE = "linear_probe"
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class TaskBench:
 
     def _first_stage(self) -> tuple[nn.Linear, StageResult]:
         """The head that every method starts from."""
-        features = frozen_features(self.material, self.hyper.pooling, NullProgress())
+        features = frozen_features(self.material, NullProgress())
         head = nn.Linear(self.backbone.hidden_size, len(self.data.task.labels))
         found = train_head(self.material, features, head, self.hyper, self.seed, NullProgress(), NoJournal())
         return head, found
@@ -80,7 +78,6 @@ class TaskBench:
     def run(self, cell: Cell) -> dict[str, Any]:
         """Train the cell from the shared head; its record."""
         started = time.monotonic()
-        method = PROBE if cell.method == FULL else cell.method
         config = TrainConfig(
             **self._given,
             method=cell.method,
@@ -90,35 +87,22 @@ class TaskBench:
             batch_size=cell.batch_size,
             evaluate_steps=cell.evaluate_steps,
         )
-        made = build_method(replace(config, method=method) if cell.method == FULL else config)
+        made = build_method(config)
         hyper = settle(config, self.data, self.backbone, virtual=made.virtual_tokens)
-        spec = head_spec(self.data.task, hyper.pooling)
-        adapter = Adapter.create(self.backbone, made, spec, seed=self.seed)
+        adapter = Adapter.create(self.backbone, made, self.material.spec, seed=self.seed)
         assert adapter.head is not None
         adapter.head.load_state_dict(self.head.state_dict())
         if cell.method == PROBE:
             return self._record(cell, hyper, self.first, 0, started)
-        if cell.method == FULL:
-            result, count = self._full(adapter.head, hyper, cell)
-        else:
-            result, count = self._adapter(adapter, hyper, cell), adapter.num_body_parameters
-        return self._record(cell, hyper, result, count, started)
+        result = self._adapter(adapter, hyper, cell)
+        return self._record(cell, hyper, result, adapter.num_body_parameters, started)
 
     def _adapter(self, adapter: Adapter, hyper: Hyper, cell: Cell) -> StageResult:
         with adapter.attached(self.backbone):
             learner = adapter_learner(self.material, adapter, hyper, self.seed)
-            return self._fit(learner, self.backbone, hyper, cell)
-
-    def _full(self, head: nn.Linear, hyper: Hyper, cell: Cell) -> tuple[StageResult, int]:
-        """Every parameter of a copy of the backbone, without dropout, as the adapters."""
-        own = replace(self.material, backbone=unfrozen_copy(self.backbone))
-        learner = full_learner(own, head, hyper, self.seed)
-        count = sum(p.numel() for p in own.backbone.model.parameters())
-        return self._fit(learner, own.backbone, hyper, cell), count
-
-    def _fit(self, learner: Learner, backbone: Backbone, hyper: Hyper, cell: Cell) -> StageResult:
-        plan = stage_plan("adapter", hyper, len(learner.batches(1)))
-        return fit(plan, _in_precision(learner, backbone, cell.precision), NullProgress(), NoJournal())
+            plan = stage_plan("adapter", hyper, len(learner.batches(1)))
+            learner = _in_precision(learner, self.backbone, cell.precision)
+            return fit(plan, learner, NullProgress(), NoJournal())
 
     def _record(
         self, cell: Cell, hyper: Hyper, result: StageResult, count: int, started: float

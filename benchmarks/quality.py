@@ -36,18 +36,17 @@ PROBE, FULL = "linear_probe", "full"
 def run_cell(task: str, method: str, data: Path, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     """Train one cell of the table and return its record."""
     from training.config import TrainConfig
-    from training.full import full_finetune
     from training.recipe import train
 
     started = time.monotonic()
     config = TrainConfig(
         data=str(data / task),
         task=task,
-        method="hadamard" if method == FULL else method,
+        method=method,
         seed=seed,
         **(TASKS[task] | settings),
     )
-    result: Any = full_finetune(config, dropout=False) if method == FULL else train(config, write_file=False)
+    result = train(config, write_file=False)
     return {
         "task": task,
         "method": method,
@@ -56,22 +55,15 @@ def run_cell(task: str, method: str, data: Path, seed: int, settings: dict[str, 
         "value": result.metrics[result.metric],
         "values": dict(result.metrics),
         "head_only": result.head_metrics[result.metric] if result.head_metrics else None,
-        "parameters": result.num_parameters if method == FULL else result.num_body_parameters,
+        "parameters": result.num_body_parameters,
         "best_epoch": result.best_epoch,
         "curve": [
             [r.stage, r.epoch, round(r.values[result.metric], 5)] for r in result.history if r.stage != "head"
         ],
-        "settings": settings | _hyper(config, method),
+        "settings": settings | result.hyper,
         "seconds": round(time.monotonic() - started),
         "origin": record.origin(),
     }
-
-
-def _hyper(config: Any, method: str) -> dict[str, Any]:
-    from training.config import resolve
-
-    hyper = vars(resolve(config, FULL) if method == FULL else resolve(config))
-    return {key: dict(value) if key == "method_config" else value for key, value in hyper.items()}
 
 
 def table(cells: dict[str, Any]) -> str:

@@ -59,9 +59,7 @@ def learnt(
     name: str, row: dict[str, Any], *, prefix: bool = False, official_code: bool = True
 ) -> list[tuple[str, str]]:
     """Source and target of every example that training makes of a row."""
-    formatter = Formatter(
-        name, FORMATS[name].fields, name if prefix else "", official_code=official_code
-    )
+    formatter = Formatter(name, FORMATS[name].fields, name if prefix else "", official_code=official_code)
     task = _task(name).as_text(formatter)
     target = task.parse(row["answers" if task.writes else "label"])
     return [(formatter.source(row), string) for string in task.strings(task.learnt(target))]

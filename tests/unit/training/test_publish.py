@@ -57,7 +57,10 @@ def test_an_older_file_stays_until_the_new_one_is_checked(
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"probes": ProbeReport(3, 0.0)}, "3 of 30 probes were replayed"), ({"digest": "sha256:other"}, "read sha256:other")],
+    [
+        ({"probes": ProbeReport(3, 0.0)}, "3 of 30 probes were replayed"),
+        ({"digest": "sha256:other"}, "read sha256:other"),
+    ],
 )
 def test_a_check_of_something_else_does_not_count(
     task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, change: dict[str, Any], message: str
