@@ -93,7 +93,7 @@ def mixed(served: ServedModel, batch: list[Encoded], tasks: int, rng: random.Ran
     """One served batch whose rows are drawn from the first `tasks` slots, without repeats if that can be."""
     slots = list(range(1, tasks + 1))
     chosen = rng.sample(slots, len(batch)) if tasks >= len(batch) else rng.choices(slots, k=len(batch))
-    served.run(batch, [served.body_slot(s) for s in chosen], list(enumerate(chosen)))
+    served.run(batch, [served.placement(s).body_slot for s in chosen], list(enumerate(chosen)))
 
 
 def timed(run: Callable[[list[Encoded]], None], batches: list[list[Encoded]]) -> float:

@@ -60,7 +60,7 @@ def run_cell(task: str, method: str, data: Path, seed: int, settings: dict[str, 
         "curve": [
             [r.stage, r.epoch, round(r.values[result.metric], 5)] for r in result.history if r.stage != "head"
         ],
-        "settings": settings | result.hyper,
+        "settings": {**settings, **result.hyper},
         "seconds": round(time.monotonic() - started),
         "origin": record.origin(),
     }

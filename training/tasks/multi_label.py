@@ -64,7 +64,7 @@ class MultiLabel(Task):
         """Float32 [N, L] of 0 and 1."""
         return torch.from_numpy(self._matrix(targets)).float()
 
-    def calibrated(self, logits: Logits, targets: Sequence[Target]) -> Task:
+    def calibrated(self, logits: Logits, targets: Sequence[Target]) -> "MultiLabel":
         """The threshold with the best metric on these rows; the one nearest to a half among equals."""
         if not np.isfinite(logits).all():
             return self
