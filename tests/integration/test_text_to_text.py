@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modeling import Backbone, HeadSpec, answer, load_backbone
+from modeling import Backbone, HeadSpec, load_backbone
 from service.settings import Settings
 from service.state import Service
 from tests.integration.forms import (
@@ -30,6 +30,7 @@ from tests.integration.forms import (
     written_alone,
 )
 from tests.integration.world import TEXTS, Live, assert_close, wait_for
+from tests.tiny import answer
 
 FAMILIES = ["t5", "bart"]
 RTE = HeadSpec("text_to_text", ("w1", "w2 w3"), pooling="none")
@@ -96,7 +97,7 @@ def test_answers_are_those_of_the_task_alone(
     for item, prediction in zip(items, got["predictions"], strict=True):
         logits = logits_alone(backbone, task.adapter, item)
         assert_close(prediction["logits"], logits)
-        wanted = answer(task.spec, np.array(logits), top_k=None, raw=False)
+        wanted = answer(task.spec, np.array(logits))
         assert prediction["score"] == pytest.approx(wanted.score, rel=1e-4, abs=1e-5)
         if task.spec.kind == "multiple_choice":
             assert isinstance(item, dict)

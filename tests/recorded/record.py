@@ -20,7 +20,7 @@ from typing import Any
 from transformers import BartConfig, BertConfig, PreTrainedTokenizerFast, T5Config
 
 from adapters_store import AdapterStore, Manifest, read_adapter, read_adapter_file, write_adapter_file
-from modeling import Backbone, ServedModel, load_backbone
+from modeling import Backbone, ServedModel, load_backbone, readout_of
 from tests.recorded import answers
 from tests.recorded.answers import Item
 from tests.tiny import CONFIGS, WORDS, random_model, tokenizer
@@ -249,7 +249,9 @@ def record_alone(backbone: Backbone, data: bytes, form: str) -> dict[str, Any]:
         "form": form,
         "check": answers.check(data, backbone),
         "logits": logits,
-        "answers": [] if task.spec.is_free_text else [answers.decided(task.spec, row) for row in logits],
+        "answers": []
+        if readout_of(task.spec).writes
+        else [answers.decided(task.spec, row) for row in logits],
         "written": answers.written(model, task, items) if task.spec.kind == "text_to_text" else [],
     }
 

@@ -81,11 +81,11 @@ def test_digits_keep_their_names_in_the_file(tmp_path: Path) -> None:
     from training.config import TrainConfig
     from training.data import load_data
     from training.publish import TextForm
-    from training.tasks import TextToText
+    from training.tasks.as_strings import AsStrings
 
     data = load_data(TrainConfig(data=str(write_text_task(tmp_path / "d")), task="a", form="text-to-text"))
-    assert isinstance(data.task, TextToText)
+    assert isinstance(data.task, AsStrings)
     assert data.formatter is not None
-    kept = TextForm(data.formatter, data.task.inner.class_names, data.task.scale).to_config()
+    kept = TextForm(data.formatter, *data.task.string_form()).to_config()
     assert data.task.labels == ("0", "1", "2")
     assert kept["text_to_text"]["names"] == ["w1", "w30", "w60"]
