@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from benchmarks import record
 from benchmarks.mixed_precision import in_bfloat16, rounded_products
 from modeling import Adapter, Backbone, load_backbone
-from training.config import Hyper, TrainConfig
-from training.data import TaskData, load_data
-from training.fit import Learner, StageResult, fit
-from training.journal import NoJournal
-from training.progress import NullProgress
-from training.recipe import build_method, frozen_features, prepare, settle, stage_plan, train_head
-from training.stages import Material, adapter_learner
+from training.data.load import TaskData, load_data
+from training.loop.fit import Learner, StageResult, fit
+from training.loop.journal import NoJournal
+from training.loop.progress import NullProgress
+from training.loop.stages import Material, adapter_learner
+from training.run import build_method, frozen_features, prepare, settle, stage_plan, train_head
+from training.settings.config import Hyper, TrainConfig
 
 PROBE = "linear_probe"
 

@@ -27,9 +27,9 @@ PRESET = "last-two-thirds"
 def run_task(task: str, data: Path, seed: int) -> dict[str, Any]:
     """Train, prune, and train with two thirds of the layers alone."""
     from benchmarks.cells import open_backbone
-    from training.config import TrainConfig
-    from training.prune import prune_file
-    from training.recipe import train
+    from training.file.prune import prune_file
+    from training.run import train
+    from training.settings.config import TrainConfig
 
     backbone = open_backbone()
     lr = method_quality.chosen_rate(record.read(method_quality.NAME), METHOD)

@@ -35,8 +35,8 @@ PROBE, FULL = "linear_probe", "full"
 
 def run_cell(task: str, method: str, data: Path, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     """Train one cell of the table and return its record."""
-    from training.config import TrainConfig
-    from training.recipe import train
+    from training.run import train
+    from training.settings.config import TrainConfig
 
     started = time.monotonic()
     config = TrainConfig(

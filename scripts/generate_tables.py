@@ -64,7 +64,7 @@ def service_settings() -> str:
 
 def training_settings() -> str:
     """Every setting of a training run with its default."""
-    from training.config import TrainConfig
+    from training.settings.config import TrainConfig
 
     rows = [
         (f"`--{field.name.replace('_', '-')}`", shown(default_of(field)), str(field.metadata.get("help", "")))

@@ -14,7 +14,7 @@ from service.app import build_app
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.architecture.sources import ROOT
-from training.config import TrainConfig
+from training.settings.config import TrainConfig
 from trunkline.cli import app
 
 API, CLIENT, SETTINGS, OPERATIONS = (

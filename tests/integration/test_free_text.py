@@ -23,9 +23,9 @@ from tests.conformance.options import tiny_options
 from tests.integration.forms import save_model, served
 from tests.integration.world import Live
 from tests.tiny import WORDS
-from training.config import TrainConfig
-from training.evaluate import FileEvaluation, evaluate_file
-from training.recipe import train
+from training.file.evaluate import FileEvaluation, evaluate_file
+from training.run import train
+from training.settings.config import TrainConfig
 from trunkline import Client
 
 ANSWERS = ("w1 w2", "w40 w41 w42 w43")

@@ -16,9 +16,9 @@ from modeling import Backbone, load_backbone
 from proof.check import CheckReport, check_file
 from service.settings import Settings
 from tests.integration.world import Live, assert_close
-from training.config import TrainConfig
-from training.evaluate import FileEvaluation, evaluate_file
-from training.recipe import train
+from training.file.evaluate import FileEvaluation, evaluate_file
+from training.run import train
+from training.settings.config import TrainConfig
 
 TASKS = {
     "trec": "hadamard",

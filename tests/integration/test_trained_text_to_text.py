@@ -24,9 +24,9 @@ from tests.conformance.options import tiny_options
 from tests.integration.forms import save_model
 from tests.integration.world import Live, assert_close
 from tests.tiny import WORDS
-from training.config import TrainConfig
-from training.evaluate import FileEvaluation, evaluate_file
-from training.recipe import train
+from training.file.evaluate import FileEvaluation, evaluate_file
+from training.run import train
+from training.settings.config import TrainConfig
 
 METHOD_OF = {"rte": "compacter", "sst2": "full"}
 FIELDS = {"rte": ["sentence1", "sentence2"], "sst2": ["sentence"]}

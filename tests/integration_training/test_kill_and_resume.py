@@ -9,14 +9,14 @@ import torch
 
 from adapters_store.adapter_file import read_adapter_file
 from tests.unit.training.conftest import Told, agree, quick, write_task
-from training.config import TrainConfig
-from training.recipe import train
+from training.run import train
+from training.settings.config import TrainConfig
 
 KILLED = """
 import os, signal, sys
 from tests.unit.training.conftest import Told
-from training.config import TrainConfig
-from training.recipe import train
+from training.settings.config import TrainConfig
+from training.run import train
 import json
 
 class Dying(Told):

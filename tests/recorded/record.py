@@ -26,7 +26,7 @@ from tests.recorded.answers import Item
 from tests.tiny import CONFIGS, WORDS, random_model, tokenizer
 from tests.unit.training.conftest import agree, quick, write_task, write_text_task
 from tests.unit.training.test_free_text import write_answers
-from training.recipe import train
+from training.run import train
 
 HERE = Path(__file__).parent
 SMALL = {

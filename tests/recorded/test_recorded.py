@@ -20,7 +20,7 @@ from modeling import METHODS, Backbone, ServedModel, load_backbone
 from tests.recorded import answers
 from tests.unit.training.conftest import write_task, write_text_task
 from tests.unit.training.test_free_text import write_answers
-from training.evaluate import evaluate_file
+from training.file.evaluate import evaluate_file
 
 HERE = Path(__file__).parent
 SAME_BITS = os.environ.get("TRUNKLINE_SAME_BITS") == "1"  # read here: a test sees no such variables

@@ -1,7 +1,7 @@
 """The kinds of task on the training side, one file each, found by discovery."""
 
 from modeling.registry import discover
-from training.examples import Target
+from training.rows.examples import Target
 from training.tasks.base import TASKS, Baseline, Logits, TargetError, Task, register
 
 discover(__name__, __path__)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from modeling.readouts import TEXT_TO_TEXT
-from training.examples import Target
 from training.formats import Scale, scale_for
-from training.metrics import Floats
+from training.metrics.scores import Floats
+from training.rows.examples import Target
 from training.tasks.base import Baseline, Logits, Task
 
 

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import torch
 
 from modeling import Backbone, HeadSpec, kind_of
-from training.examples import Split, Target
 from training.formats import Formatter, Scale
-from training.metrics import Measures, Metric
+from training.metrics.scores import Measures, Metric
+from training.rows.examples import Split, Target
 
 Logits = npt.NDArray[np.float32]
 DataKinds = Mapping[str, tuple[int, ...]]

@@ -14,12 +14,12 @@ import torch
 from modeling import Backbone, HeadSpec
 from modeling.readouts import TEXT_TO_TEXT
 from training.errors import ConfigError
-from training.examples import Split, Target
 from training.formats import FORMATS, Formatter
 from training.formats.rewriting import spaced_punctuation
-from training.metrics import Metric
+from training.metrics.scores import Metric
+from training.metrics.texts import FREE_TEXT, squad
+from training.rows.examples import Split, Target
 from training.tasks.base import Baseline, DataKinds, Logits, TargetError, Task, commonest, register
-from training.text_metrics import FREE_TEXT, squad
 
 _SCORES = ("exact_match", "f1")
 

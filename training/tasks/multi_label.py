@@ -11,8 +11,8 @@ import torch
 from modeling import HeadSpec
 from modeling.kinds.base import sigmoid
 from modeling.kinds.multi_label import DEFAULT_THRESHOLD
-from training.examples import Target
-from training.metrics import MULTI_LABEL, Floats, Ints, Metric, scores_of
+from training.metrics.scores import MULTI_LABEL, Floats, Ints, Metric, scores_of
+from training.rows.examples import Target
 from training.tasks.base import Baseline, DataKinds, Logits, TargetError, Task, commonest, register
 from training.tasks.single_label import parse_label
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from modeling import HeadSpec
 from modeling.kinds.multiple_choice import CHOICE_LABEL
-from training.examples import Target
-from training.metrics import MULTIPLE_CHOICE, Metric
+from training.metrics.scores import MULTIPLE_CHOICE, Metric
+from training.rows.examples import Target
 from training.tasks.base import Baseline, DataKinds, Logits, Task, commonest, register
 from training.tasks.single_label import SingleLabel, index_of, parse_label
 

@@ -10,9 +10,9 @@ import torch
 
 from modeling import HeadSpec
 from modeling.kinds.regression import clamped
-from training.examples import Target
 from training.formats import Formatter
-from training.metrics import REGRESSION, Floats, Metric, scores_of
+from training.metrics.scores import REGRESSION, Floats, Metric, scores_of
+from training.rows.examples import Target
 from training.tasks.as_strings import AsStrings
 from training.tasks.base import Baseline, DataKinds, Logits, TargetError, Task, register
 

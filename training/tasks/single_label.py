@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from modeling import HeadSpec
-from training.examples import Target
 from training.formats import Formatter
-from training.metrics import SINGLE_LABEL, Metric, positive_class, single_label_scores
+from training.metrics.scores import SINGLE_LABEL, Metric, positive_class, single_label_scores
+from training.rows.examples import Target
 from training.tasks.as_strings import AsStrings
 from training.tasks.base import Baseline, DataKinds, Logits, TargetError, Task, commonest, register
 

@@ -13,7 +13,7 @@ from trunkline.cli.printing import print_facts, print_json, print_table, shorten
 from trunkline.cli.train import PANEL
 
 if TYPE_CHECKING:
-    from training.evaluate import FileEvaluation, RowAnswer
+    from training.file.evaluate import FileEvaluation, RowAnswer
 
 SPLIT_RULES = ("files", "halve", "thousand")
 Data: TypeAlias = Annotated[
@@ -79,8 +79,8 @@ def evaluate(
 
     Example: trunkline evaluate intent.safetensors --data ./intent --split test
     """
-    from training.card import Flags
-    from training.evaluate import evaluate_file
+    from training.data.card import Flags
+    from training.file.evaluate import evaluate_file
 
     fields = tuple(name.strip() for name in text_fields.split(",")) if text_fields else None
     if split_rule not in (None, *SPLIT_RULES):
@@ -121,7 +121,7 @@ def _print(found: FileEvaluation, with_rows: bool) -> None:
 
 
 def _print_rows(found: FileEvaluation) -> None:
-    from training.items import parts_of
+    from training.rows.items import parts_of
 
     columns = ["row>", "text", "expected", "answer"]
     answers = [

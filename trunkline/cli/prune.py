@@ -15,7 +15,7 @@ from trunkline.cli.progress import watch
 from trunkline.cli.train import PANEL
 
 if TYPE_CHECKING:
-    from training.prune import PruneResult
+    from training.file.prune import PruneResult
 
 Keep: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="Layers to keep; two thirds of them when not given.")
@@ -54,7 +54,7 @@ def prune(
     Example: trunkline prune intent.safetensors --data ./intent --keep 4 --report reports
     """
     from training.errors import ConfigError
-    from training.prune import prune_file
+    from training.file.prune import prune_file
 
     try:
         with watch(quiet) as progress:

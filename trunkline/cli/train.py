@@ -15,8 +15,8 @@ from trunkline.cli.progress import watch
 from trunkline.cli.settings import given_values, settings_of, signature_from, with_signature
 
 if TYPE_CHECKING:
-    from training.config import TrainConfig
-    from training.result import TrainResult
+    from training.report.result import TrainResult
+    from training.settings.config import TrainConfig
 
 PANEL = "Train and measure"
 TRAIN_HELP = """Train one task on a frozen backbone into one small adapter file.
@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 def build_train() -> Callable[..., None]:
     """The command, with every setting of a run as its options."""
-    from training.config import TrainConfig
+    from training.settings.config import TrainConfig
 
     settings = settings_of(TrainConfig)
 
@@ -68,7 +68,7 @@ def _switches() -> list[inspect.Parameter]:
 
 
 def _train(config: TrainConfig, quiet: bool, as_json: bool) -> None:
-    from training.recipe import train
+    from training.run import train
 
     try:
         with watch(quiet) as progress:

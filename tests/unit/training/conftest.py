@@ -12,7 +12,7 @@ from modeling import Backbone
 from proof.check import CheckReport
 from proof.replay import ProbeReport
 from tests.tiny import WORDS, tiny_backbone
-from training.config import TrainConfig
+from training.settings.config import TrainConfig
 
 Rows = list[dict[str, Any]]
 LABELS = ["low", "middle", "high"]

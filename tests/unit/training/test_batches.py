@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.batches import evaluation_batches, plain_batches, training_batches
+from training.loop.batches import evaluation_batches, plain_batches, training_batches
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=150)
 

@@ -9,10 +9,10 @@ import pytest
 from modeling import Backbone
 from tests.conformance.options import tiny_options
 from tests.unit.training.conftest import Told, agree, quick
-from training.config import TrainConfig
 from training.errors import ConfigError
-from training.recipe import train
-from training.result import TrainResult
+from training.report.result import TrainResult
+from training.run import train
+from training.settings.config import TrainConfig
 
 
 def run(config: TrainConfig, backbone: Backbone, told: Told | None = None) -> TrainResult:
@@ -62,7 +62,8 @@ def test_more_warm_up_steps_than_steps_are_refused_before_anything_is_trained(
 def test_a_recipes_warm_up_on_small_data_is_told_and_nothing_else_is_blamed(
     task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.compacter_recipe._T5_SMALL_HIDDEN", 8)  # the tiny model counts as wide
+    hidden = "training.settings.compacter_recipe._T5_SMALL_HIDDEN"
+    monkeypatch.setattr(hidden, 8)  # the tiny model counts as wide
     config = quick(
         task_folder(), tmp_path / "a.safetensors", recipe="compacter", lr=1e-9, lr_head_stage2=1e-9
     )

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from training.config import Hyper, TrainConfig, resolve
-from training.defaults import DEFAULTS
 from training.errors import ConfigError
+from training.settings.config import Hyper, TrainConfig, resolve
+from training.settings.defaults import DEFAULTS
 
 
 def config(**changes: Any) -> TrainConfig:
@@ -130,8 +130,7 @@ def test_every_number_of_a_run_is_a_setting() -> None:
 
 
 def test_settings_are_read_without_heavy_libraries() -> None:
-    code = (
-        "import sys, training.config; print([m for m in ('torch', 'sklearn', 'numpy') if m in sys.modules])"
-    )
+    heavy = ("torch", "sklearn", "numpy")
+    code = f"import sys, training.settings.config; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

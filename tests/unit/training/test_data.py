@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.unit.training.conftest import LABELS, Rows, make_rows, write_rows
-from training.config import TrainConfig
-from training.data import load_data
+from training.data.load import load_data
 from training.errors import ConfigError, DataError
+from training.settings.config import TrainConfig
 
 
 def load(data: Path, **flags: Any) -> Any:

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from tests.unit.training.conftest import Told
-from training.batches import plain_batches
 from training.errors import TrainingFailedError
-from training.fit import Learner, Measured, StagePlan, fit
-from training.journal import NoJournal
-from training.metrics import Metric
-from training.optim import Group
-from training.progress import NullProgress
+from training.loop.batches import plain_batches
+from training.loop.fit import Learner, Measured, StagePlan, fit
+from training.loop.journal import NoJournal
+from training.loop.optim import Group
+from training.loop.progress import NullProgress
+from training.metrics.scores import Metric
 from training.tasks import Logits, Target
 from training.tasks.single_label import SingleLabel
 

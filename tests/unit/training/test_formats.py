@@ -18,7 +18,7 @@ from training.formats import (
 )
 from training.formats.official import CODE_SCALE
 from training.formats.rewriting import mark_words
-from training.metrics import Metric
+from training.metrics.scores import Metric
 from training.tasks import Task
 from training.tasks.free_text import FreeText
 from training.tasks.regression import Regression

@@ -12,12 +12,12 @@ from modeling import Backbone
 from tests.conformance.options import tiny_options
 from tests.tiny import tiny_backbone
 from tests.unit.training.conftest import LABELS, agree, make_rows, quick, write_rows
-from training.config import TrainConfig
-from training.data import load_data
+from training.data.load import load_data
 from training.errors import ConfigError, DataError
-from training.evaluate import evaluate_file
-from training.prune import prune_file
-from training.recipe import train
+from training.file.evaluate import evaluate_file
+from training.file.prune import prune_file
+from training.run import train
+from training.settings.config import TrainConfig
 from training.tasks.free_text import FreeText
 
 NO_LOGITS = np.empty(0, dtype=np.float32)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from training.formats import Formatter
-from training.items import (
+from training.rows.items import (
     BadFieldError,
     ChoiceItem,
     Item,

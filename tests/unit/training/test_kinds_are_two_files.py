@@ -17,9 +17,9 @@ from proof.candidate import Candidate, examine
 from proof.check import CheckReport, check_file
 from tests.conformance.options import tiny_options
 from tests.unit.training.conftest import LABELS, Told, make_rows, quick, write_rows
-from training.card import Flags
-from training.evaluate import evaluate_file
-from training.recipe import train
+from training.data.card import Flags
+from training.file.evaluate import evaluate_file
+from training.run import train
 from training.tasks import TASKS
 
 _KIND = '''
@@ -56,7 +56,7 @@ _TASK = '''
 """Levels as label names or their numbers; scored by how near the answer is."""
 from dataclasses import dataclass
 import numpy as np
-from training.metrics import Measures
+from training.metrics.scores import Measures
 from training.tasks.base import Baseline, Task, commonest, register
 from training.tasks.single_label import parse_label
 

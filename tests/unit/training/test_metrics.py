@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.errors import ConfigError
-from training.metrics import (
+from training.metrics.scores import (
     MULTI_LABEL,
     REGRESSION,
     SINGLE_LABEL,
@@ -19,7 +19,7 @@ from training.metrics import (
     scores_of,
     single_label_scores,
 )
-from training.text_metrics import FREE_TEXT
+from training.metrics.texts import FREE_TEXT
 
 TWO, THREE = ("not_equivalent", "equivalent"), ("a", "b", "c")
 

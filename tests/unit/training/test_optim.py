@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.optim import Group, build_optimizer, clip, decay_groups, schedule_factor, set_learning_rate
+from training.loop.optim import Group, build_optimizer, clip, decay_groups, schedule_factor, set_learning_rate
 
 
 def test_the_rate_rises_over_the_warm_up_and_falls_to_zero() -> None:

@@ -16,9 +16,9 @@ from tests.conformance.options import tiny_options
 from tests.tiny import CONFIGS, random_backbone, tiny_backbone
 from tests.unit.training.conftest import Told, agree, quick, write_text_task
 from training.errors import ConfigError, PublishError
-from training.evaluate import evaluate_file
-from training.prune import layer_drifts, prune_file, with_layers
-from training.recipe import train
+from training.file.evaluate import evaluate_file
+from training.file.prune import layer_drifts, prune_file, with_layers
+from training.run import train
 
 SPEC = HeadSpec("single_label", ("low", "middle", "high"))
 LAYERS = 6

@@ -18,8 +18,8 @@ from proof.fresh import check_in_fresh_process
 from proof.replay import ProbeReport
 from tests.unit.training.conftest import Told, agree, quick
 from training.errors import PublishError
-from training.passes import Answered
-from training.recipe import train
+from training.loop.passes import Answered
+from training.run import train
 
 
 def publish(folder: Path, out: Path, backbone: Backbone, verify: Any = agree, **changes: Any) -> Any:
@@ -89,7 +89,7 @@ def test_half_precision_files_are_measured_as_stored(
 def test_half_precision_that_loses_the_task_is_refused(
     task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import publish as module
+    from training.file import publish as module
 
     def zeros(*_: object) -> object:
         return Answered(torch.zeros(30, 3).numpy())

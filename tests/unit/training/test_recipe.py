@@ -12,10 +12,10 @@ from adapters_store.adapter_file import read_adapter_file
 from modeling import METHODS, Backbone
 from tests.conformance.options import tiny_options
 from tests.unit.training.conftest import Told, agree, quick
-from training.config import TrainConfig
 from training.errors import ConfigError
-from training.recipe import train
-from training.result import TrainResult
+from training.report.result import TrainResult
+from training.run import train
+from training.settings.config import TrainConfig
 
 
 def run(config: TrainConfig, backbone: Backbone, told: Told | None = None) -> TrainResult:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.split import draw_validation, paper_file, paper_rows, permutation, rule_for
+from training.rows.split import draw_validation, paper_file, paper_rows, permutation, rule_for
 
 
 @given(

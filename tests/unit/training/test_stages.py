@@ -8,14 +8,14 @@ from torch import nn
 
 from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem, pooled_states
 from tests.unit.training.conftest import quick, write_task
-from training.config import resolve
-from training.data import load_data
-from training.encode import Rows, encode_items
+from training.data.load import load_data
 from training.errors import ConfigError
-from training.items import ChoiceItem, Item, texts_of
-from training.passes import features, trained
-from training.recipe import prepare
-from training.stages import Material, Scaling, adapter_learner
+from training.loop.encode import Rows, encode_items
+from training.loop.passes import features, trained
+from training.loop.stages import Material, Scaling, adapter_learner
+from training.rows.items import ChoiceItem, Item, texts_of
+from training.run import prepare
+from training.settings.config import resolve
 
 
 def material(backbone: Backbone, tmp_path: Path) -> Material:

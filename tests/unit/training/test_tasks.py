@@ -10,7 +10,7 @@ import torch
 from modeling import HeadSpec
 from tests.tiny import answer
 from training.formats import Scale
-from training.metrics import Metric
+from training.metrics.scores import Metric
 from training.tasks import TASKS, TargetError
 from training.tasks.as_strings import AsStrings
 from training.tasks.multi_label import MultiLabel

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from training import text_metrics
+from training.metrics import texts as text_metrics
 
 
 def _values(strings: list[Any]) -> list[str]:

@@ -15,12 +15,12 @@ from modeling import Backbone
 from tests.conformance.options import tiny_options
 from tests.tiny import tiny_backbone
 from tests.unit.training.conftest import Told, agree, quick, write_rows, write_task, write_text_task
-from training.config import TrainConfig
-from training.data import load_data
+from training.data.load import load_data
 from training.errors import ConfigError, DataError
-from training.evaluate import evaluate_file
-from training.recipe import train
-from training.result import TrainResult
+from training.file.evaluate import evaluate_file
+from training.report.result import TrainResult
+from training.run import train
+from training.settings.config import TrainConfig
 
 TEXT: dict[str, Any] = {"form": "text-to-text", "targets": "words", "lr": 1e-2, "epochs": 4}
 

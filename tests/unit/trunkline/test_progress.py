@@ -8,7 +8,7 @@ from typing import TextIO, cast
 import pytest
 from rich.console import Console
 
-from training.progress import Progress
+from training.loop.progress import Progress
 from trunkline.cli.progress import STAGES, Lines, LiveBars, RunningLoss, Watch, watch
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from service.settings import Settings
 from tests.unit.trunkline.conftest import Run
-from training.config import TrainConfig
+from training.settings.config import TrainConfig
 from trunkline.cli.settings import given_values, settings_of, signature_from, with_signature
 
 

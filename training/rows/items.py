@@ -9,7 +9,7 @@ from typing import Any
 
 from adapters_store.manifest import rows_of
 from training.formats import Formatter
-from training.readers import Row
+from training.rows.readers import Row
 
 TextItem = str | tuple[str, str]
 MIN_CHOICES = 2

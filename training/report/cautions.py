@@ -1,9 +1,9 @@
 """What is doubtful about a run that can go through: sentences for a person, with their remedies. No work."""
 
-from training.config import Hyper, TrainConfig
 from training.errors import ConfigError
-from training.fit import StagePlan
-from training.result import SeedOutcome
+from training.loop.fit import StagePlan
+from training.report.result import SeedOutcome
+from training.settings.config import Hyper, TrainConfig
 from training.tasks import Baseline
 
 _DECIMALS = 4  # of a metric as it is told: what cannot be seen there is rounding

@@ -18,20 +18,20 @@ from modeling import Adapter, Backbone, ServedModel, kind_of, load_backbone, rea
 from modeling.readouts import TEXT_TO_TEXT as TEXT_TO_TEXT_FILE
 from proof.candidate import backbone_failures, candidate_of, read_file, spec_of
 from proof.errors import Refused
-from training.card import Card, Flags, find_splits, read_card, stored_kind
-from training.checks import HEAD, TEXT_TO_TEXT
-from training.data import as_text, read_part, read_split
-from training.device import pick_device
-from training.encode import Rows, encode_split
+from training.data.card import Card, Flags, find_splits, read_card, stored_kind
+from training.data.load import as_text, read_part, read_split
+from training.data.reading import reading_of
 from training.errors import ConfigError, DataError
-from training.examples import Example, Split, Target
-from training.items import ChoiceItem, Item, TextItem
-from training.metrics import demand_metric, read_metric
-from training.passes import Answered, served
-from training.publish import TextForm
-from training.reading import reading_of
+from training.file.publish import TextForm
+from training.loop.device import pick_device
+from training.loop.encode import Rows, encode_split
+from training.loop.passes import Answered, served
+from training.metrics.scores import demand_metric, read_metric
+from training.metrics.texts import scores_of_texts
+from training.rows.examples import Example, Split, Target
+from training.rows.items import ChoiceItem, Item, TextItem
+from training.settings.checks import HEAD, TEXT_TO_TEXT
 from training.tasks import TASKS, Baseline, Logits, Task
-from training.text_metrics import scores_of_texts
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import TrainingFailedError
-from training.journal import Journal
-from training.optim import Group, build_optimizer, clip, schedule_factor, set_learning_rate
-from training.progress import Progress
+from training.loop.journal import Journal
+from training.loop.optim import Group, build_optimizer, clip, schedule_factor, set_learning_rate
+from training.loop.progress import Progress
 from training.tasks import Logits, Target, Task
 
 _PROOF_TOLERANCE = 1e-6

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 from sklearn import metrics as sk
 
-from training.metrics import Measures, correlation
+from training.metrics.scores import Measures, correlation
 
 Strings = Sequence[str]
 _UNPARSEABLE = -1.0

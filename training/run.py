@@ -27,23 +27,23 @@ from modeling import (
     load_backbone,
 )
 from proof.fresh import check_in_fresh_process
-from training.announce import Verify, check_writable, code_version
-from training.cautions import cautions_of, warmup_caution
-from training.checks import HEAD, MIN_TOKENS, TEXT_TO_TEXT
-from training.class_weights import class_weights
-from training.config import Hyper, Situation, TrainConfig, resolve
-from training.data import TaskData, load_data
-from training.device import pick_device
-from training.encode import encode_split, state_batches
+from training.data.load import TaskData, load_data
 from training.errors import ConfigError
-from training.fit import StagePlan, StageResult, fit
-from training.journal import RESUMED, FileJournal, Journal, NoJournal
-from training.passes import features
-from training.progress import NullProgress, Progress
-from training.publish import publish
-from training.report import write_report
-from training.result import SeedOutcome, TrainResult, seed_values
-from training.stages import Features, Material, Scaling, adapter_learner, head_learner
+from training.file.announce import Verify, check_writable, code_version
+from training.file.publish import publish
+from training.loop.class_weights import class_weights
+from training.loop.device import pick_device
+from training.loop.encode import encode_split, state_batches
+from training.loop.fit import StagePlan, StageResult, fit
+from training.loop.journal import RESUMED, FileJournal, Journal, NoJournal
+from training.loop.passes import features
+from training.loop.progress import NullProgress, Progress
+from training.loop.stages import Features, Material, Scaling, adapter_learner, head_learner
+from training.report.cautions import cautions_of, warmup_caution
+from training.report.result import SeedOutcome, TrainResult, seed_values
+from training.report.write import write_report
+from training.settings.checks import HEAD, MIN_TOKENS, TEXT_TO_TEXT
+from training.settings.config import Hyper, Situation, TrainConfig, resolve
 from training.tasks import Target, Task
 
 

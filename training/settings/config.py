@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Never
 
-from training.checks import TEXT_TO_TEXT, problems_of
-from training.compacter_recipe import Occasion, recipe
-from training.defaults import defaults_for
 from training.errors import ConfigError
-from training.settings import Numbers, Purpose, Repeats
+from training.settings.checks import TEXT_TO_TEXT, problems_of
+from training.settings.compacter_recipe import Occasion, recipe
+from training.settings.declared import Numbers, Purpose, Repeats
+from training.settings.defaults import defaults_for
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from dataclasses import MISSING, dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from training import checks
-from training.checks import HEAD, TEXT_TO_TEXT, Rule, one_of, text, whole
+from training.settings import checks
+from training.settings.checks import HEAD, TEXT_TO_TEXT, Rule, one_of, text, whole
 
 Gap = TypeVar("Gap")
 """None where a number may be left open, Never where every gap is filled."""

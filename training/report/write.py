@@ -5,10 +5,10 @@ from pathlib import Path
 
 from sklearn.metrics import precision_recall_fscore_support
 
-from training.config import TrainConfig
-from training.data import TaskData
-from training.fit import EpochRecord
-from training.result import TrainResult
+from training.data.load import TaskData
+from training.loop.fit import EpochRecord
+from training.report.result import TrainResult
+from training.settings.config import TrainConfig
 
 _Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 

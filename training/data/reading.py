@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from training.card import Card
-from training.checks import TEXT_TO_TEXT
-from training.config import TrainConfig
-from training.defaults import defaults_for
+from training.data.card import Card
 from training.errors import ConfigError
 from training.formats import Formatter, choose_formatter
-from training.items import ReadItem, formatted, plain_texts, with_choices
+from training.rows.items import ReadItem, formatted, plain_texts, with_choices
+from training.settings.checks import TEXT_TO_TEXT
+from training.settings.config import TrainConfig
+from training.settings.defaults import defaults_for
 
 SOURCE_FIELDS = ("source",)
 CHOICE_FIELDS = ("text", "choices")

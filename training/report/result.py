@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modeling import Adapter
-from training.fit import EpochRecord, Evaluation, StageResult
+from training.loop.fit import EpochRecord, Evaluation, StageResult
 from training.tasks import Baseline
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from training.checks import HEAD, TEXT_TO_TEXT
-from training.config import TrainConfig
 from training.errors import ConfigError, DataError
 from training.formats import FORMATS as OFFICIAL
 from training.formats import official_name
-from training.readers import FORMATS, Row, format_of, read_rows
+from training.rows.readers import FORMATS, Row, format_of, read_rows
+from training.settings.checks import HEAD, TEXT_TO_TEXT
+from training.settings.config import TrainConfig
 from training.tasks import TASKS, Task
 
 CARD_NAME = "dataset.json"

@@ -23,17 +23,17 @@ from adapters_store.manifest import (
 )
 from modeling import Adapter, HeadSpec
 from proof.candidate import head_of
-from training.announce import Verify, announce, code_version
-from training.config import Hyper, TrainConfig
-from training.data import TaskData
+from training.data.load import TaskData
 from training.errors import DataError, PublishError
-from training.fit import Evaluation
+from training.file.announce import Verify, announce, code_version
+from training.file.probes import probes_of
 from training.formats import Formatter, Scale
-from training.passes import Answered, trained
-from training.probes import probes_of
-from training.progress import Progress
-from training.result import Announced, SeedOutcome
-from training.stages import Material
+from training.loop.fit import Evaluation
+from training.loop.passes import Answered, trained
+from training.loop.progress import Progress
+from training.loop.stages import Material
+from training.report.result import Announced, SeedOutcome
+from training.settings.config import Hyper, TrainConfig
 from training.tasks import Logits, Task
 
 _TEXT_FORM = "text_to_text"

@@ -7,7 +7,7 @@ The papers leave most of these open, so each row says where its numbers come fro
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from training.settings import Numbers
+from training.settings.declared import Numbers
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from collections.abc import Hashable, Sequence
 
 from adapters_store.manifest import Probe
-from training.encode import Rows
-from training.examples import Split
-from training.items import ChoiceItem, Item, parts_of
+from training.loop.encode import Rows
+from training.rows.examples import Split
+from training.rows.items import ChoiceItem, Item, parts_of
 from training.tasks import Logits, Task
 
 MIN_PROBES, MAX_PROBES = 8, 32

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from modeling import Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding, readout_of
-from training.encode import Rows, state_batches
+from training.loop.encode import Rows, state_batches
 from training.tasks import Logits
 
 

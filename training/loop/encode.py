@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from modeling import Backbone, Encoded
-from training.batches import evaluation_batches
 from training.errors import ConfigError
-from training.examples import Split
-from training.items import Item, texts_of
+from training.loop.batches import evaluation_batches
+from training.rows.examples import Split
+from training.rows.items import Item, texts_of
 from training.tasks import Task
 
 EVALUATION_TOKENS = 8192

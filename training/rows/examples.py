@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from training.items import ChoiceItem, Item
+from training.rows.items import ChoiceItem, Item
 
 Target = int | float | tuple[int, ...] | tuple[str, ...]
 

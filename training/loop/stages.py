@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from modeling import Adapter, Backbone, HeadSpec, Readout, Wanted, readout_of
-from training.batches import plain_batches, training_batches
-from training.config import Hyper
-from training.encode import Rows
-from training.fit import Learner, Measured
-from training.optim import Group, decay_groups
-from training.passes import Answered, trained
+from training.loop.batches import plain_batches, training_batches
+from training.loop.encode import Rows
+from training.loop.fit import Learner, Measured
+from training.loop.optim import Group, decay_groups
+from training.loop.passes import Answered, trained
+from training.settings.config import Hyper
 from training.tasks import Target, Task
 
 _HEAD_BATCH_FACTOR = 2

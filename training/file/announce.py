@@ -17,7 +17,7 @@ from adapters_store.manifest import Manifest
 from proof.check import CheckReport
 from proof.errors import CheckFailed
 from training.errors import ConfigError, PublishError
-from training.result import Announced
+from training.report.result import Announced
 
 Verify = Callable[[Path, str], CheckReport]
 """`verify(file, backbone)` loads the file elsewhere and replays its probes. Raises CheckFailed."""

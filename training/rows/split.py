@@ -7,9 +7,11 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
+from training.formats.official import HALVE, THOUSAND
+
 PAPER_SEED = 42
 """The Compacter paper's seed for every permutation of rows."""
-HALVE, THOUSAND, AS_FILES = "halve", "thousand", "files"
+
 _LARGE_ROWS = 10_000
 _HELD_OUT_ROWS = 1000
 

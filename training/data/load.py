@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from training.card import Card, Flags, find_splits, read_card
-from training.config import TrainConfig
+from training.data.card import Card, Flags, find_splits, read_card
+from training.data.reading import Reading, formatter_of, reading_of
 from training.errors import DataError
-from training.examples import Example, Split, Target, digest_of
 from training.formats import FORMATS, Formatter, official_name
-from training.items import BadFieldError, ChoiceItem, Item, parts_of, present
-from training.metrics import Metric, all_metrics, demand_metric, read_metric
-from training.readers import Row, read_rows
-from training.reading import Reading, formatter_of, reading_of
-from training.split import draw_validation, paper_file, paper_rows, rule_for
+from training.metrics.scores import Metric, all_metrics, demand_metric, read_metric
+from training.rows.examples import Example, Split, Target, digest_of
+from training.rows.items import BadFieldError, ChoiceItem, Item, parts_of, present
+from training.rows.readers import Row, read_rows
+from training.rows.split import draw_validation, paper_file, paper_rows, rule_for
+from training.settings.config import TrainConfig
 from training.tasks import TargetError, Task
 
 _MAX_TOLD = 10

@@ -20,18 +20,18 @@ from adapters_store.manifest import Manifest
 from modeling import METHODS, Adapter, Backbone, ServedModel, load_backbone
 from modeling.sites import STACK_SITES
 from proof.fresh import check_in_fresh_process
-from training.announce import Verify, announce, check_writable, code_version
-from training.card import Flags
-from training.device import pick_device
-from training.encode import Rows, encode_split
+from training.data.card import Flags
 from training.errors import ConfigError
-from training.evaluate import Scored, build_adapter, load_rows, named_backbone, stored_file
-from training.examples import digest_of
-from training.passes import served
-from training.probes import probes_of
-from training.progress import NullProgress, Progress
-from training.publish import STORED_DTYPES, now
-from training.result import Announced, plain
+from training.file.announce import Verify, announce, check_writable, code_version
+from training.file.evaluate import Scored, build_adapter, load_rows, named_backbone, stored_file
+from training.file.probes import probes_of
+from training.file.publish import STORED_DTYPES, now
+from training.loop.device import pick_device
+from training.loop.encode import Rows, encode_split
+from training.loop.passes import served
+from training.loop.progress import NullProgress, Progress
+from training.report.result import Announced, plain
+from training.rows.examples import digest_of
 from training.tasks import Logits
 
 _NEUTRAL_OPS = ("affine", "norm")
