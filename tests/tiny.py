@@ -321,8 +321,7 @@ def hidden_of(backbone: Backbone, encoded: Sequence[Encoded]) -> Tensor:
 def answer(spec: HeadSpec, logits: Any, *, top_k: int | None = None) -> Answer:
     """What the logits [L] of one row mean; choices are called by their numbers."""
     kind, row = kind_of(spec), np.asarray(logits, dtype=np.float64)
-    names = [str(index) for index in range(len(row))] if kind.choices else spec.labels
-    return kind.decide(spec, row[None], [names], top_k)[0]
+    return kind.decide(spec, row[None], top_k, [[str(index) for index in range(len(row))]])[0]
 
 
 def target_logits(backbone: Backbone, batch: PackedBatch, strings: Sequence[list[int]]) -> list[Tensor]:
