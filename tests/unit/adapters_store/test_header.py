@@ -208,6 +208,7 @@ def test_duplicate_keys_inside_a_tensor(build_file: BuildFile) -> None:
             "unaligned",
         ),
         ({"encoder.0.x/a": entry(offsets=[60, 72])}, 72, "12 bytes for F32 [4]"),
+        ({"encoder.0.x/a": entry(offsets=[60, 80])}, 80, "20 bytes for F32 [4]"),
         ({"encoder.0.x/a": entry(offsets=[76, 60])}, 76, "data_offsets [76, 60]"),
         ({"encoder.0.x/a": entry(offsets=[-16, 0])}, 60, "data_offsets [-16, 0]"),
         ({"encoder.0.x/a": entry(offsets=[60.0, 76.0])}, 76, "data_offsets [60.0, 76.0]"),

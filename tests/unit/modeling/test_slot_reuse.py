@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modeling import Adapter, Backbone, HeadSpec, ServedModel
+from modeling import METHODS, Adapter, Backbone, HeadSpec, ServedModel
 from tests.conformance import checks
 from tests.tiny import tiny_backbone
 
@@ -42,10 +42,13 @@ def test_the_next_in_a_slot_has_nothing_of_the_last(served: ServedModel, method:
     assert_alone(served, {first: stays, slot: goes})
     served.remove(slot)
     assert_alone(served, {first: stays})
-    for seed, other in enumerate(["ia3", "linear_probe", method], start=3):
+    for seed, other in enumerate(["ia3", "full", "linear_probe", method], start=3):
         comes = adapter(other, seed)
         assert served.install(comes.pack()) == slot
-        assert_alone(served, {first: stays, slot: comes})
+        if other == "full":
+            assert_alone(served, {slot: comes})
+        else:
+            assert_alone(served, {first: stays, slot: comes})
         served.remove(slot)
 
 
@@ -83,6 +86,29 @@ def test_a_head_keeps_its_weights_when_its_neighbours_go(served: ServedModel) ->
     served.remove(3)
     slot = served.install(heads[3].pack())
     assert_alone(served, {2: heads[1], slot: heads[3]})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_coming_and_going_needs_no_more_memory(served: ServedModel, method: str) -> None:
+    """More often than a bank has spare rows, so that a row that was not given back would show."""
+    one = adapter(method, 1)
+    slot = served.install(one.pack())
+    before = served.nbytes
+    for _ in range(12):
+        served.remove(slot)
+        assert served.install(one.pack()) == slot
+    assert served.nbytes == before
+    assert_alone(served, {slot: one})
+
+
+def test_what_acted_in_the_last_batch_does_not_in_the_next(served: ServedModel) -> None:
+    """Above all what acts by rows: the next batch has others."""
+    residents = {served.install(a.pack()): a for a in map(adapter, ["houlsby", "lora", "bitfit"], range(3))}
+    encoded, backbone = served.backbone.text.encode(TEXTS), tiny_backbone("bert")
+    for chosen in ([1, 2, 3], [3], [2], [1, 3]):
+        assert_alone(served, {slot: residents[slot] for slot in chosen})
+        for found, text in zip(served.hidden(encoded, [0] * len(TEXTS)), encoded, strict=True):
+            torch.testing.assert_close(found, backbone.hidden(backbone.pack([text])), **checks.TOLERANCE)
 
 
 def test_slots_are_not_given_twice(served: ServedModel) -> None:

@@ -1,0 +1,147 @@
+"""Runs the table: each mutation alone in a copy of the tracked files, where its tests must fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from tempfile import TemporaryDirectory
+from threading import Lock
+
+from tests.architecture.sources import ROOT, name_of, repository_files
+from tests.mutants.table import Mutation
+
+PASSED, FAILED, BROKEN, NOTHING = 0, 1, 2, 5  # pytest's own; BROKEN: a file could not be imported
+_TIMED_OUT = -1
+_OPTIONS = ("-p", "no:cacheprovider", "--hypothesis-profile", "unshrunk")
+_QUIET = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a mutation, in a word or a sentence; `killed` is what it should be."""
+
+    name: str
+    word: str
+    seconds: float
+
+    @property
+    def killed(self) -> bool:
+        return self.word == "killed"
+
+
+class Workshop:
+    """Copies of the repository, one for each job; a mutation has one of them for itself."""
+
+    def __init__(self, folder: Path, jobs: int) -> None:
+        self._idle: SimpleQueue[Path] = SimpleQueue()
+        for number in range(jobs):
+            copy = folder / f"copy-{number}"
+            for path in repository_files():
+                target = copy / name_of(path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, target)
+            self._idle.put(copy)
+
+    @contextmanager
+    def copy(self) -> Iterator[Path]:
+        """A copy that nobody else has."""
+        path = self._idle.get()
+        try:
+            yield path
+        finally:
+            self._idle.put(path)
+
+
+def occurrences(mutation: Mutation, root: Path = ROOT) -> int:
+    """How often the old text stands in its file; a mutation is sound if once."""
+    path = root / mutation.file
+    return path.read_text(encoding="utf-8").count(mutation.old) if path.is_file() else 0
+
+
+def run_table(mutations: Sequence[Mutation], jobs: int, say: Callable[[str], None]) -> bool:
+    """All of them; true if every one was killed. `say` is told of each as it ends, and of all at the end."""
+    stale = [one.name for one in mutations if occurrences(one) != 1]
+    if stale:
+        say(f"stale: the old text of {', '.join(stale)} does not stand exactly once in its file")
+        return False
+    with TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(jobs) as pool:
+        workshop, lock = Workshop(Path(folder), jobs), Lock()
+        selections = list(dict.fromkeys(one.tests for one in mutations))
+        limits: dict[tuple[str, ...], float] = {}
+
+        def tell(text: str) -> None:
+            with lock:
+                say(text)
+
+        def unmutated(tests: tuple[str, ...]) -> bool:
+            with workshop.copy() as root:
+                status, seconds = _pytest(root, tests, 600.0)
+            limits[tests] = 60 + 6 * seconds
+            tell(f"{'passes' if status == PASSED else 'FAILS'} unmutated {seconds:6.1f} s  {' '.join(tests)}")
+            return status == PASSED
+
+        if not all(list(pool.map(unmutated, selections))):
+            say("what fails without a mutation proves nothing: mend that first")
+            return False
+
+        def mutated(mutation: Mutation) -> Outcome:
+            with workshop.copy() as root:
+                outcome = _run(root, mutation, limits[mutation.tests])
+            tell(f"{outcome.word:10} {outcome.seconds:6.1f} s  {outcome.name}")
+            return outcome
+
+        outcomes = list(pool.map(mutated, mutations))
+    return _report(outcomes, mutations, say)
+
+
+def _report(outcomes: Sequence[Outcome], mutations: Sequence[Mutation], say: Callable[[str], None]) -> bool:
+    left = [(one, m) for one, m in zip(outcomes, mutations, strict=True) if not one.killed]
+    for outcome, mutation in left:
+        say(f"{outcome.word}: {mutation.name} ({mutation.file}: {mutation.old!r} -> {mutation.new!r})")
+    say(f"{len(outcomes) - len(left)} of {len(outcomes)} killed")
+    return not left
+
+
+def _run(root: Path, mutation: Mutation, limit_s: float) -> Outcome:
+    path = root / mutation.file
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+    try:
+        status, seconds = _pytest(root, mutation.tests, limit_s)
+    finally:
+        path.write_text(text, encoding="utf-8")
+    words = {PASSED: "SURVIVED", FAILED: "killed", BROKEN: "killed", _TIMED_OUT: "killed"}
+    return Outcome(mutation.name, words.get(status, f"pytest ended with {status}"), seconds)
+
+
+def _pytest(root: Path, tests: Sequence[str], limit_s: float) -> tuple[int, float]:
+    """Exit status and seconds; a run that hangs is ended with all it started."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", *_OPTIONS, *tests]
+    # No bytecode: a mutation may keep a file's size, and its time in whole seconds.
+    environment = {**os.environ, **_QUIET, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    started_s = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        cwd=root,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        status = process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        status = _TIMED_OUT
+    return status, time.perf_counter() - started_s
