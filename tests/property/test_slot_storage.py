@@ -179,6 +179,24 @@ def test_the_first_span_with_room_is_taken_and_its_rest_kept() -> None:
     assert [set(logits.tolist()) for logits in found] == [{3.0 * n / 1.0} for n in (2, 3, 4, 5, 6)]
 
 
+@pytest.mark.parametrize(
+    ("labels", "rows"),
+    [([1], 2), ([3], 6), ([32], 64), ([64], 64), ([90], 90), ([90, 30], 150), ([800], 800), ([800, 1], 900)],
+)
+def test_the_bank_grows_by_what_is_needed_or_an_eighth(labels: list[int], rows: int) -> None:
+    """A few small heads take twice their rows, or 64."""
+    bank, _ = heads(*labels)
+    assert bank.nbytes == 4 * (HIDDEN + 1) * rows
+
+
+@pytest.mark.parametrize(("writes", "rows"), [(0, 1), (1, 9), (8, 9), (9, 17), (200, 205)])
+def test_a_part_grows_by_eight_rows_or_an_eighth(writes: int, rows: int) -> None:
+    part = Part(IDENTITY, CPU)
+    for slot in range(1, writes + 1):
+        part.write(slot, IDENTITY)
+    assert part.data.shape[0] == rows
+
+
 def test_wide_heads_are_multiplied_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     from modeling import head_bank
 

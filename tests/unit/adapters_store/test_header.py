@@ -119,6 +119,13 @@ def test_every_truncation_is_refused_and_nothing_else_is_raised(sound_file: byte
             read_adapter(sound_file[:size])
 
 
+@pytest.mark.parametrize("cut", [1, 7, 8, 9])
+def test_a_header_cut_within_its_padding_is_truncated(build_file: BuildFile, cut: int) -> None:
+    """What is left is JSON; only the length tells."""
+    data = build_file(raw_header=b"{}".ljust(640), data=b"")
+    assert "this one is truncated" in only(refused(data[:-cut])).allowed
+
+
 def test_a_truncated_upload_says_so_once(sound_file: bytes) -> None:
     assert "truncated" in only(refused(sound_file[:-1])).allowed
 

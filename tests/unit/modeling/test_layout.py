@@ -146,7 +146,9 @@ def test_targets_attend_to_their_own_source_row(source: list[int], data: st.Data
     per_row = data.draw(st.lists(st.lists(st.integers(1, 20), max_size=3), min_size=len(source), max_size=6))
     per_row = per_row[: len(source)] + [[]] * (len(source) - len(per_row))
     sequences = [
-        (row, [1000 * row + k] * length) for row, own in enumerate(per_row) for k, length in enumerate(own)
+        (row, [1000 * row + 100 * k + place for place in range(length)])
+        for row, own in enumerate(per_row)
+        for k, length in enumerate(own)
     ]
     if not sequences:
         return

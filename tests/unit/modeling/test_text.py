@@ -11,7 +11,8 @@ from transformers import AutoTokenizer
 
 from modeling import TextError
 from modeling.backbone import _minilm_directory
-from tests.tiny import minilm, tiny_backbone
+from modeling.text import TextEncoder
+from tests.tiny import minilm, tiny_backbone, tokenizer
 
 TEXTS = ["", "Hello, world!", "naïve café 🙂", "a " * 700, "tab\tnew\nline", "[SEP] [MASK]", "無料 text"]
 PAIRS = [(a, b) for a in TEXTS[:4] for b in TEXTS]
@@ -56,3 +57,16 @@ def test_many_threads_get_the_same() -> None:
 def test_a_limit_that_cannot_be_kept_is_refused(limit: int) -> None:
     with pytest.raises(TextError, match=rf"max_tokens is {limit}; allowed: 3 .* to 512"):
         minilm().text.encode(["a"], limit)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "end", "wanted"),
+    [
+        ("t5", 2, [[5, 2], [6, 7, 2]]),  # its tokenizer writes the end
+        ("bart", 2, [[1, 5, 2], [1, 6, 7, 2]]),
+        ("t5", 9, [[5, 2, 9], [6, 7, 2, 9]]),
+    ],
+)
+def test_a_target_ends_once(model_type: str, end: int, wanted: list[list[int]]) -> None:
+    text = TextEncoder(tokenizer(model_type), 64)
+    assert text.targets(["w1", "w2 w3"], end) == wanted

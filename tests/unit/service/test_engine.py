@@ -11,7 +11,7 @@ import pytest
 
 from modeling import Encoded, TextItem, Tokens
 from service.engine.engine import Engine
-from service.engine.request import Job, Placement
+from service.engine.request import Job, Placement, Row
 from service.engine.runner import place
 from service.engine.tokenizer import Tokenizer
 from service.errors import NotReady, Overloaded
@@ -334,6 +334,36 @@ def test_stopping_finishes_what_was_accepted_and_refuses_the_rest(model: FakeMod
     assert len(finished.jobs) == 3
     assert all(not one.columns[0].errors and one.failure is None for one in jobs)
     tokenizer.close()
+
+
+def _row(one: Job, item: int) -> Row:
+    made = Row(one, item, Encoded([1, item + 5, 2], [0] * 3, 3, truncated=False), 1)
+    made.read_by(0, one.columns[0])
+    return made
+
+
+def test_a_job_is_done_when_its_last_rows_have_come_and_gone(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel
+) -> None:
+    """Rows come in parts: a job whose rows so far are answered is not done, nor is one that is closed."""
+    engine, finished = running[0], Finished()
+    one = job(["a", "b", "c"], announce=finished)
+    engine.open(one, 10)
+    engine.add(one, [_row(one, 0)], last=False)
+    while not model.batches:
+        time.sleep(0.001)
+    engine.call(lambda _: None).result(20)
+    assert not one.finished
+    assert engine.load()["open_requests"] == 1
+    model.gate.clear()
+    model.entered.clear()
+    engine.add(one, [_row(one, 1), _row(one, 2)], last=True)
+    assert model.entered.wait(20)
+    assert not one.finished
+    model.gate.set()
+    assert finished.wait() == [one]
+    assert one.columns[0].logits[:, 0].tolist() == [8, 9, 10]
+    assert engine.load() == dict.fromkeys(engine.load(), 0)
 
 
 def test_an_exception_of_a_call_reaches_its_caller_alone(
