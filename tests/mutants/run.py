@@ -22,7 +22,7 @@ from tests.mutants.table import Mutation
 
 PASSED, FAILED, BROKEN, NOTHING = 0, 1, 2, 5  # pytest's own; BROKEN: a file could not be imported
 _TIMED_OUT = -1
-_OPTIONS = ("-p", "no:cacheprovider", "--hypothesis-profile", "unshrunk")
+_OPTIONS = ("-p", "no:cacheprovider", "--timeout", "120", "--hypothesis-profile", "unshrunk")
 _QUIET = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 

@@ -1,12 +1,15 @@
 """What each stage trains: scaled features folded back exactly, and nothing that should stay as it is."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem
+from tests.tiny import tiny_backbone
 from tests.unit.training.conftest import quick, write_task
 from training.config import resolve
 from training.data import load_data
@@ -18,8 +21,8 @@ from training.recipe import prepare
 from training.stages import Material, Scaling, adapter_learner, full_learner, head_logits
 
 
-def material(backbone: Backbone, tmp_path: Path) -> Material:
-    config = quick(write_task(tmp_path / "d", "single_sentence"), tmp_path / "o")
+def material(backbone: Backbone, tmp_path: Path, **changes: Any) -> Material:
+    config = quick(write_task(tmp_path / "d", "single_sentence"), tmp_path / "o", **changes)
     return prepare(config, resolve(config), load_data(config), backbone)[0]
 
 
@@ -58,6 +61,35 @@ def test_body_parameters_never_decay(backbone: Backbone, tmp_path: Path) -> None
     assert adapter.head is not None
     assert decays[id(adapter.head.weight)] == 0.5
     assert decays[id(adapter.head.bias)] == 0.0
+
+
+def test_body_and_head_have_rates_and_decays_of_their_own(backbone: Backbone, tmp_path: Path) -> None:
+    hyper = resolve(quick(tmp_path, tmp_path, lr=0.02, lr_head_stage2=0.003, weight_decay=0.5, head_lr=0.7))
+    adapter, parts = adapter_of(backbone), material(backbone, tmp_path)
+    assert adapter.head is not None
+    learner = adapter_learner(parts, adapter, hyper, 0)
+    rates = {id(p): (group.lr, group.weight_decay) for group in learner.groups for p in group.parameters}
+    assert {rates[id(p)] for p in adapter.body_parameters()} == {(0.02, 0.0)}
+    assert rates[id(adapter.head.weight)] == (0.003, 0.5)
+    assert rates[id(adapter.head.bias)] == (0.003, 0.0)
+    assert len(rates) == len(learner.parameters) == len(adapter.body_parameters()) + 2
+
+
+@pytest.mark.parametrize("pooling", ["mean", "eos"])
+def test_a_batch_is_paid_in_all_tokens_that_are_read(pooling: str, tmp_path: Path) -> None:
+    """Texts, virtual tokens in front of each, and the text once more where the decoder reads it."""
+    backbone = tiny_backbone("bert" if pooling == "mean" else "t5")
+    parts = material(backbone, tmp_path, pooling=pooling)
+    spec = HeadSpec("single_label", ("low", "middle", "high"), pooling=pooling)
+    adapter = Adapter.create(backbone, METHODS["prompt_tuning"].from_config({"tokens": 7}), spec)
+    hyper = replace(resolve(quick(tmp_path, tmp_path, batch_tokens=60, batch_size=50)), pooling=pooling)
+    lengths = parts.train.lengths
+    reads = 1 if pooling == "mean" else 2
+    batches = adapter_learner(parts, adapter, hyper, 0).batches(1)
+    costs = [sum(reads * lengths[row] + 7 for row in batch) for batch in batches]
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    assert all(cost <= 60 or len(batch) == 1 for cost, batch in zip(costs, batches, strict=True))
+    assert max(costs) > 40
 
 
 def test_one_step_moves_the_adapter_and_nothing_of_the_backbone(backbone: Backbone, tmp_path: Path) -> None:
