@@ -142,7 +142,7 @@ def test_a_stage_without_parameters_is_an_error() -> None:
 
 def test_a_zero_gradient_is_an_error() -> None:
     work = learner()
-    with pytest.raises(TrainingFailedError, match="gradient is zero everywhere"):
+    with pytest.raises(TrainingFailedError, match="epoch 1, step 1: the gradient is zero everywhere"):
         run(replace(work, loss=lambda rows: (work.parameters["bias"] * 0.0).sum()))
 
 

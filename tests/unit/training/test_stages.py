@@ -1,5 +1,6 @@
 """What each stage trains: scaled features folded back exactly, and nothing that should stay as it is."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,15 @@ from training.errors import ConfigError
 from training.full import unfrozen_copy
 from training.items import ChoiceItem, Item, pairs_of
 from training.recipe import prepare
-from training.stages import Material, Scaling, adapter_learner, full_learner, head_logits
+from training.stages import (
+    Features,
+    Material,
+    Scaling,
+    adapter_learner,
+    full_learner,
+    head_learner,
+    head_logits,
+)
 
 
 def material(backbone: Backbone, tmp_path: Path, **changes: Any) -> Material:
@@ -73,6 +82,31 @@ def test_body_and_head_have_rates_and_decays_of_their_own(backbone: Backbone, tm
     assert rates[id(adapter.head.weight)] == (0.003, 0.5)
     assert rates[id(adapter.head.bias)] == (0.003, 0.0)
     assert len(rates) == len(learner.parameters) == len(adapter.body_parameters()) + 2
+    assert learner.exact
+
+
+def test_the_head_learns_on_scaled_features_from_zero(backbone: Backbone, tmp_path: Path) -> None:
+    """The problem is convex; its loss is that of the head on features with mean 0 and spread 1."""
+    hyper, parts = resolve(quick(tmp_path, tmp_path, batch_size=8)), material(backbone, tmp_path)
+    features = Features(*(all_states(backbone, rows, "mean") for rows in (parts.train, parts.validation)))
+    scaling, scaled = Scaling.of(features.train), nn.Linear(32, 3)
+    learner = head_learner(parts, features, scaled, scaling, hyper, 0)
+    assert learner.exact
+    assert float(learner.loss(range(60)).detach()) == pytest.approx(math.log(3))
+    assert learner.evaluate().loss == pytest.approx(math.log(3))
+    assert {len(batch) for batch in learner.batches(1)} == {16, 60 % 16}
+    with torch.no_grad():
+        nn.init.normal_(scaled.weight)
+        nn.init.normal_(scaled.bias)
+    states = (features.train - features.train.mean(0)) / features.train.std(0, unbiased=False)
+    chosen = [5, 3, 8]
+    wanted = nn.functional.cross_entropy(scaled(states[chosen]), parts.targets[chosen])
+    torch.testing.assert_close(learner.loss(chosen), wanted)
+    found = learner.evaluate()
+    scaled_rows = scaling.apply(features.validation)
+    torch.testing.assert_close(torch.from_numpy(found.logits), scaled(scaled_rows).detach())
+    targets = torch.tensor(parts.validation_targets)
+    assert found.loss == pytest.approx(float(nn.functional.cross_entropy(scaled(scaled_rows), targets)))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "eos"])
