@@ -318,7 +318,7 @@ class Seq2SeqMachine(ServedMachine):
         mixing = [slot for slot in self.live if self._writes(slot) and not self._exclusive(slot)]
         alone = [slot for slot in self.live if self._writes(slot) and self._exclusive(slot)]
         texts = data.draw(st.lists(self._texts, min_size=1, max_size=5))
-        if alone and data.draw(st.booleans()):
+        if alone and (not mixing or len(texts) < 3):
             slots = [data.draw(st.sampled_from(alone))] * len(texts)
         else:
             slots = [data.draw(st.sampled_from([0, *mixing])) for _ in texts]

@@ -180,3 +180,12 @@ def test_a_step_has_one_token_for_every_row() -> None:
     assert (target.step, target.lengths.tolist(), target.starts.tolist()) == (2, [1, 1, 1], [0, 1, 2])
     again = step_targets(batch, torch.tensor([4, 5, 6]), 3, target.cross)
     assert again.cross is target.cross
+
+
+def test_rows_without_targets_lie_between_those_with_some() -> None:
+    """All are equally long, so that nothing else would cut there."""
+    batch = packed([2, 2, 2, 2])
+    target = targets(batch, [(0, [7, 8]), (2, [9, 10]), (3, [11, 12])])
+    keys = torch.arange(8)
+    found = [row for group in target.cross for row in grid_rows(group.keys, keys)]
+    assert found == [[0, 1], [4, 5], [6, 7]]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modeling import METHODS, Adapter, Backbone, HeadSpec, ServedModel
+from modeling import METHODS, Adapter, Backbone, HeadSpec, ServedModel, TextItem
 from tests.conformance import checks
 from tests.tiny import tiny_backbone
 
-TEXTS = ["w1 w2 w3", ("w4 w5", "w6"), "w7"]
+TEXTS: list[TextItem] = ["w1 w2 w3", ("w4 w5", "w6"), "w7"]
 SPEC = checks.SPECS[0]
 
 

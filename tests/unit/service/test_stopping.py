@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -113,7 +112,8 @@ def test_draining_waits_for_the_last_answer(tmp_path: Path) -> None:
         await asyncio.sleep(0.05)
         one.num_in_flight = 0
 
-    async def both() -> list[Any]:
-        return await asyncio.gather(one.drained(20), answer())
+    async def both() -> bool:
+        drained, _ = await asyncio.gather(one.drained(20), answer())
+        return drained
 
-    assert asyncio.run(both())[0] is True
+    assert asyncio.run(both())

@@ -78,3 +78,8 @@ def test_plain_batches_hold_every_row_once() -> None:
     assert [len(batch) for batch in batches] == [8, 8, 5]
     assert sorted(row for batch in batches for row in batch) == list(range(21))
     assert batches != plain_batches(21, batch_size=8, seed=4, epoch=2)
+
+
+def test_rows_of_a_pool_come_from_the_whole_file() -> None:
+    batches = training_batches([5] * 400, batch_tokens=10_000, batch_size=10, seed=0, epoch=1)
+    assert all(max(batch) - min(batch) > 80 for batch in batches)

@@ -180,3 +180,21 @@ def test_a_mean_may_be_asked_for() -> None:
     with pytest.raises(ConfigError, match="metric is 'nonsense'"):
         demand_metric("accuracy+nonsense", "single_label", TWO)
     assert with_mean({"f1": 1.0}, Metric("f1+accuracy")) == {"f1": 1.0}
+
+
+def test_a_correlation_needs_two_values_on_either_side() -> None:
+    rising, constant = np.array([1.0, 2.0, 4.0]), np.array([2.0, 2.0, 2.0])
+    for truth, predicted in [(rising, constant), (constant, rising), (rising[:1], rising[1:2])]:
+        found = regression_scores(truth, predicted)
+        assert math.isnan(found["pearson"])
+        assert math.isnan(found["spearman"])
+        assert math.isnan(found["pearson_spearman"])
+        assert math.isfinite(found["mae"])
+    assert math.isnan(regression_scores(rising, np.array([1.0, np.inf, 3.0]))["pearson"])
+
+
+def test_a_mean_is_added_where_all_its_parts_are() -> None:
+    values = {"f1": 0.5, "accuracy": 0.7}
+    assert with_mean(dict(values), Metric("f1")) == values
+    assert with_mean(dict(values), Metric("f1+accuracy")) == values | {"f1+accuracy": pytest.approx(0.6)}
+    assert with_mean(dict(values), Metric("f1+matthews")) == values

@@ -11,7 +11,7 @@ from torch import nn
 
 from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem
 from tests.tiny import tiny_backbone
-from tests.unit.training.conftest import quick, write_task
+from tests.unit.training.conftest import quick, write_task, write_text_task
 from training.config import resolve
 from training.data import load_data
 from training.encode import all_states, encode_items, row_states
@@ -92,7 +92,7 @@ def test_the_head_learns_on_scaled_features_from_zero(backbone: Backbone, tmp_pa
     scaling, scaled = Scaling.of(features.train), nn.Linear(32, 3)
     learner = head_learner(parts, features, scaled, scaling, hyper, 0)
     assert learner.exact
-    assert float(learner.loss(range(60)).detach()) == pytest.approx(math.log(3))
+    assert learner.loss(range(60)).item() == pytest.approx(math.log(3))
     assert learner.evaluate().loss == pytest.approx(math.log(3))
     assert {len(batch) for batch in learner.batches(1)} == {16, 60 % 16}
     with torch.no_grad():
@@ -103,10 +103,10 @@ def test_the_head_learns_on_scaled_features_from_zero(backbone: Backbone, tmp_pa
     wanted = nn.functional.cross_entropy(scaled(states[chosen]), parts.targets[chosen])
     torch.testing.assert_close(learner.loss(chosen), wanted)
     found = learner.evaluate()
-    scaled_rows = scaling.apply(features.validation)
-    torch.testing.assert_close(torch.from_numpy(found.logits), scaled(scaled_rows).detach())
+    logits = scaled(scaling.apply(features.validation)).detach()
+    torch.testing.assert_close(torch.from_numpy(found.logits), logits)
     targets = torch.tensor(parts.validation_targets)
-    assert found.loss == pytest.approx(float(nn.functional.cross_entropy(scaled(scaled_rows), targets)))
+    assert found.loss == pytest.approx(nn.functional.cross_entropy(logits, targets).item())
 
 
 @pytest.mark.parametrize("pooling", ["mean", "eos"])
@@ -124,6 +124,23 @@ def test_a_batch_is_paid_in_all_tokens_that_are_read(pooling: str, tmp_path: Pat
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     assert all(cost <= 60 or len(batch) == 1 for cost, batch in zip(costs, batches, strict=True))
     assert max(costs) > 40
+
+
+def test_a_batch_is_paid_in_the_strings_that_are_learnt(tmp_path: Path) -> None:
+    backbone = tiny_backbone("t5")
+    config = quick(write_text_task(tmp_path / "d"), tmp_path / "o", form="text-to-text", targets="words")
+    parts = prepare(config, resolve(config), load_data(config), backbone)[0]
+    spec = HeadSpec("text_to_text", parts.task.labels, pooling="none")
+    adapter = Adapter.create(backbone, METHODS["hadamard"].from_config({}), spec)
+    strings = [len(ids) for ids in backbone.label_ids(parts.strings)]
+    costs = [text + string for text, string in zip(parts.train.lengths, strings, strict=True)]
+    hyper = replace(resolve(config), batch_tokens=60, batch_size=50)
+    totals = [
+        sum(costs[row] for row in batch) for batch in adapter_learner(parts, adapter, hyper, 0).batches(1)
+    ]
+    assert sum(totals) == sum(costs)
+    assert max(totals) <= 60
+    assert sum(total > 60 - min(costs) - 12 for total in totals) > len(totals) / 2, "they are filled"
 
 
 def test_one_step_moves_the_adapter_and_nothing_of_the_backbone(backbone: Backbone, tmp_path: Path) -> None:
