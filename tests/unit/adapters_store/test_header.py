@@ -444,3 +444,12 @@ def test_a_disagreement_with_the_library_is_a_refusal(
 
     monkeypatch.setattr(safetensors.torch, "load", load)
     assert "did not think of" in only(refused(build_file())).got
+
+
+@pytest.mark.parametrize(
+    ("metadata", "got"),
+    [(None, "no manifest"), ({}, "no manifest"), ({"other": "x"}, "no manifest"), ([1], "[1]"), ("x", "'x'")],
+)
+def test_what_stands_for_a_manifest_is_told(build_file: BuildFile, metadata: Any, got: str) -> None:
+    failures = [failure for failure in refused(build_file(metadata=metadata)) if failure.field == "metadata"]
+    assert [failure.got for failure in failures] == [got]
