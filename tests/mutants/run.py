@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
-from threading import Lock
 
 from tests.architecture.sources import ROOT, name_of, repository_files
 from tests.mutants.table import Mutation
 
-PASSED, FAILED, BROKEN, NOTHING = 0, 1, 2, 5  # pytest's own; BROKEN: a file could not be imported
+PASSED, FAILED, BROKEN = 0, 1, 2  # pytest's own; BROKEN: a file could not be imported
 _TIMED_OUT = -1
 _OPTIONS = ("-p", "no:cacheprovider", "--timeout", "120", "--hypothesis-profile", "unshrunk")
+_WORDS = {PASSED: "SURVIVED", FAILED: "killed", BROKEN: "killed", _TIMED_OUT: "killed"}
 _QUIET = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -32,7 +32,6 @@ class Outcome:
 
     name: str
     word: str
-    seconds: float
 
     @property
     def killed(self) -> bool:
@@ -40,10 +39,12 @@ class Outcome:
 
 
 class Workshop:
-    """Copies of the repository, one for each job; a mutation has one of them for itself."""
+    """Copies of the repository, one for each job; what runs there has one for itself, and `say` is told."""
 
-    def __init__(self, folder: Path, jobs: int) -> None:
+    def __init__(self, folder: Path, jobs: int, say: Callable[[str], None]) -> None:
+        self._say = say
         self._idle: SimpleQueue[Path] = SimpleQueue()
+        self._limits_s: dict[tuple[str, ...], float] = {}
         for number in range(jobs):
             copy = folder / f"copy-{number}"
             for path in repository_files():
@@ -52,9 +53,31 @@ class Workshop:
                 shutil.copy2(path, target)
             self._idle.put(copy)
 
+    def passes(self, tests: tuple[str, ...]) -> bool:
+        """Whether tests pass without a mutation; sets the time that they may take with one."""
+        with self._copy() as root:
+            status, seconds = _pytest(root, tests, 600.0)
+        self._limits_s[tests] = 60 + 6 * seconds
+        word = "passes" if status == PASSED else "FAILS"
+        self._say(f"{word} unmutated {seconds:6.1f} s  {' '.join(tests)}")
+        return status == PASSED
+
+    def outcome(self, mutation: Mutation) -> Outcome:
+        """What becomes of a mutation under its tests."""
+        with self._copy() as root:
+            path = root / mutation.file
+            text = path.read_text(encoding="utf-8")
+            path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+            try:
+                status, seconds = _pytest(root, mutation.tests, self._limits_s[mutation.tests])
+            finally:
+                path.write_text(text, encoding="utf-8")
+        found = Outcome(mutation.name, _WORDS.get(status, f"pytest ended with {status}"))
+        self._say(f"{found.word:10} {seconds:6.1f} s  {found.name}")
+        return found
+
     @contextmanager
-    def copy(self) -> Iterator[Path]:
-        """A copy that nobody else has."""
+    def _copy(self) -> Iterator[Path]:
         path = self._idle.get()
         try:
             yield path
@@ -75,32 +98,15 @@ def run_table(mutations: Sequence[Mutation], jobs: int, say: Callable[[str], Non
         say(f"stale: the old text of {', '.join(stale)} does not stand exactly once in its file")
         return False
     with TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(jobs) as pool:
-        workshop, lock = Workshop(Path(folder), jobs), Lock()
-        selections = list(dict.fromkeys(one.tests for one in mutations))
-        limits: dict[tuple[str, ...], float] = {}
-
-        def tell(text: str) -> None:
-            with lock:
-                say(text)
-
-        def unmutated(tests: tuple[str, ...]) -> bool:
-            with workshop.copy() as root:
-                status, seconds = _pytest(root, tests, 600.0)
-            limits[tests] = 60 + 6 * seconds
-            tell(f"{'passes' if status == PASSED else 'FAILS'} unmutated {seconds:6.1f} s  {' '.join(tests)}")
-            return status == PASSED
-
-        if not all(list(pool.map(unmutated, selections))):
-            say("what fails without a mutation proves nothing: mend that first")
-            return False
-
-        def mutated(mutation: Mutation) -> Outcome:
-            with workshop.copy() as root:
-                outcome = _run(root, mutation, limits[mutation.tests])
-            tell(f"{outcome.word:10} {outcome.seconds:6.1f} s  {outcome.name}")
-            return outcome
-
-        outcomes = list(pool.map(mutated, mutations))
+        workshop = Workshop(Path(folder), jobs, say)
+        try:
+            if not all(list(pool.map(workshop.passes, dict.fromkeys(one.tests for one in mutations)))):
+                say("what fails without a mutation proves nothing: mend that first")
+                return False
+            outcomes = list(pool.map(workshop.outcome, mutations))
+        except KeyboardInterrupt:  # those under way end by themselves
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return _report(outcomes, mutations, say)
 
 
@@ -112,23 +118,12 @@ def _report(outcomes: Sequence[Outcome], mutations: Sequence[Mutation], say: Cal
     return not left
 
 
-def _run(root: Path, mutation: Mutation, limit_s: float) -> Outcome:
-    path = root / mutation.file
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
-    try:
-        status, seconds = _pytest(root, mutation.tests, limit_s)
-    finally:
-        path.write_text(text, encoding="utf-8")
-    words = {PASSED: "SURVIVED", FAILED: "killed", BROKEN: "killed", _TIMED_OUT: "killed"}
-    return Outcome(mutation.name, words.get(status, f"pytest ended with {status}"), seconds)
-
-
 def _pytest(root: Path, tests: Sequence[str], limit_s: float) -> tuple[int, float]:
     """Exit status and seconds; a run that hangs is ended with all it started."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", *_OPTIONS, *tests]
     # No bytecode: a mutation may keep a file's size, and its time in whole seconds.
-    environment = {**os.environ, **_QUIET, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {"TRUNKLINE_SHARED_DATA": str(ROOT.parent / "shared" / "data"), **os.environ, **_QUIET}
+    environment |= {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     started_s = time.perf_counter()
     process = subprocess.Popen(
         command,

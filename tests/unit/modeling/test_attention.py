@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from modeling import layout
 from modeling.attention import STACK_MARK, packed_attention
 from modeling.packed import PackedBatch, pack
-from modeling.target import step_targets, targets
+from modeling.target import TargetBatch, step_targets, targets
 from modeling.text import Encoded
 
 HEADS, WIDTH, MOST, SCALE = 2, 4, 2, 0.7
@@ -40,10 +41,20 @@ def some(tokens: int) -> Tensor:
     return torch.randn(tokens, HEADS, WIDTH)
 
 
-def attend(name: str, q: Tensor, k: Tensor, v: Tensor, packed: object, **options: object) -> Tensor:
-    inputs = [x.transpose(0, 1)[None] for x in (q, k, v)]  # [1, h, T, D] each
-    found, _ = packed_attention(stack(name), *inputs, None, scaling=SCALE, packed=packed, **options)  # type: ignore[arg-type]
-    return found[0]
+def attend(
+    name: str,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    packed: PackedBatch | TargetBatch,
+    *,
+    bias: Tensor | None = None,
+    window: int | None = None,
+) -> Tensor:
+    """q, k, v and the answer [T, h, D]."""
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+    options: dict[str, Any] = {"packed": packed, "position_bias": bias, "sliding_window": window}
+    return packed_attention(stack(name), q, k, v, None, scaling=SCALE, **options)[0][0]
 
 
 def alone(
@@ -71,7 +82,7 @@ def biases() -> list[Tensor | None]:
 def test_every_token_sees_its_own_text_within_the_window(window: int | None, has_bias: int) -> None:
     batch, bias = batch_of(LENGTHS), biases()[has_bias]
     q, k, v = some(16), some(16), some(16)
-    found = attend("encoder", q, k, v, batch, position_bias=bias, sliding_window=window)
+    found = attend("encoder", q, k, v, batch, bias=bias, window=window)
     rows = zip(*(torch.split(x, sorted(LENGTHS)) for x in (q, k, v)), strict=True)
     wanted = [alone(*row, bias=bias, window=window or 99) for row in rows]
     torch.testing.assert_close(found, torch.cat(wanted))
@@ -86,7 +97,7 @@ def test_a_target_sees_itself_so_far(has_bias: int) -> None:
     target = targets(batch, [(row, [5] * n) for row, n in SEQUENCES])
     lengths = [n for _, n in SEQUENCES]
     q, k, v = (some(sum(lengths)) for _ in range(3))
-    found = attend("decoder", q, k, v, target, position_bias=bias)
+    found = attend("decoder", q, k, v, target, bias=bias)
     rows = zip(*(torch.split(x, lengths) for x in (q, k, v)), strict=True)
     wanted = [alone(*row, bias=bias, causal=True) for row in rows]
     torch.testing.assert_close(found, torch.cat(wanted))
@@ -108,6 +119,6 @@ def test_a_step_sees_the_steps_before_it(has_bias: int, steps: int) -> None:
     batch, bias = batch_of(LENGTHS), biases()[has_bias]
     target = step_targets(batch, torch.zeros(5, dtype=torch.int64), steps - 1, [])
     q, k, v = some(5), some(5 * steps), some(5 * steps)
-    found = attend("decoder", q, k, v, target, position_bias=bias)
+    found = attend("decoder", q, k, v, target, bias=bias)
     wanted = [alone(q[row : row + 1], k[row::5], v[row::5], bias=bias) for row in range(5)]
     torch.testing.assert_close(found, torch.cat(wanted))
