@@ -171,6 +171,7 @@ class Banks:
         self._shared: dict[tuple[str, tuple[int, ...]], Part] = {}
         self._known: list[Signature] = []  # each kind of adapter seen so far; number n stands at n - 1
         self._numbers: dict[int, int] = {}  # by slot
+        self._num_slots = 1
         self._plans: dict[frozenset[int], list[_Place]] = {}
         self._rows = _Rows()
 
@@ -187,8 +188,9 @@ class Banks:
             entries.append(_Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name))
             self._shared_part(name, value).write(slot, value)
         self._numbers[slot] = self._number_of(frozenset(entries))
-        for part in self._parts():
-            part.reserve(slot + 1)
+        self._num_slots = max(self._num_slots, slot + 1)
+        for part in self._parts():  # a part that is new in a reused slot is asked for higher ones, too
+            part.reserve(self._num_slots)
 
     def clear(self, slot: int) -> None:
         """Free everything that `slot` holds."""

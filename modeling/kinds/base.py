@@ -48,13 +48,13 @@ OPTIONS = ("threshold", "low", "high", "max_new_tokens")
 class Answer(NamedTuple):
     """What a caller gets for one row: its label or labels, the score, all scores best first.
 
-    `index` is the place of the chosen one among the row's own choices.
+    `choice` is the place of the chosen one among the row's own choices.
     """
 
     label: str | list[str] | None
     score: float
     scores: dict[str, float]
-    index: int | None = None
+    choice: int | None = None
 
 
 class Kind(ABC):
@@ -71,8 +71,8 @@ class Kind(ABC):
     ) -> list[Answer]:
         """Logits [N, L] -> N answers, with the best `top_k` scores; `choices` are those of each row.
 
-        A row of no use (one that failed before) holds any numbers, and may have no choices: what comes out for
-        it is thrown away.
+        A row of no use (one that failed before) holds any numbers, and may have no choices; what comes out is
+        thrown away.
         """
 
     @abstractmethod
