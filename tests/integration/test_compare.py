@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from modeling import Backbone
-from service.errors import RefusedAdapter
-from service.residency.loader import TOLERANCES, Candidate, Tolerance, compare, examine
+from proof.candidate import Candidate, examine
+from proof.errors import Refused
+from proof.replay import TOLERANCES, Tolerance, compare
 from tests.integration.world import file_of
 
 Logits = np.ndarray[tuple[int], np.dtype[np.float32]]
@@ -32,7 +33,7 @@ def test_what_was_recorded_is_reproduced(candidate: Candidate) -> None:
 def test_fewer_probes_are_the_first_ones(candidate: Candidate) -> None:
     assert compare(candidate, recorded(candidate)[:3], TOLERANCES[torch.float32]).count == 3
     assert compare(candidate, [], TOLERANCES[torch.float32]).max_difference == 0.0
-    with pytest.raises(RefusedAdapter, match="1 of 1 probes"):
+    with pytest.raises(Refused, match="1 of 1 probes"):
         compare(candidate, recorded(candidate)[1:2], TOLERANCES[torch.float32])
 
 
@@ -48,16 +49,16 @@ def test_the_tolerance_is_absolute_and_relative_to_the_recorded_value(
     within[2][place] += sign * 0.99 * allowed
     beyond[2][place] += sign * 1.01 * allowed
     assert compare(candidate, within, tolerance).max_difference == pytest.approx(0.99 * allowed, rel=1e-4)
-    with pytest.raises(RefusedAdapter, match=r"1 of 8 probes are not reproduced: probes\.2"):
+    with pytest.raises(Refused, match=r"1 of 8 probes are not reproduced: probes\.2"):
         compare(candidate, beyond, tolerance)
 
 
 def test_every_probe_that_differs_is_named(candidate: Candidate) -> None:
     logits = recorded(candidate)
     logits[0][0], logits[7][1], logits[3][2] = np.nan, logits[7][1] + 1, -np.inf
-    with pytest.raises(RefusedAdapter, match="3 of 8 probes are not reproduced") as caught:
+    with pytest.raises(Refused, match="3 of 8 probes are not reproduced") as caught:
         compare(candidate, logits, TOLERANCES[torch.float32])
-    assert [(p.field, "finite" in p.got) for p in caught.value.problems] == [
+    assert [(p.field, "finite" in p.got) for p in caught.value.failures] == [
         ("probes.0", True),
         ("probes.3", True),
         ("probes.7", False),

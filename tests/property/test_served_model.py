@@ -18,10 +18,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from transformers import PreTrainedConfig
 
-from modeling import METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel
+from modeling import (
+    METHODS,
+    Adapter,
+    Backbone,
+    Encoded,
+    HeadSpec,
+    ServedModel,
+    decoding,
+    pooled_states,
+    readout_of,
+)
 from tests.conformance.checks import TOLERANCE, trained
 from tests.conformance.options import tiny_options
-from tests.tiny import CONFIGS, VARIANTS, random_backbone, random_texts
+from tests.tiny import CONFIGS, VARIANTS, hidden_of, random_backbone, random_texts
 
 MODELS: dict[str, PreTrainedConfig] = {
     "bert": CONFIGS["bert"],
@@ -103,13 +113,13 @@ def rows_of(model: str) -> list[Encoded]:
 def logits_alone(model: str, kind: Kind, text: int) -> torch.Tensor:
     """[L] of one row in training form."""
     backbone, adapter, row = reference(model), adapter_of(model, kind), rows_of(model)[text]
-    spec, virtual = adapter.spec, adapter.virtual_tokens
+    spec, batch = adapter.spec, backbone.pack([row], adapter.virtual_tokens)
     with torch.no_grad(), adapter.attached(backbone):
-        if spec.is_free_text:
-            return backbone.target_scores([row], [list(row.target)], virtual)
+        if readout_of(spec).writes:
+            return decoding.target_scores(backbone, batch, [list(row.target)])
         if adapter.head is None:
-            return backbone.label_logits([row], spec.labels, virtual)[0]
-        logits: torch.Tensor = adapter.head(backbone.states([row], spec.pooling, virtual))[0]
+            return decoding.label_logits(backbone, batch, backbone.label_ids(spec.labels))[0]
+        logits: torch.Tensor = adapter.head(pooled_states(backbone, batch, spec.pooling))[0]
         return logits
 
 
@@ -119,21 +129,22 @@ def hidden_alone(model: str, kind: Kind | None, text: int) -> torch.Tensor:
     backbone, row = reference(model), [rows_of(model)[text]]
     with torch.no_grad():
         if kind is None:
-            return backbone.hidden(backbone.pack(row))
+            return hidden_of(backbone, row)
         adapter = adapter_of(model, kind)
-        with adapter.attached(backbone):
-            batch = backbone.pack(row, adapter.virtual_tokens)
-            return backbone.hidden(batch)[adapter.virtual_tokens :]
+        batch = backbone.pack(row, adapter.virtual_tokens)
+        with adapter.attached(backbone), backbone.running(batch) as hidden:
+            return hidden[adapter.virtual_tokens :]
 
 
 @cache
 def written_alone(model: str, kind: Kind | None, text: int) -> list[int]:
     backbone, row = reference(model), [rows_of(model)[text]]
     if kind is None:
-        return backbone.generate_ids(row, MAX_NEW_TOKENS)[0]
+        return decoding.generate_ids(backbone, backbone.pack(row), MAX_NEW_TOKENS)[0]
     adapter = adapter_of(model, kind)
+    batch = backbone.pack(row, adapter.virtual_tokens)
     with adapter.attached(backbone):
-        return backbone.generate_ids(row, MAX_NEW_TOKENS, adapter.virtual_tokens)[0]
+        return decoding.generate_ids(backbone, batch, MAX_NEW_TOKENS)[0]
 
 
 def kinds(model: str) -> st.SearchStrategy[Kind]:
@@ -216,18 +227,18 @@ class ServedMachine(RuleBasedStateMachine):
         self.live[slot] = kind
         self.most = max(self.most, len(self.live))
         assert 1 <= slot <= self.most, "a slot was not reused"
-        assert self.served.virtual_tokens(slot) == adapter.virtual_tokens
-        assert self.served.exclusive(slot) == (adapter.weights is not None)
+        placement = self.served.placement(slot)
+        assert (placement.slot, placement.virtual_tokens) == (slot, adapter.virtual_tokens)
+        assert placement.exclusive == (adapter.weights is not None)
         has_body = bool(adapter.body) or adapter.weights is not None
-        assert self.served.body_slot(slot) == (slot if has_body else 0)
+        assert placement.body_slot == (slot if has_body else 0)
         return slot
 
     def _remove(self, slot: int) -> None:
         self.served.remove(slot)
         del self.live[slot]
-        assert not self.served.exclusive(slot)
         with pytest.raises(KeyError):
-            self.served.body_slot(slot)
+            self.served.placement(slot)
         with pytest.raises(KeyError):
             self.served.remove(slot)
 
@@ -269,7 +280,7 @@ class ServedMachine(RuleBasedStateMachine):
         """Rows under slots in one batch, each read by its own head and, without a body, by others too."""
         reads = [(row, slot) for row, slot in enumerate(slots) if slot]
         if data is not None:
-            heads = [slot for slot in self.live if not self.served.body_slot(slot)]
+            heads = [slot for slot in self.live if not self.served.placement(slot).body_slot]
             bare = [row for row, slot in enumerate(slots) if not self._body(slot)]
             if heads and bare:
                 more = st.tuples(st.sampled_from(bare), st.sampled_from(heads))
@@ -290,7 +301,7 @@ class ServedMachine(RuleBasedStateMachine):
         return data.draw(st.sampled_from(sorted(self.live)))
 
     def _body(self, slot: int) -> int:
-        return self.served.body_slot(slot) if slot else 0
+        return self.served.placement(slot).body_slot if slot else 0
 
     def _exclusive(self, slot: int) -> bool:
         return adapter_of(self.model, self.live[slot]).weights is not None
@@ -328,7 +339,7 @@ class Seq2SeqMachine(ServedMachine):
         assert found == [written_alone(self.model, k, t) for k, t in zip(kinds, texts, strict=True)]
 
     def _writes(self, slot: int) -> bool:
-        return self.live[slot].spec.kind == "text_to_text" and self.served.body_slot(slot) != 0
+        return self.live[slot].spec.kind == "text_to_text" and self.served.placement(slot).body_slot != 0
 
 
 class GatedMachine(Seq2SeqMachine):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from modeling import layout
 from modeling.attention import STACK_MARK, packed_attention
 from modeling.packed import PackedBatch, pack
-from modeling.target import TargetBatch, step_targets, targets
+from modeling.target import TargetBatch, first_step, targets
 from modeling.text import Encoded
 
 HEADS, WIDTH, MOST, SCALE = 2, 4, 2, 0.7
@@ -117,7 +117,9 @@ def test_targets_see_all_of_their_own_text() -> None:
 @pytest.mark.parametrize("steps", [1, 4])
 def test_a_step_sees_the_steps_before_it(has_bias: int, steps: int) -> None:
     batch, bias = batch_of(LENGTHS), biases()[has_bias]
-    target = step_targets(batch, torch.zeros(5, dtype=torch.int64), steps - 1, [])
+    target = first_step(batch, 0)
+    for _ in range(steps - 1):
+        target = target.following(torch.zeros(5, dtype=torch.int64))
     q, k, v = some(5), some(5 * steps), some(5 * steps)
     found = attend("decoder", q, k, v, target, bias=bias)
     wanted = [alone(q[row : row + 1], k[row::5], v[row::5], bias=bias) for row in range(5)]

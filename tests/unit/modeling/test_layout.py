@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modeling.layout import Group, Layout, groups, spans
 from modeling.packed import PackedBatch, pack
-from modeling.target import step_targets, targets
+from modeling.target import first_step, targets
 from modeling.text import Encoded
 
 CPU = torch.device("cpu")
@@ -112,18 +112,18 @@ def test_a_batch_has_each_text_behind_its_virtual_tokens(rows: list[tuple[int, i
     assert batch.lengths.tolist() == batch.layout.lengths.tolist() == [total[i] for i in batch.order]
     assert batch.inverse.tolist() == [batch.order.index(i) for i in range(len(rows))]
     assert batch.virtual.tolist() == [virtual[i] for i in batch.order]
-    assert (batch.num_rows, batch.num_tokens) == (len(rows), sum(total))
+    assert (batch.num_rows, batch.ids.shape) == (len(rows), (1, sum(total)))
     ids = [[9] * virtual[i] + texts[i].ids for i in batch.order]
     types = [[0] * virtual[i] + texts[i].type_ids for i in batch.order]
     assert batch.ids[0].tolist() == [one for row in ids for one in row]
     assert batch.type_ids[0].tolist() == [one for row in types for one in row]
     assert batch.positions[0].tolist() == [2 + place for row in ids for place in range(len(row))]
-    assert batch.ids[0, batch.text_starts()].tolist() == [texts[i].ids[0] for i in batch.order]
+    assert batch.ids[0, batch.text_starts].tolist() == [texts[i].ids[0] for i in batch.order]
     own, lengths = batch.text_only(batch.ids[0])
     assert own.tolist() == [one for i in batch.order for one in texts[i].ids]
     assert lengths.tolist() == [len(texts[i]) for i in batch.order]
-    assert batch.ids[0, batch.virtual_tokens()].tolist() == [9] * sum(virtual)
-    assert len(set(batch.virtual_tokens().tolist())) == sum(virtual)
+    assert batch.ids[0, batch.virtual_tokens].tolist() == [9] * sum(virtual)
+    assert len(set(batch.virtual_tokens.tolist())) == sum(virtual)
 
 
 def test_one_number_of_virtual_tokens_is_that_of_every_row() -> None:
@@ -174,12 +174,13 @@ def test_targets_attend_to_their_own_source_row(source: list[int], data: st.Data
 
 def test_a_step_has_one_token_for_every_row() -> None:
     batch = packed([3, 1, 2])
-    target = step_targets(batch, torch.tensor([4, 5, 6]), 2, [])
-    assert target.ids.tolist() == [[4, 5, 6]]
-    assert target.positions.tolist() == [[2, 2, 2]]
-    assert (target.step, target.lengths.tolist(), target.starts.tolist()) == (2, [1, 1, 1], [0, 1, 2])
-    again = step_targets(batch, torch.tensor([4, 5, 6]), 3, target.cross)
-    assert again.cross is target.cross
+    first = first_step(batch, 7)
+    third = first.following(torch.tensor([8, 8, 8])).following(torch.tensor([4, 5, 6]))
+    for target, ids, step in [(first, [7, 7, 7], 0), (third, [4, 5, 6], 2)]:
+        assert target.ids.tolist() == [ids]
+        assert target.positions.tolist() == [[step] * 3]
+        assert (target.step, target.lengths.tolist(), target.starts.tolist()) == (step, [1, 1, 1], [0, 1, 2])
+    assert third.cross is first.cross
 
 
 def test_rows_without_targets_lie_between_those_with_some() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from modeling import METHODS, Adapter, Backbone, HeadSpec, ServedModel, TextItem
 from tests.conformance import checks
-from tests.tiny import tiny_backbone
+from tests.tiny import hidden_of, tiny_backbone
 
 TEXTS: list[TextItem] = ["w1 w2 w3", ("w4 w5", "w6"), "w7"]
 SPEC = checks.SPECS[0]
@@ -21,7 +21,7 @@ def assert_alone(served: ServedModel, residents: dict[int, Adapter]) -> None:
     """Every text under every slot, in one batch, equals the text alone in training form."""
     encoded, other = served.backbone.text.encode(TEXTS), tiny_backbone("bert")
     pairs = [(one, slot) for slot in residents for one in encoded]
-    bodies = [served.body_slot(slot) for _, slot in pairs]
+    bodies = [served.placement(slot).body_slot for _, slot in pairs]
     found = served.run(
         [one for one, _ in pairs], bodies, [(row, slot) for row, (_, slot) in enumerate(pairs)]
     )
@@ -108,7 +108,7 @@ def test_what_acted_in_the_last_batch_does_not_in_the_next(served: ServedModel) 
     for chosen in ([1, 2, 3], [3], [2], [1, 3]):
         assert_alone(served, {slot: residents[slot] for slot in chosen})
         for found, text in zip(served.hidden(encoded, [0] * len(TEXTS)), encoded, strict=True):
-            torch.testing.assert_close(found, backbone.hidden(backbone.pack([text])), **checks.TOLERANCE)
+            torch.testing.assert_close(found, hidden_of(backbone, [text]), **checks.TOLERANCE)
 
 
 def test_slots_are_not_given_twice(served: ServedModel) -> None:
@@ -141,4 +141,4 @@ def test_a_lone_backbone_is_what_it_was_after_all_have_gone(served: ServedModel)
         assert_alone(served, {slot: one})
         served.remove(slot)
     for found, text in zip(served.hidden(encoded, [0] * len(TEXTS)), encoded, strict=True):
-        torch.testing.assert_close(found, backbone.hidden(backbone.pack([text])), **checks.TOLERANCE)
+        torch.testing.assert_close(found, hidden_of(backbone, [text]), **checks.TOLERANCE)

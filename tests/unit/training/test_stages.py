@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem, pooled_states
-from tests.unit.training.conftest import quick, write_task
+from tests.tiny import tiny_backbone
+from tests.unit.training.conftest import quick, write_task, write_text_task
 from training.data.load import load_data
 from training.errors import ConfigError
 from training.loop.encode import Rows, encode_items
 from training.loop.passes import features, trained
-from training.loop.stages import Material, Scaling, adapter_learner
+from training.loop.stages import Features, Material, Scaling, adapter_learner, head_learner
 from training.rows.items import ChoiceItem, Item, texts_of
 from training.run import prepare
 from training.settings.config import resolve
@@ -83,9 +84,10 @@ def test_body_and_head_have_rates_and_decays_of_their_own(backbone: Backbone, tm
 def test_the_head_learns_on_scaled_features_from_zero(backbone: Backbone, tmp_path: Path) -> None:
     """The problem is convex; its loss is that of the head on features with mean 0 and spread 1."""
     hyper, parts = resolve(quick(tmp_path, tmp_path, batch_size=8)), material(backbone, tmp_path)
-    features = Features(*(all_states(backbone, rows, "mean") for rows in (parts.train, parts.validation)))
-    scaling, scaled = Scaling.of(features.train), nn.Linear(32, 3)
-    learner = head_learner(parts, features, scaled, scaling, hyper, 0)
+    states = Features(*(states_of(backbone, rows) for rows in (parts.train, parts.validation)))
+    train, validation = states.train.squeeze(1), states.validation.squeeze(1)
+    scaling, scaled = Scaling.of(states.train), nn.Linear(32, 3)
+    learner = head_learner(parts, states, scaled, scaling, hyper, 0)
     assert learner.exact
     assert learner.loss(range(60)).item() == pytest.approx(math.log(3))
     assert learner.evaluate().loss == pytest.approx(math.log(3))
@@ -93,12 +95,12 @@ def test_the_head_learns_on_scaled_features_from_zero(backbone: Backbone, tmp_pa
     with torch.no_grad():
         nn.init.normal_(scaled.weight)
         nn.init.normal_(scaled.bias)
-    states = (features.train - features.train.mean(0)) / features.train.std(0, unbiased=False)
+    standard = (train - train.mean(0)) / train.std(0, unbiased=False)
     chosen = [5, 3, 8]
-    wanted = nn.functional.cross_entropy(scaled(states[chosen]), parts.targets[chosen])
+    wanted = nn.functional.cross_entropy(scaled(standard[chosen]), parts.wanted.targets[chosen])
     torch.testing.assert_close(learner.loss(chosen), wanted)
     found = learner.evaluate()
-    logits = scaled(scaling.apply(features.validation)).detach()
+    logits = scaled(scaling.apply(validation)).detach()
     torch.testing.assert_close(torch.from_numpy(found.logits), logits)
     targets = torch.tensor(parts.validation_targets)
     assert found.loss == pytest.approx(nn.functional.cross_entropy(logits, targets).item())
@@ -127,7 +129,7 @@ def test_a_batch_is_paid_in_the_strings_that_are_learnt(tmp_path: Path) -> None:
     parts = prepare(config, resolve(config), load_data(config), backbone)[0]
     spec = HeadSpec("text_to_text", parts.task.labels, pooling="none")
     adapter = Adapter.create(backbone, METHODS["hadamard"].from_config({}), spec)
-    strings = [len(ids) for ids in backbone.label_ids(parts.strings)]
+    strings = [len(ids) for ids in parts.wanted.strings]
     costs = [text + string for text, string in zip(parts.train.lengths, strings, strict=True)]
     hyper = replace(resolve(config), batch_tokens=60, batch_size=50)
     totals = [

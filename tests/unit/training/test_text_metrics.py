@@ -77,13 +77,6 @@ def test_squad_by_hand(told: str, answers: list[str], exact_match: float, f1: fl
     assert found == pytest.approx({"exact_match": (exact_match + 1) / 2, "f1": (f1 + 1) / 2})
 
 
-def test_a_question_is_right_when_all_of_its_answers_are() -> None:
-    found = text_metrics.exact_match_of_groups(
-        ["1", "0", "1", "0"], ["1", "1", "1", "0"], ["a", "a", "b", "c"]
-    )
-    assert found == pytest.approx(2 / 3)
-
-
 def test_correlations_are_of_the_numbers_meant() -> None:
     told, wanted = ["1.0", "2.0", "no number", "9.0"], ["1.0", "3.0", "0.0", "4.0"]
     assert text_metrics.spearman(told, wanted) == pytest.approx(1.0)
