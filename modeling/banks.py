@@ -176,21 +176,23 @@ class Banks:
         self._rows = _Rows()
 
     def write(self, slot: int, body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> None:
-        """Put an adapter's parts into `slot`."""
+        """Put an adapter's parts into `slot`. What a write that fails has taken, `clear` gives back."""
         entries: list[_Entry] = []
+        values: list[tuple[Part, Tensor]] = []
         for tap, packed in body.items():
             variant = _variant(packed, shared)
             own = {name: value for name, value in packed.parts.items() if isinstance(value, Tensor)}
             entries += [_Entry(tap, variant, name) for name in packed.parts]
-            for name, value in own.items():
-                self._part(tap, variant, name, value).write(slot, value)
+            values += [(self._part(tap, variant, name, value), value) for name, value in own.items()]
         for name, value in shared.items():
             entries.append(_Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name))
-            self._shared_part(name, value).write(slot, value)
-        self._numbers[slot] = self._number_of(frozenset(entries))
+            values.append((self._shared_part(name, value), value))
         self._num_slots = max(self._num_slots, slot + 1)
         for part in self._parts():  # a part that is new in a reused slot is asked for higher ones, too
             part.reserve(self._num_slots)
+        self._numbers[slot] = self._number_of(frozenset(entries))
+        for part, value in values:
+            part.write(slot, value)
 
     def clear(self, slot: int) -> None:
         """Free everything that `slot` holds."""

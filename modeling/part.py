@@ -20,19 +20,20 @@ class Part:
         self._free: list[int] = []
 
     def write(self, slot: int, value: Tensor) -> None:
-        """Give `slot` a row of its own with `value`."""
+        """Give `slot` a row of its own with `value`; a write that fails takes none."""
         if not self._free:
             self._grow()
-        row = self._free.pop()
+        row = self._free[-1]
         self.data[row] = value.to(self.data)
         self._cover(slot)
         self.index[slot] = row
+        self._free.pop()
 
     def clear(self, slot: int) -> None:
-        """Take the row of `slot` back; the slot has the identity again."""
-        row = int(self.index[slot])
-        self.index[slot] = 0
-        self._free.append(row)
+        """Take the row of `slot` back, if it has one; the slot has the identity again."""
+        if row := int(self.index[slot]):
+            self.index[slot] = 0
+            self._free.append(row)
 
     def gather(self, slots: Tensor) -> Tensor:
         """slots [B] -> values [B, ...]."""

@@ -69,26 +69,29 @@ class ServedModel:
 
     @torch.inference_mode()
     def install(self, packed: PackedAdapter) -> int:
-        """Make an adapter resident and return its slot (1 or more)."""
-        slot = self._free.pop() if self._free else len(self._residents) + 1
+        """Make an adapter resident and return its slot (1 or more). A failure leaves nothing behind."""
         readout, exclusive = readout_of(packed.spec), packed.weights is not None
         strings = [] if readout.has_head else self.backbone.label_ids(packed.spec.labels)
-        body_slot = slot if packed.body or exclusive else 0
         cost = readout.cost(packed.spec, strings)
+        slot = self._free.pop() if self._free else len(self._residents) + 1
+        body_slot = slot if packed.body or exclusive else 0
         placement = Placement(slot, body_slot, packed.virtual_tokens, exclusive, cost.fixed, cost.per_token)
         self._residents[slot] = _Resident(placement, readout, packed.spec.pooling, strings, packed.weights)
-        if packed.head_weight is not None and packed.head_bias is not None:
-            self._heads.write(slot, packed.head_weight, packed.head_bias)
-        if packed.body:
-            self._banks.write(slot, packed.body, packed.shared)
+        try:
+            if packed.head_weight is not None and packed.head_bias is not None:
+                self._heads.write(slot, packed.head_weight, packed.head_bias)
+            if packed.body:
+                self._banks.write(slot, packed.body, packed.shared)
+        except BaseException:  # no memory, most likely
+            self.remove(slot)
+            raise
         return slot
 
     @torch.inference_mode()
     def remove(self, slot: int) -> None:
         """Free a slot. Raises KeyError if it holds no adapter."""
-        resident = self._residents.pop(slot)
-        if resident.readout.has_head:
-            self._heads.clear(slot)
+        del self._residents[slot]
+        self._heads.clear(slot)
         self._banks.clear(slot)
         if self._in_place is not None and self._in_place[0] == slot:
             self._in_place = None

@@ -26,6 +26,8 @@ def test_names_are_different() -> None:
     assert len({one.name for one in MUTATIONS}) == len(MUTATIONS)
 
 
-@pytest.mark.parametrize("package", ["modeling", "adapters_store", "service", "training", "trunkline"])
+@pytest.mark.parametrize(
+    "package", ["modeling", "adapters_store", "proof", "service", "training", "trunkline"]
+)
 def test_every_package_has_mutations(package: str) -> None:
     assert any(one.file.startswith(f"{package}/") for one in MUTATIONS)

@@ -232,6 +232,10 @@ class ServedMachine(RuleBasedStateMachine):
         assert placement.exclusive == (adapter.weights is not None)
         has_body = bool(adapter.body) or adapter.weights is not None
         assert placement.body_slot == (slot if has_body else 0)
+        labels = kind.spec.labels if kind.spec.kind == "text_to_text" else ()
+        strings = self.served.backbone.label_ids(labels) if labels else []
+        read = sum(map(len, strings)), int(kind.spec.pooling == "eos")
+        assert (placement.decoder_tokens, placement.decoder_per_token) == read
         return slot
 
     def _remove(self, slot: int) -> None:

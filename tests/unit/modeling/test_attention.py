@@ -88,6 +88,17 @@ def test_every_token_sees_its_own_text_within_the_window(window: int | None, has
     torch.testing.assert_close(found, torch.cat(wanted))
 
 
+def test_each_layer_has_its_own_window_and_biases() -> None:
+    """Masks are kept with the batch: layers of another kind must not get those of the last."""
+    batch, (_, bias), other = batch_of(LENGTHS), biases(), torch.randn(1, HEADS, 1, 2 * MOST + 1)
+    q, k, v = some(16), some(16), some(16)
+    rows = [*zip(*(torch.split(x, sorted(LENGTHS)) for x in (q, k, v)), strict=True)]
+    for table, window in [(None, None), (None, 2), (None, 3), (bias, 2), (other, 2), (bias, None), (None, 2)]:
+        found = attend("encoder", q, k, v, batch, bias=table, window=window)
+        wanted = [alone(*row, bias=table, window=window or 99) for row in rows]
+        torch.testing.assert_close(found, torch.cat(wanted))
+
+
 SEQUENCES = [(0, 2), (0, 4), (2, 1), (3, 3), (4, 3), (4, 2)]  # packed row, tokens; row 1 has none
 
 

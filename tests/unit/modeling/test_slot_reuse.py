@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from modeling import METHODS, Adapter, Backbone, HeadSpec, ServedModel, TextItem
 from tests.conformance import checks
@@ -142,3 +145,48 @@ def test_a_lone_backbone_is_what_it_was_after_all_have_gone(served: ServedModel)
         served.remove(slot)
     for found, text in zip(served.hidden(encoded, [0] * len(TEXTS)), encoded, strict=True):
         torch.testing.assert_close(found, hidden_of(backbone, [text]), **checks.TOLERANCE)
+
+
+class NoMemoryAt(TorchFunctionMode):
+    """One call of torch's fails, the one with this number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.left = number
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.left -= 1
+        if self.left == -1:
+            raise torch.OutOfMemoryError("here")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", ["compacter", "lora", "hadamard", "linear_probe"])
+def test_an_install_that_fails_leaves_nothing_behind(served: ServedModel, method: str) -> None:
+    """Wherever it fails; its labels are more than the heads so far have room for."""
+    spec = HeadSpec("single_label", tuple(f"c{i}" for i in range(90)))
+    residents = {served.install(a.pack()): a for a in map(adapter, ["bitfit", method, "ia3"], range(3))}
+    served.remove(1)
+    one, failures = adapter(method, 7, spec), 0
+    packed = one.pack()
+    while True:
+        try:
+            with NoMemoryAt(failures):
+                assert served.install(packed) == 1
+            break
+        except torch.OutOfMemoryError:
+            failures += 1
+        assert served.num_resident == 2
+        with pytest.raises(KeyError):
+            served.placement(1)
+        if failures % 29 == 1:
+            assert_alone(served, {slot: residents[slot] for slot in (2, 3)})
+    assert failures > 5
+    residents[1] = one
+    assert_alone(served, residents)
+    other = ServedModel(tiny_backbone("bert"))
+    for number, each in enumerate(map(adapter, ["bitfit", method, "ia3"], range(3)), start=1):
+        assert other.install(each.pack()) == number
+    other.remove(1)
+    other.install(packed)
+    assert served.nbytes == other.nbytes
