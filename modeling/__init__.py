@@ -20,7 +20,6 @@ from .kinds import KINDS, Answer, HeadSpec, Kind
 from .loading import load_backbone
 from .methods import METHODS, Method
 from .packed import PackedBatch
-from .pooling import pooled_states
 from .readouts import READOUTS, Readout, Wanted, file_kinds, kind_of, readout_of
 from .served import Placement, ServedModel
 from .sites import Site, Tap
@@ -61,6 +60,5 @@ __all__ = [
     "kind_of",
     "load_backbone",
     "methods_table",
-    "pooled_states",
     "readout_of",
 ]

@@ -14,13 +14,12 @@ from .base import FAMILIES, Family, Seq2Seq, SiteRow, attention, feed_forward, l
 
 
 def _attention(h: int, name: str) -> list[SiteRow]:
-    return attention(
-        f"{name}_layer_norm", *(f"{name}.{one}_proj" for one in ("q", "k", "v", "out")), wide=h, inner=h
-    )
+    paths = (f"{name}.{one}_proj" for one in ("q", "k", "v", "out"))
+    return attention(h, h, f"{name}_layer_norm", *paths)
 
 
 def _feed_forward(h: int, f: int) -> list[SiteRow]:
-    return feed_forward("final_layer_norm", "fc1", "fc2", h, f)
+    return feed_forward(h, f, "final_layer_norm", "fc1", "fc2")
 
 
 def _taps(config: PreTrainedConfig) -> list[Tap]:

@@ -73,7 +73,7 @@ class Family:
 FAMILIES: Registry[Family] = Registry("family")
 
 
-def attention(norm: str, query: str, key: str, value: str, out: str, wide: int, inner: int) -> list[SiteRow]:
+def attention(wide: int, inner: int, norm: str, query: str, key: str, value: str, out: str) -> list[SiteRow]:
     """An attention sublayer by the paths of its modules; `inner` is the width of all its heads together."""
     return [
         (Site.ATTN_Q, query, "out", wide, inner),
@@ -85,7 +85,7 @@ def attention(norm: str, query: str, key: str, value: str, out: str, wide: int, 
     ]
 
 
-def feed_forward(norm: str, up: str, down: str, wide: int, inner: int) -> list[SiteRow]:
+def feed_forward(wide: int, inner: int, norm: str, up: str, down: str) -> list[SiteRow]:
     """A feed-forward sublayer by the paths of its modules; `inner` is the width behind `up`."""
     return [
         (Site.FFN_UP, up, "out", wide, inner),

@@ -38,8 +38,8 @@ class PostNorm:
         h = config.hidden_size
         width = getattr(config, "embedding_size", h)  # ELECTRA's and ALBERT's may be smaller than H
         rows = [
-            *attention(self.attention_norm, self.query, self.key, self.value, self.out, h, h),
-            *feed_forward(self.norm, self.up, self.down, h, getattr(config, self.inner)),
+            *attention(h, h, self.attention_norm, self.query, self.key, self.value, self.out),
+            *feed_forward(h, getattr(config, self.inner), self.norm, self.up, self.down),
         ]
         embed = Tap(Site.EMBED, "encoder", 0, "embeddings.word_embeddings", "out", config.vocab_size, width)
         return [embed, *(tap for i, path in enumerate(layers) for tap in layout("encoder", i, path, rows))]

@@ -27,14 +27,13 @@ _FLOAT16 = (
 
 def _attention(config: PreTrainedConfig, sublayer: str, name: str) -> list[SiteRow]:
     paths = (f"{sublayer}.{name}.{one}" for one in "qkvo")
-    width = config.num_heads * config.d_kv
-    return attention(f"{sublayer}.layer_norm", *paths, wide=config.d_model, inner=width)
+    return attention(config.d_model, config.num_heads * config.d_kv, f"{sublayer}.layer_norm", *paths)
 
 
 def _feed_forward(config: PreTrainedConfig, sublayer: str) -> list[SiteRow]:
     h, f, path = config.d_model, config.d_ff, f"{sublayer}.DenseReluDense"
     up = f"{path}.wi_1" if config.is_gated_act else f"{path}.wi"
-    rows = feed_forward(f"{sublayer}.layer_norm", up, f"{path}.wo", h, f)
+    rows = feed_forward(h, f, f"{sublayer}.layer_norm", up, f"{path}.wo")
     if config.is_gated_act:
         rows.insert(1, (S.FFN_GATE, f"{path}.wi_0", "out", h, f))
     return rows

@@ -125,12 +125,7 @@ class Readout(ABC):
         """The training form: logits [B, L] of texts with whatever is attached; gradients flow."""
 
     def loss(
-        self,
-        backbone: Backbone,
-        batch: PackedBatch,
-        spec: HeadSpec,
-        head: nn.Linear | None,
-        wanted: Wanted,
+        self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None, wanted: Wanted
     ) -> Tensor:
         """The mean loss of some rows; of a decoder, that of all tokens of the right strings."""
         return decoding.target_loss(backbone, batch, wanted.strings)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem, pooled_states
+from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem
+from tests.tiny import pooled_states
 from tests.unit.training.conftest import quick, write_task
 from training.data.load import load_data
 from training.errors import ConfigError
