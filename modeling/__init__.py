@@ -6,7 +6,7 @@ a bank, G slots. It knows tensors and networks; it knows no files, versions, HTT
 
 from .adapter import Adapter, PackedAdapter
 from .backbone import Backbone
-from .counts import ARCHITECTURES, MethodCount, methods_table
+from .counts import MethodCount, methods_table
 from .errors import (
     AdapterError,
     BackboneError,
@@ -23,10 +23,9 @@ from .packed import PackedBatch
 from .readouts import READOUTS, Readout, Wanted, file_kinds, kind_of, readout_of
 from .served import Placement, ServedModel
 from .sites import Site, Tap
-from .text import Encoded, TextEncoder, TextItem, Tokens
+from .text import Encoded, TextItem, Tokens
 
 __all__ = [
-    "ARCHITECTURES",
     "FAMILIES",
     "KINDS",
     "METHODS",
@@ -50,7 +49,6 @@ __all__ = [
     "ServedModel",
     "Site",
     "Tap",
-    "TextEncoder",
     "TextError",
     "TextItem",
     "Tokens",

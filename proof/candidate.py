@@ -48,15 +48,7 @@ class Candidate:
 
 def spec_of(head: HeadRef) -> HeadSpec:
     """What a manifest says of the answers."""
-    return HeadSpec(
-        head.kind,
-        tuple(head.labels),
-        head.pooling,
-        head.threshold,
-        head.low,
-        head.high,
-        head.max_new_tokens,
-    )
+    return HeadSpec(**{**dict(head), "labels": tuple(head.labels)})
 
 
 def head_of(spec: HeadSpec) -> HeadRef:
