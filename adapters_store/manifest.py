@@ -227,7 +227,6 @@ Judge = Callable[[HeadRef, Sequence[Probe]], list[Failure]]
 
 
 def no_judge(head: HeadRef, probes: Sequence[Probe]) -> list[Failure]:
-    """For who does not."""
     return []
 
 

@@ -138,8 +138,7 @@ def methods_table(name: str, *, labels: int = 2, form: str | None = None) -> lis
     answers_text(config, form)
     model = empty_model(config)
     rows = []
-    for _, kind in METHODS.items():
-        method = kind.from_config({})
+    for method in (kind.from_config({}) for _, kind in METHODS.items()):
         try:
             rows.append(count(method, config, model, labels, form))
         except MethodError as error:

@@ -30,7 +30,6 @@ class PostNorm:
     inner: str = "intermediate_size"
 
     def taps(self, config: PreTrainedConfig) -> list[Tap]:
-        """Every tap of a model with this config."""
         return self.taps_in(config, (f"{self.stack}.{i}" for i in range(config.num_hidden_layers)))
 
     def taps_in(self, config: PreTrainedConfig, layers: Iterable[str]) -> list[Tap]:

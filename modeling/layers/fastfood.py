@@ -94,7 +94,6 @@ class Fastfood:
         return cls(size, signs[:read], source, gaussian / divisor)
 
     def to(self, device: torch.device) -> Fastfood:
-        """The same on another device."""
         return Fastfood(self.size, self.signs.to(device), self.source.to(device), self.weights.to(device))
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -73,7 +73,6 @@ class Wanted:
     strings: Strings = ()
 
     def take(self, rows: Sequence[int]) -> Wanted:
-        """Of some rows."""
         index = torch.as_tensor(rows, device=self.targets.device)
         return Wanted(self.targets[index], self.weights, [self.strings[r] for r in rows if self.strings])
 
