@@ -87,14 +87,14 @@ class _Use:
     rows: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Place:
     """A variant at a tap, with the numbers of the signatures that have it."""
 
     tap: Tap
     variant: Variant
-    parts: dict[str, Part]
-    who: frozenset[int]
+    parts: dict[str, Part] = field(default_factory=dict)
+    who: frozenset[int] = frozenset()
 
 
 class TapBank:
@@ -181,9 +181,10 @@ class Banks:
         values: list[tuple[Part, Tensor]] = []
         for tap, packed in body.items():
             variant = _variant(packed, shared)
-            own = {name: value for name, value in packed.parts.items() if isinstance(value, Tensor)}
             entries += [_Entry(tap, variant, name) for name in packed.parts]
-            values += [(self._part(tap, variant, name, value), value) for name, value in own.items()]
+            for name, value in packed.parts.items():
+                if isinstance(value, Tensor):
+                    values.append((self._part(tap, variant, name, value), value))
         for name, value in shared.items():
             entries.append(_Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name))
             values.append((self._shared_part(name, value), value))
@@ -248,18 +249,15 @@ class Banks:
         if numbers not in self._plans:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
-            places: dict[tuple[Tap, Variant], dict[str, Part]] = {}
-            holders: dict[tuple[Tap, Variant], set[int]] = {}
+            places: dict[tuple[Tap, Variant], _Place] = {}
             for number in numbers:
                 for entry in self._known[number - 1]:
                     if entry.tap is not None:
-                        place = entry.tap, entry.variant
-                        places.setdefault(place, {})[entry.name] = self._find(entry)
-                        holders.setdefault(place, set()).add(number)
-            self._plans[numbers] = [
-                _Place(tap, variant, places[tap, variant], frozenset(holders[tap, variant]))
-                for tap, variant in sorted(places, key=lambda place: place[1].order)
-            ]
+                        key = entry.tap, entry.variant
+                        place = places.setdefault(key, _Place(*key))
+                        place.parts[entry.name] = self._find(entry)
+                        place.who |= {number}
+            self._plans[numbers] = sorted(places.values(), key=lambda place: place.variant.order)
         return self._plans[numbers]
 
     def _find(self, entry: _Entry) -> Part:

@@ -25,7 +25,7 @@ class Part:
             self._grow()
         row = self._free[-1]
         self.data[row] = value.to(self.data)
-        self._cover(slot)
+        self.reserve(slot + 1)
         self.index[slot] = row
         self._free.pop()
 
@@ -41,19 +41,16 @@ class Part:
 
     def reserve(self, num_slots: int) -> None:
         """Make room for slot numbers below `num_slots`."""
-        self._cover(num_slots - 1)
+        missing = num_slots - self.index.shape[0]
+        if missing > 0:
+            extra = max(missing, self.index.shape[0] // 8)
+            self.index = torch.cat([self.index, self.index.new_zeros(extra)])
 
     def _grow(self) -> None:
         rows = self.data.shape[0]
         extra = max(_MIN_GROWTH, rows // 8)
         self.data = torch.cat([self.data, self.data.new_zeros(extra, *self.data.shape[1:])])
         self._free.extend(range(rows + extra - 1, rows - 1, -1))
-
-    def _cover(self, slot: int) -> None:
-        missing = slot + 1 - self.index.shape[0]
-        if missing > 0:
-            extra = max(missing, self.index.shape[0] // 8)
-            self.index = torch.cat([self.index, self.index.new_zeros(extra)])
 
     @property
     def nbytes(self) -> int:

@@ -162,15 +162,19 @@ class ServedModel:
 
     def _read(self, run: Pass, reads: Sequence[tuple[int, int]]) -> list[Logits]:
         """The logits of all reads, those that are read alike together."""
-        alike: dict[tuple[str, str], list[int]] = {}
+        alike: dict[tuple[object, str], list[int]] = {}
         for number, (_, slot) in enumerate(reads):
             resident = self._residents[slot]
-            alike.setdefault((resident.readout.name, resident.pooling), []).append(number)
+            alike.setdefault((type(resident.readout).read, resident.pooling), []).append(number)
         logits: list[Logits] = [np.empty(0, np.float32)] * len(reads)
         for (_, pooling), numbers in alike.items():
             rows, slots = zip(*(reads[number] for number in numbers), strict=True)
             residents = [self._residents[slot] for slot in slots]
-            asked = Reads(pooling, rows, slots, [resident.strings for resident in residents])
+            strings = [
+                resident.readout.strings(resident.strings, run.batch.encoded[row])
+                for resident, row in zip(residents, rows, strict=True)
+            ]
+            asked = Reads(pooling, rows, slots, strings)
             for number, found in zip(numbers, residents[0].readout.read(run, asked), strict=True):
                 logits[number] = found
         return logits

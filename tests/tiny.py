@@ -34,7 +34,17 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from modeling import Answer, Backbone, Encoded, HeadSpec, PackedBatch, decoding, kind_of, load_backbone
+from modeling import (
+    READOUTS,
+    Answer,
+    Backbone,
+    Encoded,
+    HeadSpec,
+    PackedBatch,
+    decoding,
+    kind_of,
+    load_backbone,
+)
 from modeling.families.t5 import as_published
 
 WORDS = [f"w{i}" for i in range(80)]
@@ -316,6 +326,12 @@ def hidden_of(backbone: Backbone, encoded: Sequence[Encoded]) -> Tensor:
     """The encoder's states [T, H] of a batch, packed order, with whatever is attached."""
     with backbone.running(backbone.pack(encoded)) as hidden:
         return hidden
+
+
+def pooled_states(backbone: Backbone, batch: PackedBatch, pooling: str) -> Tensor:
+    """What a head reads [B, H] of a batch, in the caller's order, with whatever is attached."""
+    with backbone.running(batch) as hidden:
+        return READOUTS["pooled"].states(backbone, hidden, batch, pooling)
 
 
 def answer(spec: HeadSpec, logits: Any, *, top_k: int | None = None) -> Answer:

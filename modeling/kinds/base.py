@@ -108,7 +108,6 @@ def check_labels(spec: HeadSpec, least: int) -> list[Failure]:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Over the last axis."""
     powers: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 

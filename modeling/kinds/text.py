@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from failures import Failure
-
 from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind
 
 
@@ -26,9 +24,6 @@ class Text(Kind):
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         raise TypeError("a text has the loss of its readout: this is a bug")
-
-    def check(self, spec: HeadSpec) -> list[Failure]:
-        return self.check_options(spec)
 
 
 KINDS.add(Text())

@@ -26,12 +26,11 @@ from modeling import (
     HeadSpec,
     ServedModel,
     decoding,
-    pooled_states,
     readout_of,
 )
 from tests.conformance.checks import TOLERANCE, trained
 from tests.conformance.options import tiny_options
-from tests.tiny import CONFIGS, VARIANTS, hidden_of, random_backbone, random_texts
+from tests.tiny import CONFIGS, VARIANTS, hidden_of, pooled_states, random_backbone, random_texts
 
 MODELS: dict[str, PreTrainedConfig] = {
     "bert": CONFIGS["bert"],

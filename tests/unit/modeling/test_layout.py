@@ -100,7 +100,7 @@ def encoded(lengths: Sequence[int]) -> list[Encoded]:
 
 
 def packed(lengths: Sequence[int], virtual: int | Sequence[int] = 0, first: int = 0) -> PackedBatch:
-    return pack(encoded(lengths), first_position=first, device=CPU, virtual=virtual, placeholder=9)
+    return pack(encoded(lengths), first_position=first, device=CPU, virtual=virtual)
 
 
 @given(rows=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3)), min_size=1, max_size=8))
@@ -113,7 +113,7 @@ def test_a_batch_has_each_text_behind_its_virtual_tokens(rows: list[tuple[int, i
     assert batch.inverse.tolist() == [batch.order.index(i) for i in range(len(rows))]
     assert batch.virtual.tolist() == [virtual[i] for i in batch.order]
     assert (batch.num_rows, batch.ids.shape) == (len(rows), (1, sum(total)))
-    ids = [[9] * virtual[i] + texts[i].ids for i in batch.order]
+    ids = [[0] * virtual[i] + texts[i].ids for i in batch.order]
     types = [[0] * virtual[i] + texts[i].type_ids for i in batch.order]
     assert batch.ids[0].tolist() == [one for row in ids for one in row]
     assert batch.type_ids[0].tolist() == [one for row in types for one in row]
@@ -122,7 +122,7 @@ def test_a_batch_has_each_text_behind_its_virtual_tokens(rows: list[tuple[int, i
     own, lengths = batch.text_only(batch.ids[0])
     assert own.tolist() == [one for i in batch.order for one in texts[i].ids]
     assert lengths.tolist() == [len(texts[i]) for i in batch.order]
-    assert batch.ids[0, batch.virtual_tokens].tolist() == [9] * sum(virtual)
+    assert batch.ids[0, batch.virtual_tokens].tolist() == [0] * sum(virtual)
     assert len(set(batch.virtual_tokens.tolist())) == sum(virtual)
 
 
@@ -163,13 +163,13 @@ def test_targets_attend_to_their_own_source_row(source: list[int], data: st.Data
     own = rows_of(tokens, [len(ids) for _, ids in sequences])
     assert [row for group in target.own for row in grid_rows(group, tokens)] == own
     asked = [row for row in range(len(source)) if per_row[row]]
-    queries = [row for group in target.cross for row in grid_rows(group.queries, tokens)]
+    queries = [row for group, _ in target.cross for row in grid_rows(group, tokens)]
     assert queries == [rows_of(tokens, [sum(lengths) for lengths in per_row])[row] for row in asked]
     keys = torch.arange(sum(source))
-    found = [row for group in target.cross for row in grid_rows(group.keys, keys)]
+    found = [row for _, group in target.cross for row in grid_rows(group, keys)]
     lengths = [source[i] for i in batch.order]
     assert found == [rows_of(keys, lengths)[row] for row in asked]
-    assert all(group.queries.rows == group.keys.rows for group in target.cross)
+    assert all(queried.rows == keyed.rows for queried, keyed in target.cross)
 
 
 def test_a_step_has_one_token_for_every_row() -> None:
@@ -188,5 +188,5 @@ def test_rows_without_targets_lie_between_those_with_some() -> None:
     batch = packed([2, 2, 2, 2])
     target = targets(batch, [(0, [7, 8]), (2, [9, 10]), (3, [11, 12])])
     keys = torch.arange(8)
-    found = [row for group in target.cross for row in grid_rows(group.keys, keys)]
+    found = [row for _, group in target.cross for row in grid_rows(group, keys)]
     assert found == [[0, 1], [4, 5], [6, 7]]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem, pooled_states
-from tests.tiny import tiny_backbone
+from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem
+from tests.tiny import pooled_states, tiny_backbone
 from tests.unit.training.conftest import quick, write_task, write_text_task
 from training.data.load import load_data
 from training.errors import ConfigError
