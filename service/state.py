@@ -174,11 +174,11 @@ class Service:
 
     def _watch(self, parts: Parts) -> None:
         load = parts.engine.load
-        self.metrics.waiting_rows.read_from(lambda: load()["waiting_rows"])
-        self.metrics.waiting_tokens.read_from(lambda: load()["waiting_tokens"])
-        self.metrics.open_requests.read_from(lambda: load()["open_requests"])
-        self.metrics.resident_adapters.read_from(lambda: parts.model.num_resident)
-        self.metrics.resident_bytes.read_from(lambda: parts.model.nbytes)
+        self.metrics.waiting_rows.set_function(lambda: load()["waiting_rows"])
+        self.metrics.waiting_tokens.set_function(lambda: load()["waiting_tokens"])
+        self.metrics.open_requests.set_function(lambda: load()["open_requests"])
+        self.metrics.resident_adapters.set_function(lambda: parts.model.num_resident)
+        self.metrics.resident_bytes.set_function(lambda: parts.model.nbytes)
 
 
 def _run(model: Model, encoded: Sequence[Encoded], body_slots: Sequence[int]) -> None:

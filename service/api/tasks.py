@@ -84,11 +84,11 @@ async def upload(
     try:
         done = await parts.catalog.upload(task, data, alias=alias or None)
     except (ServiceError, InvalidName, Refused) as error:
-        service.metrics.uploads.inc("refused" if isinstance(error, Refused) else "failed")
+        service.metrics.uploads.labels("refused" if isinstance(error, Refused) else "failed").inc()
         log.warning("upload refused", extra={"task": task, "bytes": len(data), "reason": str(error)[:500]})
         raise
     published, manifest = done.published, done.candidate.manifest
-    service.metrics.uploads.inc("created" if published.created else "known")
+    service.metrics.uploads.labels("created" if published.created else "known").inc()
     log.info("upload", extra={"task": task, "version": published.version, "digest": published.digest})
     if not published.created:
         response.status_code = 200

@@ -177,7 +177,7 @@ class Engine:
         self._observe(batch, started_s, seconds)
 
     def _on_failure(self, code: str, error: Exception, rows: Sequence[Row]) -> None:
-        self._metrics.device_failures.inc(code)
+        self._metrics.device_failures.labels(code).inc()
         told = {"code": code, "rows": len(rows), "requests": sorted({row.job.request_id for row in rows})[:8]}
         log.warning("a pass failed", extra=told, exc_info=error)
 
@@ -208,19 +208,21 @@ class Engine:
         num_tokens = sum(row.num_tokens for row in batch)
         rate = num_tokens / max(seconds, 1e-6)
         self._tokens_per_s = rate if not self._tokens_per_s else 0.9 * self._tokens_per_s + 0.1 * rate
-        self._metrics.observe_batch(
-            kind=_kind(batch[0]),
-            rows=len(batch),
-            tokens=num_tokens,
-            adapters=len({slot for row in batch for slot in row.slots}),
-            seconds=seconds,
-            waits_s=_first_waits(batch, started_s),
-        )
+        metrics = self._metrics
+        metrics.passes.labels(_kind(batch[0])).inc()
+        metrics.batch_rows.observe(len(batch))
+        metrics.batch_tokens.observe(num_tokens)
+        metrics.batch_adapters.observe(len({slot for row in batch for slot in row.slots}))
+        metrics.compute.observe(seconds)
+        for row in batch:
+            if row.job.queued_at_s:  # its job's first batch
+                metrics.wait.observe(started_s - row.job.queued_at_s)
+                row.job.queued_at_s = 0.0
 
     def _overloaded(self, full: QueueFull) -> Overloaded:
         rate = self._tokens_per_s or 1000.0
         retry_after_s = min(60, max(1, round(full.charged_tokens / rate)))
-        self._metrics.rejected.inc("overloaded")
+        self._metrics.rejected.labels("overloaded").inc()
         return Overloaded(f"the queue is full: {full}; try again in {retry_after_s} s", retry_after_s)
 
 
@@ -229,13 +231,3 @@ def _kind(row: Row) -> str:
     if row.job.max_new_tokens:
         return "generate"
     return "mixed" if row.group is None else "exclusive"
-
-
-def _first_waits(batch: list[Row], started_s: float) -> list[float]:
-    """How long each job waited whose first rows are in this batch."""
-    waits_s = []
-    for row in batch:
-        if row.job.queued_at_s:
-            waits_s.append(started_s - row.job.queued_at_s)
-            row.job.queued_at_s = 0.0
-    return waits_s
