@@ -90,7 +90,7 @@ async def predict(request: Request) -> Response:
             Column.empty(resident.slot, resident.card, len(items), width)
             for resident, width in zip(residents, widths, strict=True)
         ]
-        job = Job(items, columns, ask.truncate, _ignore, max_new_tokens)
+        job = Job(items, columns, ask.truncate, max_new_tokens)
         if not await run(request, service, parts, job):
             return Response(status_code=STATUS_CLIENT_LEFT)
         return await answer(service, ask, named, columns)
@@ -170,30 +170,17 @@ def acquire_all(parts: Parts, references: Sequence[str]) -> list[_Named]:
 
 async def run(request: Request, service: Service, parts: Parts, job: Job) -> bool:
     """Have a job answered; False if the client left before. Raises Overloaded, or what broke the job."""
-    loop = asyncio.get_running_loop()
-    finished = loop.create_future()
-
-    def settle() -> None:
-        if not finished.done():
-            finished.set_result(None)
-
-    def announce(_: Job) -> None:
-        try:
-            loop.call_soon_threadsafe(settle)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            return
-
-    job.announce = announce
+    finished = asyncio.wrap_future(job.done)
     parts.engine.open(job, estimate_tokens(job))
     try:
         parts.tokenizer.start(job)
         present = await _wait(request, finished)
     finally:
         parts.engine.cancel(job)  # changes nothing if it is finished
-    if not present:
+    if present:
+        finished.result()
+    else:
         service.metrics.cancelled.inc()
-    elif job.failure is not None:
-        raise job.failure
     return present
 
 
@@ -272,7 +259,3 @@ def _single_failure(prediction: Prediction) -> ServiceError:
         return ItemFailed(error["message"], error["code"])
     found = Failure(f"inputs.{error['index']}", error["code"], error["message"], "see the message")
     return InvalidInput(error["message"], [found], code=error["code"])
-
-
-def _ignore(_: Job) -> None:
-    """Until `run` says whom to tell."""

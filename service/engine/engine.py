@@ -107,10 +107,10 @@ class Engine:
                 self._scheduler.close(job.number)
             finished = self._finish_if_done(job)
         if finished:
-            job.announce(job)
+            job.done.set_result(None)
 
     def cancel(self, job: Job, failure: BaseException | None = None) -> None:
-        """Drop what still waits of a job; with a failure it is announced, else nobody listens any more.
+        """Drop what still waits of a job; with a failure it is done, else nobody listens any more.
 
         After this returns, no row of the job is queued; a batch already on the device ends before any later
         call.
@@ -118,10 +118,10 @@ class Engine:
         with self._wake:
             if job.finished:
                 return
-            job.finished, job.failure = True, failure
+            job.finished = True
             self._scheduler.cancel(job.number)
         if failure is not None:
-            job.announce(job)
+            job.done.set_exception(failure)
 
     def load(self) -> dict[str, int]:
         """What waits right now, for the metrics and the answer to an overload."""
@@ -173,7 +173,7 @@ class Engine:
             outcomes = [RowFailure("internal", f"the batch was lost ({type(error).__name__})")] * len(batch)
         seconds = time.perf_counter() - started_s
         for job in self._deliver(batch, outcomes):
-            job.announce(job)
+            job.done.set_result(None)
         self._observe(batch, started_s, seconds)
 
     def _on_failure(self, code: str, error: Exception, rows: Sequence[Row]) -> None:

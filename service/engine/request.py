@@ -7,7 +7,8 @@ logits and texts, `api/answers.py` reads both when the job is done. L labels, N 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -104,14 +105,13 @@ class Job:
     items: Sequence[object]  # as they came in the request; validated one by one
     columns: list[Column]
     truncate: bool
-    announce: Callable[[Job], None]  # called once, from any thread, when the job is finished
     max_new_tokens: int = 0  # generate texts of at most so many tokens; 0: logits are read
     number: int = field(default_factory=lambda: next(_numbers))
     request_id: str = field(default_factory=request_id.get)
     num_pending: int = 0  # rows queued or on the device
     closed: bool = False  # no more rows will come
     finished: bool = False
-    failure: BaseException | None = None  # a bug of ours: the whole job has no answer
+    done: Future[None] = field(default_factory=Future)  # fails with a bug of ours: no answer at all
     queued_at_s: float = 0.0
 
 

@@ -165,7 +165,9 @@ def job(
         Column.empty(slot, one, len(items), 0 if max_new_tokens else width)
         for slot, (one, width) in enumerate(zip(cards or (card(),), widths, strict=True), start=1)
     ]
-    return Job(items, columns, truncate, announce, max_new_tokens)
+    one = Job(items, columns, truncate, max_new_tokens)
+    one.done.add_done_callback(lambda _: announce(one))
+    return one
 
 
 def scheduler(**changes: int) -> Scheduler[Row]:

@@ -61,7 +61,7 @@ def test_every_row_gets_the_logits_of_its_own_text_and_slot(
         _submit(engine, tokenizer, one)
     assert {one.number for one in finished.wait(20)} == {one.number for one in jobs}
     for one in jobs:
-        assert one.failure is None
+        assert one.done.exception(0) is None
         assert one.columns[0].logits.tolist() == [[6, 1], [6, 1], [3, 1]]
         assert one.columns[1].logits.tolist() == [[6, 2], [6, 2], [3, 2]]
         assert one.columns[0].num_tokens == [4, 3, 2]
@@ -296,7 +296,7 @@ def test_a_failing_tokenizer_fails_its_job_alone(model: FakeModel) -> None:
     one = job(["a"], announce=finished)
     _submit(engine, tokenizer, one)
     finished.wait()
-    assert isinstance(one.failure, ValueError)
+    assert isinstance(one.done.exception(0), ValueError)
     assert engine.load()["open_requests"] == 0
     tokenizer.close()
     assert engine.stop(20)
@@ -331,7 +331,7 @@ def test_stopping_finishes_what_was_accepted_and_refuses_the_rest(model: FakeMod
     model.gate.set()
     stopping.join(20)
     assert len(finished.jobs) == 3
-    assert all(not one.columns[0].errors and one.failure is None for one in jobs)
+    assert all(not one.columns[0].errors and one.done.exception(0) is None for one in jobs)
     tokenizer.close()
 
 
