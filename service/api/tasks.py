@@ -82,12 +82,11 @@ async def upload(
         request, max_bytes=service.settings.max_adapter_bytes, types=FILE_TYPES, setting="max_adapter_bytes"
     )
     try:
-        done = await parts.catalog.upload(task, data, alias=alias or None)
+        published, candidate, probes = await parts.catalog.upload(task, data, alias=alias or None)
     except (ServiceError, InvalidName, Refused) as error:
         service.metrics.uploads.labels("refused" if isinstance(error, Refused) else "failed").inc()
         log.warning("upload refused", extra={"task": task, "bytes": len(data), "reason": str(error)[:500]})
         raise
-    published, manifest = done.published, done.candidate.manifest
     service.metrics.uploads.labels("created" if published.created else "known").inc()
     log.info("upload", extra={"task": task, "version": published.version, "digest": published.digest})
     if not published.created:
@@ -98,12 +97,12 @@ async def upload(
         task=task,
         version=published.version,
         digest=published.digest,
-        size_bytes=done.candidate.size_bytes,
-        method=manifest.method.name,
-        kind=manifest.head.kind,
-        labels=list(manifest.head.labels),
+        size_bytes=candidate.size_bytes,
+        method=candidate.manifest.method.name,
+        kind=candidate.manifest.head.kind,
+        labels=list(candidate.manifest.head.labels),
         aliases=dict(published.state.aliases),
-        probes=schemas.ProbeInfo(count=done.probes.count, max_difference=done.probes.max_difference),
+        probes=schemas.ProbeInfo(count=probes.count, max_difference=probes.max_difference),
     )
 
 

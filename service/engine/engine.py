@@ -20,6 +20,7 @@ from .request import ItemError, Job, Row
 from .runner import Model, Outcome, RowFailure, run_rows
 from .scheduler import QueueFull, Scheduler
 
+ModelT = TypeVar("ModelT", bound=Model)
 ResultT = TypeVar("ResultT")
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,10 @@ class _Call:
 
 
 class Engine:
-    """Owns the model on one thread. All public methods are thread-safe and return at once."""
+    """One thread owns the model. Public methods are thread-safe and return at once."""
 
     def __init__(self, scheduler: Scheduler[Row], metrics: Metrics) -> None:
-        self._scheduler, self._metrics = scheduler, metrics
+        self.scheduler, self._metrics = scheduler, metrics
         self._wake = threading.Condition()
         self._calls: deque[_Call] = deque()
         self._stopping = False
@@ -53,10 +54,10 @@ class Engine:
 
     # ---- life
 
-    def start(self, build: Callable[[], Model]) -> Future[None]:
+    def start(self, build: Callable[[], ModelT]) -> Future[ModelT]:
         """Start the thread; it builds the model there. The future fails if `build` does."""
         assert self._thread is None, "the engine was started twice; this is a bug"
-        built: Future[None] = Future()
+        built: Future[ModelT] = Future()
         self._thread = threading.Thread(target=self._live, args=(build, built), name="device", daemon=True)
         self._thread.start()
         return built
@@ -88,7 +89,7 @@ class Engine:
             if self._stopping:
                 raise NotReady("the engine is stopping")
             try:
-                self._scheduler.open(job.number, estimate_tokens)
+                self.scheduler.open(job.number, estimate_tokens)
             except QueueFull as full:
                 raise self._overloaded(full) from None
         job.queued_at_s = time.perf_counter()
@@ -100,11 +101,11 @@ class Engine:
                 return
             if rows:
                 job.num_pending += len(rows)
-                self._scheduler.add(job.number, rows)
+                self.scheduler.add(job.number, rows)
                 self._wake.notify()
             if last:
                 job.closed = True
-                self._scheduler.close(job.number)
+                self.scheduler.close(job.number)
             finished = self._finish_if_done(job)
         if finished:
             job.done.set_result(None)
@@ -119,44 +120,34 @@ class Engine:
             if job.finished:
                 return
             job.finished = True
-            self._scheduler.cancel(job.number)
+            self.scheduler.cancel(job.number)
         if failure is not None:
             job.done.set_exception(failure)
 
-    def load(self) -> dict[str, int]:
-        """What waits right now, for the metrics and the answer to an overload."""
-        scheduler = self._scheduler
-        return {
-            "waiting_rows": scheduler.waiting_rows,
-            "waiting_tokens": scheduler.waiting_tokens,
-            "charged_tokens": scheduler.charged_tokens,
-            "open_requests": scheduler.num_open,
-        }
-
     # ---- the thread
 
-    def _live(self, build: Callable[[], Model], built: Future[None]) -> None:
+    def _live(self, build: Callable[[], ModelT], built: Future[ModelT]) -> None:
         try:
             model = build()
         except BaseException as error:
             built.set_exception(error)
             return
-        built.set_result(None)
+        built.set_result(model)
         while self._step(model):
             pass
 
     def _step(self, model: Model) -> bool:
         """Wait for work and do it, calls before the next batch; False when stopped and nothing is left."""
         with self._wake:
-            while not (self._calls or self._scheduler.waiting_rows or self._stopping):
+            while not (self._calls or self.scheduler.waiting_rows or self._stopping):
                 self._wake.wait()
             calls = list(self._calls)
             self._calls.clear()
         for call in calls:
             call.run(model)
         with self._wake:  # only now, so that a batch has what came while the calls ran
-            batch = self._scheduler.next_batch()
-            if not (batch or calls or self._scheduler.num_open):
+            batch = self.scheduler.next_batch()
+            if not (batch or calls or self.scheduler.num_open):
                 return False
             if not batch and self._stopping:  # a job is still being tokenised
                 self._wake.wait(0.01)

@@ -72,14 +72,6 @@ class FakeModel:
         self.entered = threading.Event()
         self.slots: dict[int, Any] = {}
 
-    @property
-    def nbytes(self) -> int:
-        return 8 * len(self.slots)
-
-    @property
-    def num_resident(self) -> int:
-        return len(self.slots)
-
     def install(self, packed: Any) -> int:
         slot = max(self.slots, default=0) + 1
         self.slots[slot] = packed

@@ -89,7 +89,7 @@ def test_what_waits_while_the_device_is_busy_becomes_one_batch(
     assert model.entered.wait(20)
     for _ in range(5):
         _submit(engine, tokenizer, job(["later"], announce=finished))
-    while engine.load()["waiting_rows"] < 5:
+    while engine.scheduler.waiting_rows < 5:
         time.sleep(0.001)
     model.gate.set()
     finished.wait(6)
@@ -144,7 +144,7 @@ def test_rows_that_generate_are_a_mixed_batch_of_their_own(
     reader = job(["e"], card(spec=STRINGS), announce=finished)
     for one in (*writers, reader):
         _submit(engine, tokenizer, one)
-    while engine.load()["waiting_rows"] < 5:
+    while engine.scheduler.waiting_rows < 5:
         time.sleep(0.001)
     model.gate.set()
     finished.wait(5)
@@ -171,7 +171,7 @@ def test_an_exclusive_adapter_is_alone_in_its_batches(
     jobs = [job(["a", "bb", "ccc"], *cards, announce=finished) for _ in range(3)]
     for one in jobs:
         _submit(engine, tokenizer, one)
-    while engine.load()["waiting_rows"] < 27:
+    while engine.scheduler.waiting_rows < 27:
         time.sleep(0.001)
     model.gate.set()
     finished.wait(4)
@@ -223,7 +223,7 @@ def test_a_poisoned_row_fails_alone(
     jobs[1].items = ["y z", poison, "yyy z", "yyyy z"]
     for one in jobs:
         _submit(engine, tokenizer, one)
-    while engine.load()["waiting_rows"] < 12:
+    while engine.scheduler.waiting_rows < 12:
         time.sleep(0.001)
     model.gate.set()
     finished.wait(4)
@@ -278,7 +278,7 @@ def test_a_cancelled_job_leaves_the_queue_and_is_not_announced(
     _submit(engine, tokenizer, left)
     _submit(engine, tokenizer, stays)
     engine.cancel(left)
-    while engine.load()["open_requests"] > 1 or engine.load()["waiting_rows"] != 1:
+    while engine.scheduler.num_open > 1 or engine.scheduler.waiting_rows != 1:
         time.sleep(0.001)
     model.gate.set()
     assert finished.wait(2)[-1] is stays
@@ -297,7 +297,7 @@ def test_a_failing_tokenizer_fails_its_job_alone(model: FakeModel) -> None:
     _submit(engine, tokenizer, one)
     finished.wait()
     assert isinstance(one.done.exception(0), ValueError)
-    assert engine.load()["open_requests"] == 0
+    assert engine.scheduler.num_open == 0
     tokenizer.close()
     assert engine.stop(20)
 
