@@ -6,32 +6,23 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from trunkline.errors import (
-    Conflict,
-    Invalid,
-    NotFound,
-    Overloaded,
-    Problem,
-    TooLarge,
-    TrunklineError,
-    Unauthorized,
-    Unavailable,
-)
+from trunkline import errors
+from trunkline.errors import Problem, TrunklineError
 
 BY_STATUS: Mapping[int, type[TrunklineError]] = {
-    400: Invalid,
-    401: Unauthorized,
-    403: Unauthorized,
-    404: NotFound,
-    409: Conflict,
-    412: Conflict,
-    413: TooLarge,
-    415: Invalid,
-    422: Invalid,
-    429: Overloaded,
-    502: Unavailable,
-    503: Unavailable,
-    504: Unavailable,
+    400: errors.Invalid,
+    401: errors.Unauthorized,
+    403: errors.Unauthorized,
+    404: errors.NotFound,
+    409: errors.Conflict,
+    412: errors.Conflict,
+    413: errors.TooLarge,
+    415: errors.Invalid,
+    422: errors.Invalid,
+    429: errors.Overloaded,
+    502: errors.Unavailable,
+    503: errors.Unavailable,
+    504: errors.Unavailable,
 }
 
 FIELDS = ("field", "got", "allowed", "remedy", "message")
