@@ -15,7 +15,6 @@ from trunkline.cli.train import PANEL
 if TYPE_CHECKING:
     from training.file.evaluate import FileEvaluation, RowAnswer
 
-SPLIT_RULES = ("files", "halve", "thousand")
 Data: TypeAlias = Annotated[
     Path, typer.Option(help="Folder with train/validation/test files, or one file of rows.", exists=True)
 ]
@@ -37,10 +36,7 @@ LabelField: TypeAlias = Annotated[
 ]
 Kind: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        help="single_sentence, sentence_pair, regression, multi_label, multiple_choice, free_text; "
-        "else dataset.json's."
-    ),
+    typer.Option(help="The kind of data, as `trunkline train` takes it; else dataset.json's."),
 ]
 SplitRule: TypeAlias = Annotated[
     str | None,
@@ -54,7 +50,6 @@ WithRows: TypeAlias = Annotated[bool, typer.Option("--rows", help="Show each row
 
 
 def register(app: typer.Typer) -> None:
-    """Add `evaluate` to `app`."""
     app.command("evaluate", rich_help_panel=PANEL)(evaluate)
 
 
@@ -81,6 +76,7 @@ def evaluate(
     """
     from training.data.card import Flags
     from training.file.evaluate import evaluate_file
+    from training.formats.official import SPLIT_RULES
 
     fields = tuple(name.strip() for name in text_fields.split(",")) if text_fields else None
     if split_rule not in (None, *SPLIT_RULES):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from trunkline.cli.boundary import FAILED, guarded
 from trunkline.cli.options import DEFAULT_URL, Timeout, Token, Url
-from trunkline.cli.printing import cell, note, plain, print_json_line, print_table, shorten
+from trunkline.cli.printing import cell, note, plain, print_table, shorten
 from trunkline.cli.reading import chunks, read_file, read_items
 
 if TYPE_CHECKING:
@@ -66,7 +67,6 @@ _OWN_NAMES = {"text": "generated"}  # of a line in --json: its text is the input
 
 
 def register(app: typer.Typer) -> None:
-    """Add `predict` to `app`."""
     app.command("predict", rich_help_panel="Use a server")(predict)
 
 
@@ -155,7 +155,7 @@ def _print_lines(rows: Iterable[tuple[Any, Prediction]]) -> tuple[int, int]:
             for name, value in plain(prediction).items()
             if value is not None or name == "label"
         }
-        print_json_line({**_input_fields(item), **known})
+        typer.echo(json.dumps({**_input_fields(item), **known}, ensure_ascii=False))
         num_answers, num_failed = num_answers + 1, num_failed + (not prediction.ok)
     return num_answers, num_failed
 

@@ -30,7 +30,6 @@ Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No progre
 
 
 def register(app: typer.Typer) -> None:
-    """Add `prune` to `app`."""
     app.command("prune", rich_help_panel=PANEL)(prune)
 
 
