@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Path, Query
 from starlette.requests import Request
@@ -183,19 +183,10 @@ def _task_info(parts: Parts, state: TaskState) -> schemas.TaskInfo:
 
 def _version_info(parts: Parts, task: str, record: VersionRecord) -> schemas.VersionInfo:
     resident = parts.catalog.cache.get(task, record.version)
-    info = schemas.VersionInfo(
-        version=record.version,
-        digest=record.digest,
-        size_bytes=record.size_bytes,
-        created=record.created,
-        state="failed" if resident is None else "resident",
-        reason=parts.catalog.cache.failure(task, record.version),
-    )
-    if resident is None:
-        return info
-    card = resident.card
-    return info.model_copy(
-        update={
+    known: dict[str, Any] = {}
+    if resident is not None:
+        card = resident.card
+        known = {
             "method": card.method,
             "kind": card.spec.kind,
             "labels": list(card.spec.labels),
@@ -204,4 +195,12 @@ def _version_info(parts: Parts, task: str, record: VersionRecord) -> schemas.Ver
             "max_tokens": card.max_tokens,
             "example": card.example,
         }
+    return schemas.VersionInfo(
+        version=record.version,
+        digest=record.digest,
+        size_bytes=record.size_bytes,
+        created=record.created,
+        state="failed" if resident is None else "resident",
+        reason=parts.catalog.cache.failure(task, record.version),
+        **known,
     )

@@ -22,8 +22,6 @@ def card_of(candidate: Candidate, placement: Placement) -> ServingCard:
         max_tokens=manifest.input.max_tokens,
         fields=tuple(manifest.input.fields),
         method=manifest.method.name,
-        size_bytes=candidate.size_bytes,
-        description=manifest.description,
         example=_example(manifest, choices=kind_of(spec).choices),
     )
 
