@@ -151,7 +151,6 @@ def promote(name: str, number: int, alias: str, expect_revision: int | None) -> 
 
 
 def rollback(name: str) -> Call[Task]:
-    """Production back to the previous version."""
     return Call("POST", f"/v1/tasks/{_part(name)}/rollback", lambda answer, _: read(Task, answer))
 
 

@@ -28,7 +28,6 @@ class Envelope:
         self._app, self._service = app, service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

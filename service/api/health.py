@@ -93,7 +93,6 @@ async def limits(request: Request) -> dict[str, object]:
 
 @cache
 def version() -> str:
-    """The installed version of the product."""
     try:
         return installed_version("trunkline")
     except PackageNotFoundError:  # run from a source tree that was never installed

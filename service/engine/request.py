@@ -53,7 +53,6 @@ class ItemError:
         assert self.code in ITEM_CODES, f"{self.code} is not among ITEM_CODES; this is a bug"
 
     def as_json(self) -> dict[str, object]:
-        """The form in which it stands in an answer."""
         return {"code": self.code, "message": self.message, "index": self.index, **dict(self.details)}
 
 

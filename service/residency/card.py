@@ -12,7 +12,6 @@ MAX_FORM_CHARS = 500
 
 
 def card_of(candidate: Candidate, placement: Placement) -> ServingCard:
-    """The card of an installed candidate."""
     manifest, spec = candidate.manifest, candidate.adapter.spec
     return ServingCard(
         spec=spec,

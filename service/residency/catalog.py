@@ -52,7 +52,7 @@ class Catalog:
         max_batch_tokens: int,
         startup_probes: int,
     ) -> None:
-        self.cache: AdapterCache[ServingCard] = AdapterCache(self._free)
+        self.cache: AdapterCache[ServingCard] = AdapterCache(lambda resident: self._give_back(resident.slot))
         self._store, self._backbone, self._engine = store, backbone, engine
         self._metrics, self._startup_probes = metrics, startup_probes
         self._max_adapters, self._max_batch_tokens = max_adapters, max_batch_tokens
@@ -65,7 +65,6 @@ class Catalog:
     # ---- reading
 
     def tasks(self) -> list[TaskState]:
-        """Every task, by name."""
         return [self._states[name] for name in sorted(self._states)]
 
     def task(self, name: str) -> TaskState:
@@ -228,7 +227,6 @@ class Catalog:
         await self._settle()
 
     async def delete_task(self, task: str) -> None:
-        """Delete a task with all its versions."""
         async with self._changing:
             await asyncio.to_thread(self._store.delete_task, task)
             self._forget(task)
@@ -257,9 +255,6 @@ class Catalog:
         for batch in batches:
             logits += await asyncio.wrap_future(self._engine.call(partial(replay, batch=batch)))
         return logits
-
-    def _free(self, resident: Resident[ServingCard]) -> None:
-        self._give_back(resident.slot)
 
     def _give_back(self, slot: int) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,17 +17,6 @@ from trunkline.cli.train import PANEL
 if TYPE_CHECKING:
     from training.file.prune import PruneResult
 
-Keep: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, help="Layers to keep; two thirds of them when not given.")
-]
-Out: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Adapter file to write; FILE with .pruned when not given.")
-]
-Report: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Folder for a picture of score against parameters.", file_okay=False)
-]
-Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-
 
 def register(app: typer.Typer) -> None:
     app.command("prune", rich_help_panel=PANEL)(prune)
@@ -37,13 +26,19 @@ def register(app: typer.Typer) -> None:
 def prune(
     file: AdapterPath,
     data: Data,
-    keep: Keep = None,
-    out: Out = None,
-    report: Report = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Layers to keep; two thirds of them when not given.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Adapter file to write; FILE with .pruned when not given.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a picture of score against parameters.", file_okay=False)
+    ] = None,
     backbone: BackboneName = None,
     device: Device = "auto",
     max_rows: MaxRows = None,
-    quiet: Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Drop the layers of an adapter that moved least, score every number of layers, write the smaller file.

@@ -30,7 +30,6 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """The option's name."""
         return f"--{self.name.replace('_', '-')}"
 
 
