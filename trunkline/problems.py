@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from trunkline import errors
@@ -24,8 +25,6 @@ BY_STATUS: Mapping[int, type[TrunklineError]] = {
     503: errors.Unavailable,
     504: errors.Unavailable,
 }
-
-FIELDS = ("field", "got", "allowed", "remedy", "message")
 
 
 def problem_error(status: int, headers: Mapping[str, str], body: bytes) -> TrunklineError:
@@ -64,7 +63,7 @@ def _read(body: bytes) -> dict[str, Any]:
 def _listed(entry: object) -> Problem:
     if not isinstance(entry, Mapping):
         return Problem(message=str(entry))
-    return Problem(**{name: _text(entry.get(name)) for name in FIELDS})
+    return Problem(**{one.name: _text(entry.get(one.name)) for one in fields(Problem)})
 
 
 def _text(value: object) -> str:

@@ -111,20 +111,17 @@ class Scheduler(Generic[RowT]):
         line.closed = True
         self._leave_if_done(line)
 
-    def cancel(self, request: int) -> int:
-        """Forget a request and its waiting rows; returns how many were dropped. Unknown ones are ignored."""
+    def cancel(self, request: int) -> None:
+        """Forget a request and its waiting rows. Unknown ones are ignored."""
         line = self._lines.get(request)
         if line is None:
-            return 0
-        dropped = 0
+            return
         for group in list(line.rows):
-            dropped += len(line.rows[group])
+            self.waiting_rows -= len(line.rows[group])
             self.waiting_tokens -= sum(row.num_tokens for row in line.rows[group])
             self._forget_group(line, group)
-        self.waiting_rows -= dropped
         line.closed = True
         self._leave_if_done(line)
-        return dropped
 
     def next_batch(self) -> list[RowT]:
         """The rows to run now, all of one group; empty if none wait.

@@ -87,13 +87,8 @@ def _print(result: PruneResult) -> None:
     for place, score in enumerate(result.scores):
         after = result.scores[place + 1].layers if place + 1 < len(result.scores) else ()
         (dropped,) = set(score.layers) - set(after) if after else (None,)
-        drift = "" if dropped is None else f"{drifts[dropped]:.3g}"
-        value = score.metrics[result.metric]
-        rows.append((len(score.layers), f"{score.parameters:,}", value, _layer(dropped), drift))
+        told = ("", "") if dropped is None else (f"layer {dropped}", f"{drifts[dropped]:.3g}")
+        rows.append((len(score.layers), f"{score.parameters:,}", score.metrics[result.metric], *told))
     print_table(columns, rows)
     settings = f"--method-config 'layers={list(result.kept)}'"
     note(f"to train these layers alone: trunkline train ... --method {result.method} {settings}")
-
-
-def _layer(number: int | None) -> str:
-    return "" if number is None else f"layer {number}"
