@@ -164,6 +164,7 @@ def acquire_all(parts: Parts, references: Sequence[str]) -> list[_Granted]:
 async def run(request: Request, service: Service, parts: Parts, job: Job) -> bool:
     """Have a job answered; False if the client left before. Raises Overloaded, or what broke the job."""
     finished = asyncio.wrap_future(job.done)
+    finished.add_done_callback(asyncio.Future.exception)  # looked at, also when nobody waits any more
     parts.engine.open(job, estimate_tokens(job))
     try:
         parts.tokenizer.start(job)
