@@ -60,8 +60,7 @@ def errors() -> str:
     from service.api.errors import _HTTP_CODES, _TABLE
 
     rows: dict[tuple[int, str], tuple[str, ...]] = {}
-    for kind, status, code, title in _TABLE:
-        word = code or str(getattr(kind, "code", "internal"))
+    for kind, status, word, title in _TABLE:
         meaning = (inspect.getdoc(kind) or title).split("\n\n", 1)[0].replace("\n", " ")
         meaning = (
             "A fault of the service; its log has the reason." if meaning.startswith("Base of") else meaning

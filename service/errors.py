@@ -1,4 +1,4 @@
-"""Every error that the service raises for a caller; HTTP statuses are in `api/errors.py` alone."""
+"""Every error that the service raises for a caller, with its HTTP status, which `api/errors.py` answers."""
 
 # ruff: noqa: N818 - they are the words of the interface, and each ends up as a code in an answer
 
@@ -46,31 +46,26 @@ ITEM_CODES: Mapping[str, ItemCode] = {
 class ServiceError(Exception):
     """Base of all errors of this package. `code` is the stable word a program may rely on."""
 
-    code = "internal"
+    status, code, title = 500, "internal", "Internal error"
+
+    def __init_subclass__(cls, status: int = status, code: str = code, title: str = title) -> None:
+        cls.status, cls.code, cls.title = status, code, title
 
 
-class MalformedRequest(ServiceError):
+class MalformedRequest(ServiceError, status=400, code="malformed", title="Malformed request"):
     """The bytes are not what they claim to be: not JSON, not a valid header."""
 
-    code = "malformed"
 
-
-class Unauthorized(ServiceError):
+class Unauthorized(ServiceError, status=401, code="unauthorized", title="Not authorised"):
     """No token, or a wrong one."""
 
-    code = "unauthorized"
 
-
-class CrossSite(ServiceError):
+class CrossSite(ServiceError, status=403, code="cross_site", title="Request of another site"):
     """A web page of another origin calls a service that has no token."""
 
-    code = "cross_site"
 
-
-class InvalidInput(ServiceError):
+class InvalidInput(ServiceError, status=422, code="invalid_input", title="Invalid input"):
     """Readable, but impossible: wrong fields, too many items, an input that the task cannot take."""
-
-    code = "invalid_input"
 
     def __init__(self, message: str, failures: Sequence[Failure] = (), *, code: str | None = None) -> None:
         super().__init__(message)
@@ -78,62 +73,46 @@ class InvalidInput(ServiceError):
         self.code = code or self.code
 
 
-class TooLarge(ServiceError):
+class TooLarge(ServiceError, status=413, code="too_large", title="Body too large"):
     """A body above its limit."""
 
-    code = "too_large"
 
-
-class UnsupportedMedia(ServiceError):
+class UnsupportedMedia(
+    ServiceError, status=415, code="unsupported_media_type", title="Unsupported content type"
+):
     """A body of another content type."""
 
-    code = "unsupported_media_type"
 
-
-class UnknownTask(ServiceError):
+class UnknownTask(ServiceError, status=404, code="unknown_task", title="Unknown task"):
     """No such task, version or alias: never answered by anything else."""
 
-    code = "unknown_task"
 
-
-class AdapterUnavailable(ServiceError):
+class AdapterUnavailable(ServiceError, status=503, code="adapter_unavailable", title="Adapter not available"):
     """The version exists, but could not be loaded when the service started."""
 
-    code = "adapter_unavailable"
 
-
-class RegistryFull(ServiceError):
+class RegistryFull(ServiceError, status=507, code="registry_full", title="Registry full"):
     """As many adapters are resident as the settings allow."""
 
-    code = "registry_full"
 
-
-class Overloaded(ServiceError):
+class Overloaded(ServiceError, status=429, code="overloaded", title="Too many requests"):
     """The queue is full; come back after `retry_after_s` seconds."""
-
-    code = "overloaded"
 
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
-class NotReady(ServiceError):
+class NotReady(ServiceError, status=503, code="not_ready", title="Not ready"):
     """The backbone or the stored adapters are still loading, or loading them failed."""
 
-    code = "not_ready"
 
-
-class Draining(ServiceError):
+class Draining(ServiceError, status=503, code="draining", title="Stopping"):
     """The service is about to stop: what it has accepted it finishes, nothing more is accepted."""
-
-    code = "draining"
 
 
 class ItemFailed(ServiceError):
     """The only input of a request could not be answered for a reason of ours (memory, a bug)."""
-
-    code = "internal"
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
@@ -142,5 +121,3 @@ class ItemFailed(ServiceError):
 
 class ConfigurationError(ServiceError):
     """The settings contradict each other or are unsafe: the service does not start."""
-
-    code = "configuration"

@@ -54,9 +54,9 @@ def count_outcome(metrics: Metrics, task: str, column: Column) -> None:
     """Record how many items of a task were answered, and why others were not."""
     metrics.count_predictions(task, len(column.num_tokens) - len(column.errors))
     for code, count in Counter(error.code for error in column.errors.values()).items():
-        metrics.item_errors.inc(code, by=count)
+        metrics.item_errors.labels(code).inc(count)
         if code == "non_finite":
-            metrics.non_finite.inc(by=count)
+            metrics.non_finite.inc(count)
 
 
 def _withhold_non_finite(column: Column) -> None:

@@ -50,7 +50,7 @@ async def info(request: Request) -> schemas.Info:
     from modeling import FAMILIES, METHODS, file_kinds
 
     parts = service_of(request).parts
-    backbone = parts.backbone
+    backbone = parts.model.backbone
     return schemas.Info(
         name="trunkline",
         version=version(),
@@ -79,11 +79,11 @@ async def limits(request: Request) -> dict[str, object]:
 
     service = service_of(request)
     parts = service.parts  # what depends on device and backbone is settled there
-    tolerance = TOLERANCES[parts.backbone.dtype]
+    tolerance = TOLERANCES[parts.model.backbone.dtype]
     told = {name: getattr(parts, name, getattr(service.settings, name)) for name in told_limits()}
     return told | {
         "max_choices": MAX_CHOICES,
-        "max_tokens": parts.backbone.max_tokens,
+        "max_tokens": parts.model.backbone.max_tokens,
         "tolerance": {
             "probes": {"atol": tolerance.atol, "rtol": tolerance.rtol},
             "mixed_batch_float32": {"atol": 1e-5, "rtol": 1e-5},
@@ -93,7 +93,6 @@ async def limits(request: Request) -> dict[str, object]:
 
 @cache
 def version() -> str:
-    """The installed version of the product."""
     try:
         return installed_version("trunkline")
     except PackageNotFoundError:  # run from a source tree that was never installed

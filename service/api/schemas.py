@@ -46,6 +46,10 @@ class PredictRequest(BaseModel):
     )
     truncate: bool = Field(False, description="cut texts that are too long instead of refusing them")
 
+    @property
+    def references(self) -> list[str]:
+        return [self.task] if self.task is not None else self.tasks or []
+
     @model_validator(mode="after")
     def _is_consistent(self) -> PredictRequest:
         found = [*self._task_violations(), *self._option_violations()]

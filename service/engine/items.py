@@ -40,7 +40,6 @@ class Item:
 
     @property
     def num_chars(self) -> int:
-        """Characters of all its texts."""
         return len(self.text) + len(self.pair or "") + sum(map(len, self.choices or ()))
 
 

@@ -26,21 +26,15 @@ if TYPE_CHECKING:
 class Text(Protocol):
     """What is needed of `modeling.TextEncoder`; thread-safe."""
 
-    def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]:
-        """The slow part."""
-
-    def assemble(self, tokens: Tokens, max_tokens: int | None = None) -> Encoded:
-        """Special tokens and truncation."""
+    def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]: ...
+    def assemble(self, tokens: Tokens, max_tokens: int | None = None) -> Encoded: ...
 
 
 class Queue(Protocol):
     """What is needed of the engine."""
 
-    def add(self, job: Job, rows: Sequence[Row], *, last: bool) -> None:
-        """Queue rows of a job."""
-
-    def cancel(self, job: Job, failure: BaseException | None = None) -> None:
-        """Drop a job."""
+    def add(self, job: Job, rows: Sequence[Row], *, last: bool) -> None: ...
+    def cancel(self, job: Job, failure: BaseException | None = None) -> None: ...
 
 
 class Tokenizer:

@@ -12,7 +12,6 @@ MAX_FORM_CHARS = 500
 
 
 def card_of(candidate: Candidate, placement: Placement) -> ServingCard:
-    """The card of an installed candidate."""
     manifest, spec = candidate.manifest, candidate.adapter.spec
     return ServingCard(
         spec=spec,
@@ -22,8 +21,6 @@ def card_of(candidate: Candidate, placement: Placement) -> ServingCard:
         max_tokens=manifest.input.max_tokens,
         fields=tuple(manifest.input.fields),
         method=manifest.method.name,
-        size_bytes=candidate.size_bytes,
-        description=manifest.description,
         example=_example(manifest, choices=kind_of(spec).choices),
     )
 

@@ -11,12 +11,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
 from adapters_store import AdapterStore, FileLimits, NotFound, Published, StoreError, TaskState
-from modeling import Backbone, PackedAdapter, Placement
+from modeling import Backbone, Placement
 from modeling.served import BARE
 from proof.candidate import Candidate, examine
 from proof.errors import Refused
@@ -24,7 +23,6 @@ from proof.replay import TOLERANCES, ProbeReport, Probes, by_probe, compare, pla
 
 from ..engine.engine import Engine
 from ..engine.request import Logits, ServingCard
-from ..engine.runner import Model
 from ..errors import NotReady, RegistryFull
 from ..metrics import Metrics
 from .cache import AdapterCache, Resident, no_task
@@ -39,35 +37,26 @@ LOADED_TOGETHER = 32
 MAX_NEIGHBOURS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogLimits:
-    """Bounds of the catalog."""
-
-    max_adapter_bytes: int
-    max_adapters: int
-    max_batch_tokens: int
-    startup_probes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Uploaded:
-    """The outcome of an upload."""
-
-    published: Published
-    candidate: Candidate
-    probes: ProbeReport
-
-
 class Catalog:
     """Every task that the store holds, with what is resident of it."""
 
     def __init__(
-        self, store: AdapterStore, backbone: Backbone, engine: Engine, metrics: Metrics, limits: CatalogLimits
+        self,
+        store: AdapterStore,
+        backbone: Backbone,
+        engine: Engine,
+        metrics: Metrics,
+        *,
+        max_adapter_bytes: int,
+        max_adapters: int,
+        max_batch_tokens: int,
+        startup_probes: int,
     ) -> None:
-        self.cache: AdapterCache[ServingCard] = AdapterCache(self._free)
+        self.cache: AdapterCache[ServingCard] = AdapterCache(lambda resident: self._give_back(resident.slot))
         self._store, self._backbone, self._engine = store, backbone, engine
-        self._metrics, self._limits = metrics, limits
-        self._file_limits = FileLimits(max_file_bytes=limits.max_adapter_bytes)
+        self._metrics, self._startup_probes = metrics, startup_probes
+        self._max_adapters, self._max_batch_tokens = max_adapters, max_batch_tokens
+        self._file_limits = FileLimits(max_file_bytes=max_adapter_bytes)
         self._tolerance = TOLERANCES[backbone.dtype]
         self._states: dict[str, TaskState] = {}
         self._changing = asyncio.Lock()  # one change of the store at a time, in the order of the mirror
@@ -76,7 +65,6 @@ class Catalog:
     # ---- reading
 
     def tasks(self) -> list[TaskState]:
-        """Every task, by name."""
         return [self._states[name] for name in sorted(self._states)]
 
     def task(self, name: str) -> TaskState:
@@ -119,7 +107,7 @@ class Catalog:
                 await self._replay_alone(one)
 
     async def _replay(self, installed: Sequence[_Installed]) -> None:
-        chosen = [candidate.probes[: self._limits.startup_probes] for _, candidate, _ in installed]
+        chosen = [candidate.probes[: self._startup_probes] for _, candidate, _ in installed]
         placements = [placement for _, _, placement in installed]
         logits = iter(await self._run_probes(list(zip(chosen, placements, strict=True)), neighbours=()))
         for (key, candidate, placement), probes in zip(installed, chosen, strict=True):
@@ -158,14 +146,16 @@ class Catalog:
 
     # ---- uploads
 
-    async def upload(self, task: str, data: bytes, *, alias: str | None) -> Uploaded:
+    async def upload(
+        self, task: str, data: bytes, *, alias: str | None
+    ) -> tuple[Published, Candidate, ProbeReport]:
         """Check a file, replay its probes on the served model, publish it, make it visible.
 
         Raises Refused, RegistryFull, StoreError; then nothing has changed.
         """
-        if len(self.cache) + self._num_loading >= self._limits.max_adapters:
+        if len(self.cache) + self._num_loading >= self._max_adapters:
             raise RegistryFull(
-                f"{len(self.cache)} adapters are resident; allowed: {self._limits.max_adapters}. "
+                f"{len(self.cache)} adapters are resident; allowed: {self._max_adapters}. "
                 "Delete versions that nobody uses, or raise max_adapters"
             )
         self._num_loading += 1
@@ -174,7 +164,9 @@ class Catalog:
         finally:
             self._num_loading -= 1
 
-    async def _upload(self, task: str, data: bytes, alias: str | None) -> Uploaded:
+    async def _upload(
+        self, task: str, data: bytes, alias: str | None
+    ) -> tuple[Published, Candidate, ProbeReport]:
         started_s = time.perf_counter()
         candidate = await asyncio.to_thread(
             examine, data, self._backbone, task=task, limits=self._file_limits
@@ -198,7 +190,7 @@ class Catalog:
             if not kept:
                 self._give_back(placement.slot)
                 await self._settle()
-        return Uploaded(published, candidate, report)
+        return published, candidate, report
 
     def _neighbours(self) -> list[Placement]:
         """What shares the replayed batches: the bare backbone and some residents that mix."""
@@ -235,7 +227,6 @@ class Catalog:
         await self._settle()
 
     async def delete_task(self, task: str) -> None:
-        """Delete a task with all its versions."""
         async with self._changing:
             await asyncio.to_thread(self._store.delete_task, task)
             self._forget(task)
@@ -245,7 +236,10 @@ class Catalog:
 
     async def _install(self, candidate: Candidate) -> Placement:
         """Where a newly installed adapter sits; nobody can refer to it yet."""
-        return await asyncio.wrap_future(self._engine.call(partial(_place, packed=candidate.adapter.pack())))
+        packed = candidate.adapter.pack()
+        return await asyncio.wrap_future(
+            self._engine.call(lambda model: model.placement(model.install(packed)))
+        )
 
     async def _run_probes(
         self, installed: Sequence[tuple[Probes, Placement]], neighbours: Sequence[Placement]
@@ -254,16 +248,13 @@ class Catalog:
         batches = plan_probes(
             installed,
             neighbours=neighbours,
-            max_batch_tokens=self._limits.max_batch_tokens,
+            max_batch_tokens=self._max_batch_tokens,
             max_row_tokens=self._backbone.max_tokens,
         )
         logits: list[Logits] = []
         for batch in batches:
             logits += await asyncio.wrap_future(self._engine.call(partial(replay, batch=batch)))
         return logits
-
-    def _free(self, resident: Resident[ServingCard]) -> None:
-        self._give_back(resident.slot)
 
     def _give_back(self, slot: int) -> None:
         try:
@@ -283,7 +274,3 @@ class Catalog:
         self._states.pop(task, None)
         self.cache.retire_task(task)
         self._metrics.forget_task(task)
-
-
-def _place(model: Model, packed: PackedAdapter) -> Placement:
-    return model.placement(model.install(packed))

@@ -17,7 +17,7 @@ from service.engine.request import Row
 from service.engine.scheduler import Scheduler
 from service.metrics import Metrics
 from service.residency.cache import FailedReference
-from service.residency.catalog import Catalog, CatalogLimits
+from service.residency.catalog import Catalog
 from tests.integration.world import adapter_of, file_of, manifest_of, tiny
 
 NUM_PROBES = 8
@@ -35,14 +35,18 @@ def served() -> Iterator[tuple[Backbone, ServedModel, Engine]]:
     assert engine.stop(20)
 
 
+def limited(store: AdapterStore, backbone: Backbone, engine: Engine, **limits: int) -> Catalog:
+    usual = {"max_adapter_bytes": 2**20, "max_adapters": 100, "max_batch_tokens": 512, "startup_probes": 1}
+    return Catalog(store, backbone, engine, Metrics(), **(usual | limits))
+
+
 @pytest.fixture
 def catalog_of(served: tuple[Backbone, ServedModel, Engine]) -> Iterator[Callable[..., Catalog]]:
     backbone, _, engine = served
     made: list[Catalog] = []
 
     def build(store: AdapterStore, startup_probes: int = NUM_PROBES) -> Catalog:
-        limits = CatalogLimits(2**20, 100, 512, startup_probes)
-        made.append(Catalog(store, backbone, engine, Metrics(), limits))
+        made.append(limited(store, backbone, engine, startup_probes=startup_probes))
         return made[-1]
 
     yield build
@@ -242,8 +246,8 @@ def test_an_upload_that_fails_leaves_its_slot_and_its_number(
             asyncio.run(catalog.upload("mood", file_of(backbone, "mood"), alias=None))
     assert model.num_resident == before
     assert catalog.tasks() == []
-    again = asyncio.run(catalog.upload("mood", file_of(backbone, "mood"), alias=None))
-    assert (again.published.version, again.probes.count) == (1, NUM_PROBES)
+    published, _, probes = asyncio.run(catalog.upload("mood", file_of(backbone, "mood"), alias=None))
+    assert (published.version, probes.count) == (1, NUM_PROBES)
     assert model.num_resident == before + 1
 
 
@@ -254,7 +258,7 @@ def test_the_last_allowed_adapter_may_come_and_uploads_under_way_count(
 
     backbone, _, engine = served
     store = SlowStore(tmp_path / "store")
-    catalog = Catalog(store, backbone, engine, Metrics(), CatalogLimits(2**20, 2, 512, 1))
+    catalog = limited(store, backbone, engine, max_adapters=2)
 
     async def run() -> None:
         await catalog.upload("mood", file_of(backbone, "mood", 1), alias=None)

@@ -140,7 +140,7 @@ def test_scores_and_texts_of_many_tasks_at_once(
         with device_busy(live):
             written = {n: pool.submit(live.predict, n, texts, generate=True) for n in WRITERS}
             read = {n: pool.submit(live.predict, n, texts, raw=True) for n in WRITERS}
-            wait_for(lambda: engine.load()["waiting_rows"] == 2 * ITEMS * len(WRITERS))
+            wait_for(lambda: engine.scheduler.waiting_rows == 2 * ITEMS * len(WRITERS))
         for name in WRITERS:
             adapter = tasks[name].adapter
             for text, one, other in zip(

@@ -20,6 +20,7 @@ from training.formats.scale import Scale
 
 Row = Mapping[str, Any]
 HALVE, THOUSAND, AS_FILES = "halve", "thousand", "files"
+SPLIT_RULES = (AS_FILES, HALVE, THOUSAND)
 """How the paper makes a test set out of public files (`rows/split.py`)."""
 _UNKNOWN_ANSWER = "<unk>"
 

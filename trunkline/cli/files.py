@@ -25,11 +25,8 @@ EXAMPLE_CHARACTERS = 160
 
 
 def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    panel = "Look at methods and files"
-    app.command("methods", rich_help_panel=panel)(methods)
-    app.command("inspect", rich_help_panel=panel)(inspect)
-    app.command("check", rich_help_panel=panel)(check)
+    for command in (methods, inspect, check):
+        app.command(rich_help_panel="Look at methods and files")(command)
 
 
 @guarded

@@ -11,7 +11,7 @@ import typer
 from trunkline.cli.boundary import FAILED, guarded
 from trunkline.cli.deferred import defer
 from trunkline.cli.printing import note
-from trunkline.cli.settings import given_values, settings_of, signature_from, with_signature
+from trunkline.cli.settings import given_values, settings_of, with_options
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -26,7 +26,6 @@ Example: trunkline serve --store ./store --port 8000
 
 
 def register(app: typer.Typer) -> None:
-    """Add `serve` to `app`."""
     defer(app, "serve", HELP.split("\n", 1)[0], "Use a server", build)
 
 
@@ -47,7 +46,7 @@ def build() -> Callable[..., None]:
         raise SystemExit(_serve(chosen))
 
     serve.__doc__ = HELP
-    return with_signature(serve, signature_from(settings))
+    return with_options(serve, settings)
 
 
 def _serve(settings: Settings) -> int:

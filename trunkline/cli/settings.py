@@ -30,7 +30,6 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """The option's name."""
         return f"--{self.name.replace('_', '-')}"
 
 
@@ -55,11 +54,6 @@ def settings_of(cls: type[Any]) -> list[Setting]:
     ]
 
 
-def signature_from(settings: Sequence[Setting], extra: Sequence[inspect.Parameter] = ()) -> inspect.Signature:
-    """One keyword parameter for each setting, then `extra`."""
-    return inspect.Signature([*map(_parameter, settings), *extra])
-
-
 def given_values(settings: Sequence[Setting], given: Mapping[str, Any]) -> dict[str, Any]:
     """What the command line gave, in the types of the settings class.
 
@@ -68,9 +62,12 @@ def given_values(settings: Sequence[Setting], given: Mapping[str, Any]) -> dict[
     return {s.name: _value(s, given[s.name]) for s in settings if given[s.name] not in (None, [])}
 
 
-def with_signature(command: Callable[..., None], signature: inspect.Signature) -> Callable[..., None]:
-    """`command`, showing `signature` to typer."""
-    command.__signature__ = signature  # type: ignore[attr-defined]  # functions take it; typeshed does not say so
+def with_options(
+    command: Callable[..., None], settings: Sequence[Setting], extra: Sequence[inspect.Parameter] = ()
+) -> Callable[..., None]:
+    """`command`, showing typer one keyword parameter for each setting, then `extra`."""
+    shown = inspect.Signature([*map(_parameter, settings), *extra])
+    command.__signature__ = shown  # type: ignore[attr-defined]  # functions take it; typeshed does not say so
     command.__annotations__ = {}
     return command
 

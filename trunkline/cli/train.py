@@ -12,7 +12,7 @@ from trunkline.cli.boundary import guarded
 from trunkline.cli.deferred import defer
 from trunkline.cli.printing import note, print_facts, print_json, print_table, size
 from trunkline.cli.progress import watch
-from trunkline.cli.settings import given_values, settings_of, signature_from, with_signature
+from trunkline.cli.settings import given_values, settings_of, with_options
 
 if TYPE_CHECKING:
     from training.report.result import TrainResult
@@ -32,7 +32,6 @@ Text-to-text, as in the Compacter paper: trunkline train --data ./rte --task rte
 
 
 def register(app: typer.Typer) -> None:
-    """Add `train` to `app`."""
     defer(app, "train", TRAIN_HELP.split("\n", 1)[0], PANEL, build_train)
 
 
@@ -52,7 +51,7 @@ def build_train() -> Callable[..., None]:
             raise typer.BadParameter(str(error)) from None
 
     train.__doc__ = TRAIN_HELP
-    return with_signature(train, signature_from(settings, _switches()))
+    return with_options(train, settings, _switches())
 
 
 def _switches() -> list[inspect.Parameter]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from modeling import Encoded, HeadSpec, Placement, TextItem, Tokens, kind_of, readout_of
+from service.api.predict import num_outputs
 from service.engine.engine import Engine
-from service.engine.items import num_rows_of
 from service.engine.request import Column, Job, Row, ServingCard
 from service.engine.scheduler import Scheduler
 from service.metrics import Metrics
@@ -72,14 +72,6 @@ class FakeModel:
         self.entered = threading.Event()
         self.slots: dict[int, Any] = {}
 
-    @property
-    def nbytes(self) -> int:
-        return 8 * len(self.slots)
-
-    @property
-    def num_resident(self) -> int:
-        return len(self.slots)
-
     def install(self, packed: Any) -> int:
         slot = max(self.slots, default=0) + 1
         self.slots[slot] = packed
@@ -131,7 +123,7 @@ def card(
     **placed: Any,
 ) -> ServingCard:
     placement = Placement(0, body_slot, **placed)
-    return ServingCard(spec, kind_of(spec), readout_of(spec), placement, max_tokens, fields, "hadamard", 100)
+    return ServingCard(spec, kind_of(spec), readout_of(spec), placement, max_tokens, fields, "hadamard")
 
 
 class Finished:
@@ -160,12 +152,14 @@ def job(
     max_new_tokens: int = 0,
 ) -> Job:
     """As the predict route makes one."""
-    widths = [max(map(num_rows_of, items)) if one.spec is CHOICE else None for one in cards or (card(),)]
+    cards = cards or (card(),)
     columns = [
-        Column.empty(slot, one, len(items), 0 if max_new_tokens else width)
-        for slot, (one, width) in enumerate(zip(cards or (card(),), widths, strict=True), start=1)
+        Column.empty(slot, one, len(items), 0 if max_new_tokens else num_outputs(one, items))
+        for slot, one in enumerate(cards, start=1)
     ]
-    return Job(items, columns, truncate, announce, max_new_tokens)
+    one = Job(items, columns, truncate, max_new_tokens)
+    one.done.add_done_callback(lambda _: announce(one))
+    return one
 
 
 def scheduler(**changes: int) -> Scheduler[Row]:

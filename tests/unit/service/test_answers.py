@@ -31,7 +31,7 @@ SPECS = [
 
 
 def _column(spec: HeadSpec, logits: Any) -> Column:
-    column = Column.empty(1, card(spec=spec), len(logits))
+    column = Column.empty(1, card(spec=spec), len(logits), len(spec.labels))
     column.logits[:] = logits
     column.num_tokens[:] = range(3, 3 + len(logits))
     return column

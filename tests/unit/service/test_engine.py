@@ -62,7 +62,7 @@ def test_every_row_gets_the_logits_of_its_own_text_and_slot(
         _submit(engine, tokenizer, one)
     assert {one.number for one in finished.wait(20)} == {one.number for one in jobs}
     for one in jobs:
-        assert one.failure is None
+        assert one.done.exception(0) is None
         assert one.columns[0].logits.tolist() == [[6, 1], [6, 1], [3, 1]]
         assert one.columns[1].logits.tolist() == [[6, 2], [6, 2], [3, 2]]
         assert one.columns[0].num_tokens == [4, 3, 2]
@@ -90,7 +90,7 @@ def test_what_waits_while_the_device_is_busy_becomes_one_batch(
     assert model.entered.wait(20)
     for _ in range(5):
         _submit(engine, tokenizer, job(["later"], announce=finished))
-    while engine.load()["waiting_rows"] < 5:
+    while engine.scheduler.waiting_rows < 5:
         time.sleep(0.001)
     model.gate.set()
     finished.wait(6)
@@ -145,7 +145,7 @@ def test_rows_that_generate_are_a_mixed_batch_of_their_own(
     reader = job(["e"], card(spec=STRINGS), announce=finished)
     for one in (*writers, reader):
         _submit(engine, tokenizer, one)
-    while engine.load()["waiting_rows"] < 5:
+    while engine.scheduler.waiting_rows < 5:
         time.sleep(0.001)
     model.gate.set()
     finished.wait(5)
@@ -172,7 +172,7 @@ def test_an_exclusive_adapter_is_alone_in_its_batches(
     jobs = [job(["a", "bb", "ccc"], *cards, announce=finished) for _ in range(3)]
     for one in jobs:
         _submit(engine, tokenizer, one)
-    while engine.load()["waiting_rows"] < 27:
+    while engine.scheduler.waiting_rows < 27:
         time.sleep(0.001)
     model.gate.set()
     finished.wait(4)
@@ -224,7 +224,7 @@ def test_a_poisoned_row_fails_alone(
     jobs[1].items = ["y z", poison, "yyy z", "yyyy z"]
     for one in jobs:
         _submit(engine, tokenizer, one)
-    while engine.load()["waiting_rows"] < 12:
+    while engine.scheduler.waiting_rows < 12:
         time.sleep(0.001)
     model.gate.set()
     finished.wait(4)
@@ -279,7 +279,7 @@ def test_a_cancelled_job_leaves_the_queue_and_is_not_announced(
     _submit(engine, tokenizer, left)
     _submit(engine, tokenizer, stays)
     engine.cancel(left)
-    while engine.load()["open_requests"] > 1 or engine.load()["waiting_rows"] != 1:
+    while engine.scheduler.num_open > 1 or engine.scheduler.waiting_rows != 1:
         time.sleep(0.001)
     model.gate.set()
     assert finished.wait(2)[-1] is stays
@@ -297,8 +297,8 @@ def test_a_failing_tokenizer_fails_its_job_alone(model: FakeModel) -> None:
     one = job(["a"], announce=finished)
     _submit(engine, tokenizer, one)
     finished.wait()
-    assert isinstance(one.failure, ValueError)
-    assert engine.load()["open_requests"] == 0
+    assert isinstance(one.done.exception(0), ValueError)
+    assert engine.scheduler.num_open == 0
     tokenizer.close()
     assert engine.stop(20)
 
@@ -332,7 +332,7 @@ def test_stopping_finishes_what_was_accepted_and_refuses_the_rest(model: FakeMod
     model.gate.set()
     stopping.join(20)
     assert len(finished.jobs) == 3
-    assert all(not one.columns[0].errors and one.failure is None for one in jobs)
+    assert all(not one.columns[0].errors and one.done.exception(0) is None for one in jobs)
     tokenizer.close()
 
 
@@ -354,7 +354,7 @@ def test_a_job_is_done_when_its_last_rows_have_come_and_gone(
         time.sleep(0.001)
     engine.call(lambda _: None).result(20)
     assert not one.finished
-    assert engine.load()["open_requests"] == 1
+    assert engine.scheduler.num_open == 1
     model.gate.clear()
     model.entered.clear()
     engine.add(one, [_row(one, 1), _row(one, 2)], last=True)
@@ -363,7 +363,9 @@ def test_a_job_is_done_when_its_last_rows_have_come_and_gone(
     model.gate.set()
     assert finished.wait() == [one]
     assert one.columns[0].logits[:, 0].tolist() == [8, 9, 10]
-    assert engine.load() == dict.fromkeys(engine.load(), 0)
+    scheduler = engine.scheduler
+    assert (scheduler.waiting_rows, scheduler.waiting_tokens) == (0, 0)
+    assert (scheduler.charged_tokens, scheduler.num_open) == (0, 0)
 
 
 def test_what_not_even_halving_survives_fails_its_batch_and_not_the_thread(

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from service.settings import Settings
 from tests.unit.trunkline.conftest import Run
 from training.settings.config import TrainConfig
-from trunkline.cli.settings import given_values, settings_of, signature_from, with_signature
+from trunkline.cli.settings import given_values, settings_of, with_options
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def parse() -> Parse:
             got.update(given_values(settings, given))
 
         app = typer.Typer(add_completion=False)
-        app.command()(with_signature(command, signature_from(settings)))
+        app.command()(with_options(command, settings))
         return CliRunner().invoke(app, list(args), env={"COLUMNS": "120", "NO_COLOR": "1"}), got
 
     return run
