@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 from pathlib import Path
 
 from .settings import Settings
@@ -55,8 +54,8 @@ def _registered(model_type: str) -> bool:
     modeling = importlib.util.find_spec("modeling")
     assert modeling is not None
     assert modeling.origin is not None
-    line = re.compile(rf'^ +(name=)?"{re.escape(model_type)}",$', re.MULTILINE)
-    return any(map(line.search, (f.read_text() for f in Path(modeling.origin).parent.glob("families/*.py"))))
+    texts = (file.read_text() for file in Path(modeling.origin).parent.glob("families/*.py"))
+    return any(f'"{model_type}"' in text.partition("FAMILIES.add(")[2] for text in texts)
 
 
 def _refused_by_family(name: str, model_type: str, dtype: str) -> str | None:
