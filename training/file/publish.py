@@ -162,7 +162,7 @@ def _manifest(
         ),
         method=MethodRef(name=method.name, config=method.config()),
         head=head_of(spec),
-        input=InputRef(fields=list(data.fields), max_tokens=hyper.max_tokens),
+        input=InputRef(fields=list(data.reading.fields), max_tokens=hyper.max_tokens),
         metrics=MetricsRef(
             split="validation", rows=len(data.validation), values=values, data_digest=data.digest
         ),
@@ -182,6 +182,6 @@ def _provenance(config: TrainConfig, hyper: Hyper, data: TaskData) -> dict[str, 
     """What was asked for, what was used, and what `trunkline evaluate` needs to read rows the same way."""
     used = {name: dict(v) if name == "method_config" else v for name, v in vars(hyper).items()}
     plain = {**config.public_dict(), **used, "split_rule_used": data.split_rule}
-    if data.formatter is None:
+    if data.reading.formatter is None:
         return plain
-    return plain | TextForm(data.formatter, *data.task.string_form()).to_config()
+    return plain | TextForm(data.reading.formatter, *data.task.string_form()).to_config()

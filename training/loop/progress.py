@@ -22,20 +22,5 @@ class Progress(Protocol):
         """Something a person should read: a warning about the data, a resumed run, where the file went."""
 
 
-class NullProgress:
+class NullProgress(Progress):
     """Says nothing."""
-
-    def begin(self, stage: str, total_steps: int) -> None:
-        """Ignored."""
-
-    def step(self, loss: float | None) -> None:
-        """Ignored."""
-
-    def evaluated(self, epoch: int, metric: str, value: float, best: float) -> None:
-        """Ignored."""
-
-    def end(self, stage: str) -> None:
-        """Ignored."""
-
-    def note(self, message: str) -> None:
-        """Ignored."""

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from tests.unit.training.conftest import Told
 from training.errors import TrainingFailedError
 from training.loop.batches import plain_batches
-from training.loop.fit import Learner, Measured, StagePlan, fit
+from training.loop.fit import Learner, StagePlan, fit
 from training.loop.journal import NoJournal
 from training.loop.optim import Group
 from training.loop.progress import NullProgress
@@ -37,9 +37,9 @@ def learner(task: SingleLabel | None = None, *, lr: float = 0.3, head: nn.Linear
         index = torch.as_tensor(rows)
         return cross_entropy(head(STATES[index]), targets[index])
 
-    def validation() -> Measured:
+    def validation() -> tuple[Logits, float]:
         logits = head(STATES)
-        return Measured(logits.numpy(), float(cross_entropy(logits, targets)))
+        return logits.numpy(), float(cross_entropy(logits, targets))
 
     return Learner(
         task=task,
@@ -95,7 +95,7 @@ def test_the_best_state_is_restored_and_checked() -> None:
     seen: list[Tensor] = []
     measure, weight = work.validation, work.parameters["weight"]
 
-    def validation() -> Measured:
+    def validation() -> tuple[Logits, float]:
         seen.append(weight.detach().clone())
         return measure()
 
