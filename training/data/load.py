@@ -30,8 +30,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 class TaskData:
     """What a run learns from: the task with its labels, both splits, and what a person should know.
 
-    `official` is the GLUE or SuperGLUE task that the data set is, `split_rule` the paper's rule that was used;
-    each None where there is none.
+    `official` is the GLUE or SuperGLUE task that the data set is, `split_rule` the paper's rule that was
+    used; each None where there is none.
     """
 
     task: Task

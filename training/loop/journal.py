@@ -25,11 +25,14 @@ class Journal(Protocol):
         """Replace the state of `stage`."""
 
 
-class NoJournal(Journal):
+class NoJournal:
     """For runs that are not worth resuming."""
 
+    def load(self, stage: str) -> None: ...
+    def save(self, stage: str, state: dict[str, Any]) -> None: ...
 
-class FileJournal(Journal):
+
+class FileJournal:
     """States of all stages of one run in one file, replaced atomically.
 
     `fingerprint` names the run; a file with another one is left unread and overwritten at the first `save`.
