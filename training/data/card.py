@@ -1,6 +1,6 @@
 """What the data is: `dataset.json` beside it, overridden by flags, completed by looking at the first rows.
 
-Knows names and kinds; reads no labels (that is `data.py`) and trains nothing.
+Knows names and kinds; reads no labels (that is `load.py`) and trains nothing.
 """
 
 import json

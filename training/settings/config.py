@@ -1,8 +1,8 @@
 """A training run as it was asked for, and how its gaps are filled.
 
 `TrainConfig` is what the user asked for (None = "you choose"); `Hyper` is what the run does, with no gaps
-left. Only `recipe.py` reads these; everything below them takes plain values. What a setting is
-and may be is in `settings.py`, the numbers of each method in `defaults.py`.
+left. Only `run.py` reads these; everything below it takes plain values. What a setting is and may be
+is in `declared.py`, the numbers of each method in `defaults.py`.
 """
 
 import math
