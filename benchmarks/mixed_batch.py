@@ -49,6 +49,11 @@ def random_batch(backbone: Backbone, rows: int, rng: random.Random) -> list[Enco
     return turns.random_texts(rows, rng, [101], (1000, backbone.config.vocab_size), 102)
 
 
+def adapters(backbone: Backbone, count: int, methods: tuple[str, ...]) -> ServedModel:
+    """A served model with `count` adapters in its slots 1 to `count`."""
+    return turns.served(backbone, count, methods, SPECS)[0]
+
+
 def bare(backbone: Backbone, batch: list[Encoded]) -> None:
     """The packed backbone without banks: forward and mean pooling."""
     with torch.inference_mode():
@@ -77,7 +82,7 @@ def measure(num_rounds: int, rows: int, device: str) -> dict[str, Any]:
     rng = random.Random(0)
     names = ("base", "hadamard", *METHOD_SETS)
     backbones = {name: load_backbone("minilm", device=device) for name in names}
-    hadamard, _ = turns.served(backbones["hadamard"], max(TASKS), ("hadamard",), SPECS)
+    hadamard = adapters(backbones["hadamard"], max(TASKS), ("hadamard",))
     library = AutoModel.from_pretrained(str(minilm_directory())).eval().to(device)
     base = backbones["base"]
     variants: dict[str, Callable[[list[Encoded]], None]] = {
@@ -86,7 +91,7 @@ def measure(num_rounds: int, rows: int, device: str) -> dict[str, Any]:
         **{f"{n} tasks": lambda b, n=n: mixed(hadamard, b, n, rng) for n in TASKS},  # type: ignore[misc]  # bound now
     }
     for name, methods in METHOD_SETS.items():
-        model, _ = turns.served(backbones[name], 64, methods, SPECS)
+        model = adapters(backbones[name], 64, methods)
         variants[f"64 tasks of {name}"] = lambda b, model=model: mixed(model, b, 64, rng)  # type: ignore[misc]  # bound now
     rounds = [
         [random_batch(base, rows, rng) for _ in range(BATCHES_PER_ROUND)] for _ in range(num_rounds + 1)
