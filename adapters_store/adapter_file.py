@@ -6,7 +6,6 @@ to say. L labels, H hidden.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import safetensors.torch
 import torch
 
 from adapters_store import durable
+from adapters_store.blobs import digest_of
 from adapters_store.errors import AdapterFileError, show
 from adapters_store.header import METADATA_KEY, FileLimits, Header, TensorEntry, field_of, parse_header
 from adapters_store.manifest import Judge, Manifest, no_judge, parse_manifest
@@ -62,7 +62,7 @@ def write_adapter_file(
     """
     data = write_adapter(manifest, tensors, dtype=dtype)
     durable.replace(Path(path), data, Path(path).parent)
-    return _digest(data)
+    return digest_of(data)
 
 
 def read_adapter(data: bytes, *, limits: FileLimits | None = None, judge: Judge = no_judge) -> AdapterFile:
@@ -72,9 +72,7 @@ def read_adapter(data: bytes, *, limits: FileLimits | None = None, judge: Judge 
     """
     limits = limits or FileLimits()
     header, failures = parse_header(data, limits)
-    if header is None:
-        raise AdapterFileError(failures)
-    if header.manifest_text is None:
+    if header is None or header.manifest_text is None:
         raise AdapterFileError(failures)
     parsed = parse_manifest(header.manifest_text, max_values=limits.max_json_values, judge=judge)
     failures += parsed.failures
@@ -85,7 +83,7 @@ def read_adapter(data: bytes, *, limits: FileLimits | None = None, judge: Judge 
     failures += _value_failures(data, header)
     if failures or parsed.manifest is None:
         raise AdapterFileError(failures)
-    return AdapterFile(parsed.manifest, _tensors(data), _digest(data), len(data))
+    return AdapterFile(parsed.manifest, _tensors(data), digest_of(data), len(data))
 
 
 def read_adapter_file(
@@ -96,10 +94,6 @@ def read_adapter_file(
     with Path(path).open("rb") as file:
         data = file.read(limits.max_file_bytes + 1)
     return read_adapter(data, limits=limits, judge=judge)
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _serialised(manifest: Manifest, tensors: Mapping[str, torch.Tensor], dtype: FileDtype) -> bytes:

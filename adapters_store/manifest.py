@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, FailFast, Field, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from adapters_store.errors import show
-from adapters_store.names import NAME_PATTERN
+from adapters_store.names import Digest, Name
 from adapters_store.strict_json import parse_json
 from failures import Failure
 
@@ -48,8 +48,6 @@ def _utc_time(text: str) -> str:
 
 
 _NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f]*$"  # names are printed on terminals
-TaskName = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 UtcTime = Annotated[str, Field(max_length=40), AfterValidator(_utc_time)]
 ShortText = Annotated[str, Field(min_length=1, max_length=200, pattern=_NO_CONTROL_CHARACTERS)]
 
@@ -57,7 +55,7 @@ ShortText = Annotated[str, Field(min_length=1, max_length=200, pattern=_NO_CONTR
 class BackboneRef(BaseModel, frozen=True, extra="forbid"):
     """The backbone the adapter was trained on; both digests must be those of the backbone that serves it."""
 
-    family: TaskName
+    family: Name
     name: ShortText
     config_digest: Digest
     weights_digest: Digest
@@ -66,7 +64,7 @@ class BackboneRef(BaseModel, frozen=True, extra="forbid"):
 class MethodRef(BaseModel, frozen=True, extra="forbid"):
     """A method by name, and its configuration as plain JSON data; only the method knows what it means."""
 
-    name: TaskName
+    name: Name
     config: dict[str, Any]
 
 
@@ -77,7 +75,7 @@ class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     sound in themselves.
     """
 
-    kind: TaskName
+    kind: Name
     labels: Annotated[list[ShortText], Field(max_length=MAX_LABELS)]
     pooling: Literal["mean", "first", "pooler", "eos", "none"] = "mean"
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -149,7 +147,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     """Everything an adapter file says about itself."""
 
     schema_version: Literal[1] = 1
-    task: TaskName
+    task: Name
     description: Annotated[str, Field(max_length=2_000)] = ""
     created: UtcTime
     backbone: BackboneRef
@@ -204,13 +202,11 @@ def _probe_violations(head: HeadRef, fields: InputRef, probes: list[Probe]) -> I
 def _raise(title: str, violations: list[_Violation]) -> None:
     """Raises all violations as one pydantic error, so that each keeps its own place."""
     if violations:
-        details = [_detail(*violation) for violation in violations]
+        details: list[InitErrorDetails] = []
+        for loc, allowed, got in violations:
+            kind = PydanticCustomError("inconsistent", "{allowed}", {"allowed": allowed})
+            details.append(InitErrorDetails(type=kind, loc=loc, input=got))
         raise ValidationError.from_exception_data(title, details)
-
-
-def _detail(loc: tuple[str | int, ...], allowed: str, got: object) -> InitErrorDetails:
-    kind = PydanticCustomError("inconsistent", "{allowed}", {"allowed": allowed})
-    return InitErrorDetails(type=kind, loc=loc, input=got)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +227,6 @@ Judge = Callable[[HeadRef, Sequence[Probe]], list[Failure]]
 
 
 def no_judge(head: HeadRef, probes: Sequence[Probe]) -> list[Failure]:
-    """For who does not."""
     return []
 
 

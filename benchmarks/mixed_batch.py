@@ -18,7 +18,7 @@ import torch
 from transformers import AutoModel
 
 from benchmarks import record, turns
-from modeling import Backbone, Encoded, HeadSpec, ServedModel, load_backbone, pooled_states
+from modeling import READOUTS, Backbone, Encoded, HeadSpec, ServedModel, load_backbone
 from modeling.loading import minilm_directory
 
 NAME = "mixed_batch"
@@ -56,8 +56,9 @@ def adapters(backbone: Backbone, count: int, methods: tuple[str, ...]) -> Served
 
 def bare(backbone: Backbone, batch: list[Encoded]) -> None:
     """The packed backbone without banks: forward and mean pooling."""
-    with torch.inference_mode():
-        pooled_states(backbone, backbone.pack(batch), "mean").cpu()
+    packed = backbone.pack(batch)
+    with torch.inference_mode(), backbone.running(packed) as hidden:
+        READOUTS["pooled"].states(backbone, hidden, packed, "mean").cpu()
 
 
 def padded(model: Any, batch: list[Encoded], device: torch.device) -> None:

@@ -6,7 +6,7 @@ a bank, G slots. It knows tensors and networks; it knows no files, versions, HTT
 
 from .adapter import Adapter, PackedAdapter
 from .backbone import Backbone
-from .counts import ARCHITECTURES, MethodCount, methods_table
+from .counts import MethodCount, methods_table
 from .errors import (
     AdapterError,
     BackboneError,
@@ -20,14 +20,12 @@ from .kinds import KINDS, Answer, HeadSpec, Kind
 from .loading import load_backbone
 from .methods import METHODS, Method
 from .packed import PackedBatch
-from .pooling import pooled_states
 from .readouts import READOUTS, Readout, Wanted, file_kinds, kind_of, readout_of
 from .served import Placement, ServedModel
 from .sites import Site, Tap
-from .text import Encoded, TextEncoder, TextItem, Tokens
+from .text import Encoded, TextItem, Tokens
 
 __all__ = [
-    "ARCHITECTURES",
     "FAMILIES",
     "KINDS",
     "METHODS",
@@ -51,7 +49,6 @@ __all__ = [
     "ServedModel",
     "Site",
     "Tap",
-    "TextEncoder",
     "TextError",
     "TextItem",
     "Tokens",
@@ -61,6 +58,5 @@ __all__ = [
     "kind_of",
     "load_backbone",
     "methods_table",
-    "pooled_states",
     "readout_of",
 ]

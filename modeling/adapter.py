@@ -85,7 +85,7 @@ class Adapter:
             except MethodError as error:
                 allowed, remedy = "options that fit this backbone", "train for this backbone."
                 raise AdapterError([Failure("method.config", str(error), allowed, remedy)]) from error
-        for module in adapter._modules():
+        for module in (*adapter._body_modules(), *([] if adapter.head is None else [adapter.head])):
             module.to(backbone.device).requires_grad_(True)
         return adapter
 
@@ -163,7 +163,6 @@ class Adapter:
 
     @property
     def num_head_parameters(self) -> int:
-        """Weight and bias of the head."""
         return 0 if self.head is None else sum(parameter.numel() for parameter in self.head.parameters())
 
     def pack(self) -> PackedAdapter:
@@ -181,9 +180,6 @@ class Adapter:
 
     def _body_modules(self) -> list[nn.Module]:
         return [*self.body.values(), *([] if self.weights is None else [self.weights])]
-
-    def _modules(self) -> list[nn.Module]:
-        return [*self._body_modules(), *([] if self.head is None else [self.head])]
 
     def named_parameters(self) -> dict[str, Tensor]:
         """Everything that a file holds, by its name there."""

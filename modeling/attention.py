@@ -5,6 +5,7 @@ It is the only place that knows where a sequence ends. T tokens in all, h heads,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,12 +43,14 @@ def packed_attention(
     """
     call = _Call(packed, dropout, scaling, position_bias, sliding_window)
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [T, h, D] each
-    if isinstance(packed, PackedBatch):
+    if isinstance(packed, PackedBatch):  # every token sees its own sequence
         out = call.encoder(packed, q, k, v)
-    elif getattr(module, STACK_MARK) == "cross":
-        out = call.cross(packed, q, k, v)
+    elif getattr(module, STACK_MARK) == "cross":  # every target token sees its own source row
+        out = call.grids(packed.cross, q, k, v, causal=False)
+    elif packed.step is None:  # every token sees its own sequence up to itself
+        out = call.grids([(grid, grid) for grid in packed.own], q, k, v, causal=True)
     else:
-        out = call.decoder(packed, q, k, v) if packed.step is None else call.step(q, k, v)
+        out = call.step(q, k, v)
     return out[None], None
 
 
@@ -62,19 +65,17 @@ class _Call:
     window: int | None
 
     def encoder(self, batch: PackedBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Every token sees its own sequence: [T, h, D]."""
         half = q.is_cuda and q.dtype in (torch.float16, torch.bfloat16)
         if half and not self.dropout and self.bias is None:
             return self._varlen(batch, q, k, v)
-        return _joined([self._grid(g, g, q, k, v, causal=False) for g in batch.groups])
+        return self.grids([(grid, grid) for grid in batch.groups], q, k, v, causal=False)
 
-    def decoder(self, batch: TargetBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Every token sees its own sequence up to itself: [T, h, D]."""
-        return _joined([self._grid(g, g, q, k, v, causal=True) for g in batch.own])
-
-    def cross(self, batch: TargetBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Every target token sees its own source row: [T, h, D]."""
-        return _joined([self._grid(c.queries, c.keys, q, k, v, causal=False) for c in batch.cross])
+    def grids(
+        self, pairs: Sequence[tuple[Group, Group]], q: Tensor, k: Tensor, v: Tensor, *, causal: bool
+    ) -> Tensor:
+        """The tokens of all queries [T, h, D], each pair of queries and keys by itself."""
+        parts = [self._grid(queries, keys, q, k, v, causal=causal) for queries, keys in pairs]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def step(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """One new token per row sees the cached ones, which lie step by step: q [R, h, D], k [S R, h, D]."""
@@ -143,10 +144,6 @@ def _by_distance(bias: Tensor, queries: int, keys: int) -> Tensor:
     place = torch.arange(keys, device=bias.device)
     distance = place - place[keys - queries :, None]
     return bias[:, :, 0][..., distance.clamp(-most, most) + most]
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:

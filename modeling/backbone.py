@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -163,7 +164,7 @@ class Backbone:
 
     def _padded_hidden(self, batch: PackedBatch, inputs: Mapping[str, Tensor]) -> Tensor:
         """For a model whose attention is its own: padded grids [B, L] go in, their tokens come out."""
-        (whole,) = groups(batch.layout.lengths, self.device, float("inf"))
+        (whole,) = groups(batch.layout.lengths, self.device, math.inf)
         grids = {name: whole.grid(values[0]) for name, values in inputs.items()}
         mask = torch.ones_like(grids["input_ids"]) if whole.mask is None else whole.mask[:, 0, 0].long()
         return whole.tokens(self.model(**grids, attention_mask=mask).last_hidden_state)

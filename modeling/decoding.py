@@ -19,6 +19,7 @@ from .packed import PackedBatch
 from .target import TargetBatch, first_step, targets
 
 Strings = Sequence[Sequence[int]]
+_Asked = tuple[int, int, Sequence[int]]  # packed row, number of the question, ids
 MAX_PASS_TOKENS = 2048  # target tokens of one pass when strings are scored, so that logits stay below 300 MB
 
 
@@ -114,10 +115,8 @@ def teacher_forced(
     return backbone.logits(backbone.decode(hidden, target)), wanted, target
 
 
-def _chunks(
-    flat: Sequence[tuple[int, int, Sequence[int]]],
-) -> list[list[tuple[int, int, Sequence[int]]]]:
-    chunks: list[list[tuple[int, int, Sequence[int]]]] = [[]]
+def _chunks(flat: Sequence[_Asked]) -> list[list[_Asked]]:
+    chunks: list[list[_Asked]] = [[]]
     tokens = 0
     for item in flat:
         if chunks[-1] and tokens + len(item[2]) > MAX_PASS_TOKENS:

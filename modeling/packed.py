@@ -42,12 +42,10 @@ class PackedBatch:
 
     @property
     def num_rows(self) -> int:
-        """B."""
         return len(self.order)
 
     @property
     def groups(self) -> list[Group]:
-        """Grids over all rows."""
         return self.layout.subset(None).groups
 
     @cached_property
@@ -85,7 +83,6 @@ def pack(
     first_position: int,
     device: torch.device,
     virtual: int | Sequence[int] = 0,
-    placeholder: int = 0,
     padded: bool = False,
 ) -> PackedBatch:
     """Lay out sequences one after another. Raises ValueError for an empty batch or an empty sequence."""
@@ -98,17 +95,12 @@ def pack(
     layout = Layout.of(lengths, device, padded=padded)
     total = int(lengths.sum())
     places = np.arange(total) - np.repeat(layout.starts, lengths)
-    front = {v: [placeholder] * v for v in set(extra)}
-    zeros = {v: [0] * v for v in set(extra)}
-    ids = np.fromiter(
-        chain.from_iterable(chain(front[extra[i]], encoded[i].ids) for i in order), np.int64, total
-    )
-    types = np.fromiter(
-        chain.from_iterable(chain(zeros[extra[i]], encoded[i].type_ids) for i in order), np.int64, total
-    )
+    front = {v: [0] * v for v in set(extra)}
+    ids = (chain(front[extra[i]], encoded[i].ids) for i in order)
+    types = (chain(front[extra[i]], encoded[i].type_ids) for i in order)
     return PackedBatch(
-        ids=put(ids, device)[None],
-        type_ids=put(types, device)[None],
+        ids=put(np.fromiter(chain.from_iterable(ids), np.int64, total), device)[None],
+        type_ids=put(np.fromiter(chain.from_iterable(types), np.int64, total), device)[None],
         positions=put(places + first_position, device)[None],
         order=order,
         inverse=put(np.argsort(np.array(order)), device),

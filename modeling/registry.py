@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from .errors import UnknownNameError
@@ -30,19 +30,11 @@ class Registry(Generic[T]):
 
     def add(self, item: T, *others: str) -> T:
         """Enter a thing under its name and `others`. Raises ValueError for a name taken already."""
-        return self.register(item.name, *others)(item)
-
-    def register(self, *names: str) -> Callable[[T], T]:
-        """Register the decorated thing under `names`. Raises ValueError for a name taken already."""
-
-        def add(item: T) -> T:
-            for name in names:
-                if name in self._items:
-                    raise ValueError(f"{self.what} {name!r} is registered twice")
-                self._items[name] = item
-            return item
-
-        return add
+        for name in (item.name, *others):
+            if name in self._items:
+                raise ValueError(f"{self.what} {name!r} is registered twice")
+            self._items[name] = item
+        return item
 
     def __getitem__(self, name: str) -> T:
         """The thing called `name`. Raises UnknownNameError, which lists the known names."""

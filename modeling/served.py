@@ -69,26 +69,29 @@ class ServedModel:
 
     @torch.inference_mode()
     def install(self, packed: PackedAdapter) -> int:
-        """Make an adapter resident and return its slot (1 or more)."""
-        slot = self._free.pop() if self._free else len(self._residents) + 1
+        """Make an adapter resident and return its slot (1 or more). A failure leaves nothing behind."""
         readout, exclusive = readout_of(packed.spec), packed.weights is not None
         strings = [] if readout.has_head else self.backbone.label_ids(packed.spec.labels)
-        body_slot = slot if packed.body or exclusive else 0
         cost = readout.cost(packed.spec, strings)
+        slot = self._free.pop() if self._free else len(self._residents) + 1
+        body_slot = slot if packed.body or exclusive else 0
         placement = Placement(slot, body_slot, packed.virtual_tokens, exclusive, cost.fixed, cost.per_token)
         self._residents[slot] = _Resident(placement, readout, packed.spec.pooling, strings, packed.weights)
-        if packed.head_weight is not None and packed.head_bias is not None:
-            self._heads.write(slot, packed.head_weight, packed.head_bias)
-        if packed.body:
-            self._banks.write(slot, packed.body, packed.shared)
+        try:
+            if packed.head_weight is not None and packed.head_bias is not None:
+                self._heads.write(slot, packed.head_weight, packed.head_bias)
+            if packed.body:
+                self._banks.write(slot, packed.body, packed.shared)
+        except BaseException:  # no memory, most likely
+            self.remove(slot)
+            raise
         return slot
 
     @torch.inference_mode()
     def remove(self, slot: int) -> None:
         """Free a slot. Raises KeyError if it holds no adapter."""
-        resident = self._residents.pop(slot)
-        if resident.readout.has_head:
-            self._heads.clear(slot)
+        del self._residents[slot]
+        self._heads.clear(slot)
         self._banks.clear(slot)
         if self._in_place is not None and self._in_place[0] == slot:
             self._in_place = None
@@ -159,15 +162,19 @@ class ServedModel:
 
     def _read(self, run: Pass, reads: Sequence[tuple[int, int]]) -> list[Logits]:
         """The logits of all reads, those that are read alike together."""
-        alike: dict[tuple[str, str], list[int]] = {}
+        alike: dict[tuple[object, str], list[int]] = {}
         for number, (_, slot) in enumerate(reads):
             resident = self._residents[slot]
-            alike.setdefault((resident.readout.name, resident.pooling), []).append(number)
+            alike.setdefault((type(resident.readout).read, resident.pooling), []).append(number)
         logits: list[Logits] = [np.empty(0, np.float32)] * len(reads)
         for (_, pooling), numbers in alike.items():
             rows, slots = zip(*(reads[number] for number in numbers), strict=True)
             residents = [self._residents[slot] for slot in slots]
-            asked = Reads(pooling, rows, slots, [resident.strings for resident in residents])
+            strings = [
+                resident.readout.strings(resident.strings, run.batch.encoded[row])
+                for resident, row in zip(residents, rows, strict=True)
+            ]
+            asked = Reads(pooling, rows, slots, strings)
             for number, found in zip(numbers, residents[0].readout.read(run, asked), strict=True):
                 logits[number] = found
         return logits

@@ -48,15 +48,7 @@ class Candidate:
 
 def spec_of(head: HeadRef) -> HeadSpec:
     """What a manifest says of the answers."""
-    return HeadSpec(
-        head.kind,
-        tuple(head.labels),
-        head.pooling,
-        head.threshold,
-        head.low,
-        head.high,
-        head.max_new_tokens,
-    )
+    return HeadSpec(**{**dict(head), "labels": tuple(head.labels)})
 
 
 def head_of(spec: HeadSpec) -> HeadRef:
@@ -163,10 +155,9 @@ def _string_failures(manifest: Manifest, backbone: Backbone) -> list[Failure]:
     """Label strings and targets are read by the decoder, which has as many positions as the encoder."""
     if readout_of(spec_of(manifest.head)).has_head:
         return []
-    strings = {f"manifest.head.labels.{index}": label for index, label in enumerate(manifest.head.labels)}
-    for index, probe in enumerate(manifest.probes):
-        if probe.target is not None:
-            strings[f"manifest.probes.{index}.target"] = probe.target
+    strings = {f"manifest.head.labels.{i}": label for i, label in enumerate(manifest.head.labels)}
+    targets = {f"manifest.probes.{i}.target": probe.target for i, probe in enumerate(manifest.probes)}
+    strings |= {field: target for field, target in targets.items() if target is not None}
     allowed, remedy = f"a string of at most {backbone.max_tokens} tokens", "shorten it."
     lengths = map(len, backbone.label_ids(list(strings.values())))
     failures = [

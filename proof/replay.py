@@ -103,7 +103,6 @@ def _cost_tokens(placement: Placement, encoded: Encoded) -> int:
 
 
 def replay(model: ServedModel, batch: ProbeBatch) -> list[Logits]:
-    """The logits of the reads of one batch."""
     return model.run(batch.encoded, batch.body_slots, batch.reads)
 
 

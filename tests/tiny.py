@@ -34,7 +34,17 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from modeling import Answer, Backbone, Encoded, HeadSpec, PackedBatch, decoding, kind_of, load_backbone
+from modeling import (
+    READOUTS,
+    Answer,
+    Backbone,
+    Encoded,
+    HeadSpec,
+    PackedBatch,
+    decoding,
+    kind_of,
+    load_backbone,
+)
 from modeling.families.t5 import as_published
 
 WORDS = [f"w{i}" for i in range(80)]
@@ -318,11 +328,16 @@ def hidden_of(backbone: Backbone, encoded: Sequence[Encoded]) -> Tensor:
         return hidden
 
 
+def pooled_states(backbone: Backbone, batch: PackedBatch, pooling: str) -> Tensor:
+    """What a head reads [B, H] of a batch, in the caller's order, with whatever is attached."""
+    with backbone.running(batch) as hidden:
+        return READOUTS["pooled"].states(backbone, hidden, batch, pooling)
+
+
 def answer(spec: HeadSpec, logits: Any, *, top_k: int | None = None) -> Answer:
     """What the logits [L] of one row mean; choices are called by their numbers."""
     kind, row = kind_of(spec), np.asarray(logits, dtype=np.float64)
-    names = [str(index) for index in range(len(row))] if kind.choices else spec.labels
-    return kind.decide(spec, row[None], [names], top_k)[0]
+    return kind.decide(spec, row[None], top_k, [[str(index) for index in range(len(row))]])[0]
 
 
 def target_logits(backbone: Backbone, batch: PackedBatch, strings: Sequence[list[int]]) -> list[Tensor]:

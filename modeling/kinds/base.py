@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from failures import Failure
 from ..registry import Registry
 
 Floats = npt.NDArray[np.float64]
-Names = Sequence[Sequence[str]]
+Choices = Sequence[Sequence[str]]
 _CORRECT = "Correct it and write the file again."
 
 
@@ -45,17 +45,16 @@ OPTIONS = ("threshold", "low", "high", "max_new_tokens")
 """Fields of a spec that single kinds have; null for all others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a caller gets for one row: its label or labels, the score, all scores best first.
 
-    `index` is the place of the chosen one among the row's own choices.
+    `choice` is the place of the chosen one among the row's own choices.
     """
 
     label: str | list[str] | None
     score: float
     scores: dict[str, float]
-    index: int | None = None
+    choice: int | None = None
 
 
 class Kind(ABC):
@@ -67,11 +66,13 @@ class Kind(ABC):
     options: ClassVar[tuple[str, ...]] = ()  # fields of the spec that are this kind's
 
     @abstractmethod
-    def decide(self, spec: HeadSpec, logits: Floats, names: Names, top_k: int | None) -> list[Answer]:
-        """Logits [N, L] -> N answers, with the best `top_k` scores; `names` are the labels of each row.
+    def decide(
+        self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
+    ) -> list[Answer]:
+        """Logits [N, L] -> N answers, with the best `top_k` scores; `choices` are those of each row.
 
-        A row of no use (one that failed before) holds any numbers, and may have no names: whatever comes out
-        for it is thrown away.
+        A row of no use (one that failed before) holds any numbers, and may have no choices; what comes out is
+        thrown away.
         """
 
     @abstractmethod
@@ -107,7 +108,6 @@ def check_labels(spec: HeadSpec, least: int) -> list[Failure]:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Over the last axis."""
     powers: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
@@ -118,11 +118,10 @@ def sigmoid(logits: Floats) -> Floats:
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
 
 
-def best_first(names: Names, scores: Floats, top_k: int | None) -> list[dict[str, float]]:
-    """Labels with their scores [N, L], best first; equal scores keep the order of the labels."""
+def best_first(
+    labels: Sequence[str], scores: Floats, top_k: int | None
+) -> list[tuple[list[str], list[float]]]:
+    """Labels and scores of each row of scores [N, L]; equal scores keep the order of the labels."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
-    ordered = np.take_along_axis(scores, order, axis=1).tolist()
-    return [
-        {own[place]: score for place, score in zip(places, values, strict=True)}
-        for own, places, values in zip(names, order.tolist(), ordered, strict=True)
-    ]
+    names = np.array(labels, dtype=object)[order].tolist()
+    return list(zip(names, np.take_along_axis(scores, order, axis=1).tolist(), strict=True))

@@ -7,7 +7,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from failures import Failure
 
-from .base import KINDS, Answer, Floats, HeadSpec, Kind, Names, best_first, check_labels, refused, sigmoid
+from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind, best_first, check_labels, refused, sigmoid
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -18,14 +18,18 @@ class MultiLabel(Kind):
     name = "multi_label"
     options = ("threshold",)
 
-    def decide(self, spec: HeadSpec, logits: Floats, names: Names, top_k: int | None) -> list[Answer]:
+    def decide(
+        self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
+    ) -> list[Answer]:
         threshold = DEFAULT_THRESHOLD if spec.threshold is None else spec.threshold
-        answers = []
-        for scores in best_first(names, sigmoid(logits), None):
-            chosen = [label for label, score in scores.items() if score >= threshold]
-            kept = dict(list(scores.items())[:top_k])
-            answers.append(Answer(chosen, next(iter(scores.values())), kept))
-        return answers
+        probabilities = sigmoid(logits)
+        num_chosen = (probabilities >= threshold).sum(axis=1).tolist()
+        return [
+            Answer(names[:chosen], scores[0], dict(zip(names[:top_k], scores, strict=False)))
+            for chosen, (names, scores) in zip(
+                num_chosen, best_first(spec.labels, probabilities, None), strict=True
+            )
+        ]
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """targets [B, L] of 0 and 1; weights [L] of the positive class."""

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from failures import Failure
 
-from .base import KINDS, Answer, Floats, HeadSpec, Kind, Names, best_first, refused, softmax
+from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind, best_first, refused, softmax
 
 CHOICE_LABEL = "choice"
 _NOTHING = Answer(None, 0.0, {})
@@ -24,17 +24,19 @@ class MultipleChoice(Kind):
     name = "multiple_choice"
     choices = True
 
-    def decide(self, spec: HeadSpec, logits: Floats, names: Names, top_k: int | None) -> list[Answer]:
-        """Row i has as many logits as names; what stands behind them is of no use."""
+    def decide(
+        self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
+    ) -> list[Answer]:
+        """Row i has as many logits as choices; what stands behind them is of no use."""
         return [
             self._one(row[: len(own)], own, top_k) if own else _NOTHING
-            for row, own in zip(logits, names, strict=True)
+            for row, own in zip(logits, choices, strict=True)
         ]
 
-    def _one(self, logits: Floats, names: Sequence[str], top_k: int | None) -> Answer:
-        scores = best_first([names], softmax(logits)[None], top_k)[0]
-        label, score = next(iter(scores.items()))
-        return Answer(label, score, scores, names.index(label))
+    def _one(self, logits: Floats, choices: Sequence[str], top_k: int | None) -> Answer:
+        ((names, scores),) = best_first(choices, softmax(logits)[None], top_k)
+        listed = dict(zip(names, scores, strict=True))
+        return Answer(names[0], scores[0], listed, choices.index(names[0]))
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """logits [B, K], targets [B] numbers of the right choices; weights are not used."""

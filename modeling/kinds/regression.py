@@ -8,7 +8,7 @@ from torch.nn.functional import mse_loss
 
 from failures import Failure
 
-from .base import KINDS, Answer, Floats, HeadSpec, Kind, Names, refused
+from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind, refused
 
 
 def clamped(logits: Floats, low: float | None, high: float | None) -> Floats:
@@ -23,9 +23,12 @@ class Regression(Kind):
     name = "regression"
     options = ("low", "high")
 
-    def decide(self, spec: HeadSpec, logits: Floats, names: Names, top_k: int | None) -> list[Answer]:
+    def decide(
+        self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
+    ) -> list[Answer]:
+        (name,) = spec.labels
         values = clamped(logits, spec.low, spec.high).tolist()
-        return [Answer(None, value, {own[0]: value}) for value, own in zip(values, names, strict=True)]
+        return [Answer(None, value, {name: value}) for value in values]
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """targets [B]; weights are not used."""

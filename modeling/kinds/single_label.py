@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from failures import Failure
 
-from .base import KINDS, Answer, Floats, HeadSpec, Kind, Names, best_first, check_labels, softmax
+from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind, best_first, check_labels, softmax
 
 
 class SingleLabel(Kind):
@@ -15,9 +15,13 @@ class SingleLabel(Kind):
 
     name = "single_label"
 
-    def decide(self, spec: HeadSpec, logits: Floats, names: Names, top_k: int | None) -> list[Answer]:
-        found = best_first(names, softmax(logits), top_k)
-        return [Answer(*next(iter(scores.items())), scores) for scores in found]
+    def decide(
+        self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
+    ) -> list[Answer]:
+        ordered = best_first(spec.labels, softmax(logits), top_k)
+        return [
+            Answer(names[0], scores[0], dict(zip(names, scores, strict=True))) for names, scores in ordered
+        ]
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """targets [B] class numbers."""

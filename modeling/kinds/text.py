@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from failures import Failure
-
-from .base import KINDS, Answer, Floats, HeadSpec, Kind, Names
+from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind
 
 
 class Text(Kind):
@@ -19,14 +17,13 @@ class Text(Kind):
     readout = "written"
     options = ("max_new_tokens",)
 
-    def decide(self, spec: HeadSpec, logits: Floats, names: Names, top_k: int | None) -> list[Answer]:
+    def decide(
+        self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
+    ) -> list[Answer]:
         raise TypeError("a text is written, not decided: this is a bug")
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         raise TypeError("a text has the loss of its readout: this is a bug")
-
-    def check(self, spec: HeadSpec) -> list[Failure]:
-        return self.check_options(spec)
 
 
 KINDS.add(Text())

@@ -59,7 +59,6 @@ class Method:
 
     @property
     def sites(self) -> frozenset[Site]:
-        """Where it acts."""
         return frozenset()
 
     @property

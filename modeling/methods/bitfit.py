@@ -50,5 +50,4 @@ class BitFit(Method):
     )
 
     def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> Affine:
-        """A shift, at zero."""
         return Affine(tap.width, scale=False, shift=True)

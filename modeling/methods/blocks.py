@@ -53,11 +53,9 @@ class Blocks(BlockOptions, Method):
 
     @property
     def sites(self) -> frozenset[Site]:
-        """Where blocks sit."""
         return frozenset({Site.ATTN_OUT, Site.FFN_OUT})
 
     def holds_block(self, tap: Tap) -> bool:
-        """Whether a block sits here."""
         return tap.site in self.sites and tap.stack != "cross"
 
     def weights(self, model: Named) -> OutputLayer | None:

@@ -31,5 +31,4 @@ class IA3(Method):
     sites = frozenset({Site.ATTN_K, Site.ATTN_V, Site.FFN_INNER})
 
     def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> Affine:
-        """A scale, at one."""
         return Affine(tap.width, scale=True, shift=False)

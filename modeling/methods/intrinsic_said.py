@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MethodError
-from ..layers.fastfood import Fastfood, padded_size
+from ..layers.fastfood import Fastfood, new_constants, padded_size
 from ..weights import Named
 from .base import METHODS, Method
 from .exclusive import Weights
@@ -69,10 +69,10 @@ class Said(Weights):
         for number, (name, frozen) in enumerate(self._frozen.items()):
             if self._stored:
                 signs, places, gaussian = (self._constants[f"{name.lower()}.{part}"] for part in _PARTS)
-                built = Fastfood.of(frozen.numel(), inputs, signs, places.long(), gaussian)
+                constants = signs, places.long(), gaussian
             else:
-                built = Fastfood.draw(frozen.numel(), inputs, _generator(self._seed, number))
-            made.append(built.to(self.direction.device))
+                constants = new_constants(frozen.numel(), _generator(self._seed, number))
+            made.append(Fastfood.of(frozen.numel(), inputs, *constants).to(self.direction.device))
         return made
 
 
@@ -88,13 +88,8 @@ def _draw(frozen: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     """All constants as float32 tensors, which hold permutations up to 2^24 exactly."""
     constants: dict[str, Tensor] = {}
     for number, (name, tensor) in enumerate(frozen.items()):
-        size, generator = padded_size(tensor.numel()), _generator(seed, number)
-        signs = torch.randint(2, (size,), generator=generator).mul_(2).sub_(1).float()
-        places = torch.randperm(size, generator=generator).float()
-        gaussian = torch.randn(size, generator=generator)
-        constants |= dict(
-            zip((f"{name.lower()}.{p}" for p in _PARTS), (signs, places, gaussian), strict=True)
-        )
+        drawn = new_constants(tensor.numel(), _generator(seed, number))
+        constants |= {f"{name.lower()}.{p}": part.float() for p, part in zip(_PARTS, drawn, strict=True)}
     return constants
 
 

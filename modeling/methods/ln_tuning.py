@@ -30,5 +30,4 @@ class LNTuning(Method):
     sites = NORM_SITES
 
     def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> Norm:
-        """A norm that starts at the frozen one."""
         return Norm(frozen)

@@ -22,8 +22,10 @@ from ..backbone import Backbone
 from ..decoding import Strings
 from ..head_bank import HeadBank
 from ..kinds import KINDS, HeadSpec
+from ..kinds.base import refused
 from ..packed import PackedBatch
 from ..registry import Registry
+from ..text import Encoded
 
 TEXT_TO_TEXT = "text_to_text"
 """What files call every task that a decoder answers."""
@@ -52,7 +54,7 @@ class Pass:
 class Reads:
     """What is read of a pass: row `rows[i]` (the caller's number) by the adapter in `slots[i]`.
 
-    `strings[i]` are that adapter's labels as ids, where a decoder reads them.
+    `strings[i]` are what a decoder scores there, as ids.
     """
 
     pooling: str
@@ -73,7 +75,6 @@ class Wanted:
     strings: Strings = ()
 
     def take(self, rows: Sequence[int]) -> Wanted:
-        """Of some rows."""
         index = torch.as_tensor(rows, device=self.targets.device)
         return Wanted(self.targets[index], self.weights, [self.strings[r] for r in rows if self.strings])
 
@@ -100,23 +101,43 @@ class Readout(ABC):
 
     def check(self, spec: HeadSpec) -> list[Failure]:
         """Everything in a spec that cannot be answered so, on whatever backbone."""
+        failures = self.check_kind(spec)
+        if (spec.pooling == "none") == self.has_head:
+            allowed = "A pooling for the head" if self.has_head else "none: a text_to_text has no head"
+            failures.append(refused("pooling", spec.pooling, allowed))
+        return failures
+
+    def check_kind(self, spec: HeadSpec) -> list[Failure]:
+        """As far as its meaning goes."""
         return KINDS[self.kind(spec)].check(spec)
 
-    @abstractmethod
     def check_backbone(self, spec: HeadSpec, backbone: Backbone) -> list[Failure]:
         """What this backbone lacks for it."""
+        if backbone.is_encoder_decoder:
+            return []
+        remedy = "use a T5 or BART backbone, or another kind of task."
+        return [Failure("head.kind", TEXT_TO_TEXT, f"heads, as {backbone.name} has no decoder", remedy)]
 
     @abstractmethod
     def cost(self, spec: HeadSpec, strings: Strings) -> Cost:
         """Of one text; `strings` are the labels as ids."""
 
+    def strings(self, labels: Strings, text: Encoded) -> Strings:
+        """What a decoder scores after one text."""
+        return labels
+
     def states(self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
         """Of a batch that runs: what the head reads of each text [B, H], in the caller's order."""
         raise TypeError(f"{self.name} has no head: this is a bug")
 
-    @abstractmethod
     def read(self, run: Pass, reads: Reads) -> list[Logits]:
-        """The logits [L] of each read, on the host."""
+        """The logits [L] of each read, on the host; a decoder's are log p(string | text).
+
+        What is read by the same function is read in one call, of whichever readout.
+        """
+        asked = list(zip(reads.rows, reads.strings, strict=True))
+        found = decoding.score(run.backbone, run.hidden, run.batch, asked)
+        return [values.float().cpu().numpy() for values in found]
 
     @abstractmethod
     def logits(
@@ -125,12 +146,7 @@ class Readout(ABC):
         """The training form: logits [B, L] of texts with whatever is attached; gradients flow."""
 
     def loss(
-        self,
-        backbone: Backbone,
-        batch: PackedBatch,
-        spec: HeadSpec,
-        head: nn.Linear | None,
-        wanted: Wanted,
+        self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None, wanted: Wanted
     ) -> Tensor:
         """The mean loss of some rows; of a decoder, that of all tokens of the right strings."""
         return decoding.target_loss(backbone, batch, wanted.strings)

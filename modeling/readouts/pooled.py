@@ -5,17 +5,18 @@ A row of K texts (choices) has one logit from each: logits [B K, 1] of its texts
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from failures import Failure
 
+from .. import decoding
 from ..backbone import Backbone
 from ..decoding import Strings
+from ..errors import BackboneError
 from ..kinds import KINDS, HeadSpec
-from ..kinds.base import refused
 from ..packed import PackedBatch
-from ..pooling import pool
 from .base import READOUTS, Cost, Logits, Pass, Readout, Reads, Wanted
 
 
@@ -24,14 +25,6 @@ class Pooled(Readout):
 
     name = "pooled"
     has_head = True
-
-    def check(self, spec: HeadSpec) -> list[Failure]:
-        failures = super().check(spec)
-        return (
-            failures
-            if spec.pooling != "none"
-            else [*failures, refused("pooling", "none", "A pooling for the head")]
-        )
 
     def check_backbone(self, spec: HeadSpec, backbone: Backbone) -> list[Failure]:
         if spec.pooling in backbone.poolings:
@@ -44,7 +37,23 @@ class Pooled(Readout):
         return Cost(per_token=int(spec.pooling == "eos"))
 
     def states(self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
-        return pool(backbone, hidden, batch, pooling)
+        """In float32: `mean` of the text's own tokens, `first` token, `pooler`; `eos`: the decoder's state
+        where the text ends when it reads it again, shifted (as the library's BART and T5 classifiers do).
+
+        Raises BackboneError for a pooling that this backbone does not have.
+        """
+        if pooling not in backbone.poolings:
+            raise BackboneError(f"pooling {pooling!r}: {backbone.name} has {', '.join(backbone.poolings)}")
+        if pooling == "eos":
+            pooled = decoding.end_states(backbone, hidden, batch)
+        elif pooling == "mean":
+            states, lengths = batch.text_only(hidden)
+            pooled = torch.segment_reduce(states.float(), "mean", lengths=lengths)
+        else:
+            pooled = hidden.index_select(0, batch.text_starts)
+            if pooling == "pooler":
+                pooled = backbone.model.pooler(pooled[:, None])  # type: ignore[operator]  # [B, 1, H] -> [B, H]
+        return pooled.float().index_select(0, batch.inverse)
 
     def read(self, run: Pass, reads: Reads) -> list[Logits]:
         states = self.states(run.backbone, run.hidden, run.batch, reads.pooling)
@@ -59,12 +68,7 @@ class Pooled(Readout):
         return linear(states, head.weight, head.bias)
 
     def loss(
-        self,
-        backbone: Backbone,
-        batch: PackedBatch,
-        spec: HeadSpec,
-        head: nn.Linear | None,
-        wanted: Wanted,
+        self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None, wanted: Wanted
     ) -> Tensor:
         return self.measured_loss(spec, self.logits(backbone, batch, spec, head), wanted)
 

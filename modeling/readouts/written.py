@@ -12,8 +12,8 @@ from ..decoding import Strings
 from ..kinds import HeadSpec
 from ..kinds.base import refused
 from ..packed import PackedBatch
-from .base import READOUTS, TEXT_TO_TEXT, Cost, Logits, Pass, Readout, Reads
-from .strings import decoder_failures, needs_decoder, scored
+from ..text import Encoded
+from .base import READOUTS, TEXT_TO_TEXT, Cost, Readout
 
 
 class Written(Readout):
@@ -29,24 +29,20 @@ class Written(Readout):
     def kind(self, spec: HeadSpec) -> str:
         return "text"
 
-    def check(self, spec: HeadSpec) -> list[Failure]:
-        failures = [*super().check(spec), *decoder_failures(spec)]
+    def check_kind(self, spec: HeadSpec) -> list[Failure]:
+        failures = super().check_kind(spec)
         if spec.max_new_tokens is None:
             allowed = "A number for a text_to_text without labels, null for all else"
             failures.append(refused("max_new_tokens", None, allowed))
         return failures
 
-    def check_backbone(self, spec: HeadSpec, backbone: Backbone) -> list[Failure]:
-        return needs_decoder(backbone)
-
     def cost(self, spec: HeadSpec, strings: Strings) -> Cost:
         """What a row's own string costs is known with the row."""
         return Cost()
 
-    def read(self, run: Pass, reads: Reads) -> list[Logits]:
-        targets = [run.batch.encoded[row].target for row in reads.rows]
-        assert all(targets), "a row without a string is scored: this is a bug"
-        return scored(run, reads.rows, [[target] for target in targets])
+    def strings(self, labels: Strings, text: Encoded) -> Strings:
+        assert text.target, "a row without a string is scored: this is a bug"
+        return [text.target]
 
     def logits(
         self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None

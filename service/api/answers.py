@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..engine.request import Column, ItemError
 from ..metrics import Metrics
-
-if TYPE_CHECKING:
-    from modeling import Answer
 
 Prediction = dict[str, Any]
 
@@ -31,16 +28,16 @@ def predictions_of(column: Column, *, top_k: int | None, raw: bool) -> list[Pred
 
 def _scored(column: Column, top_k: int | None) -> list[Prediction]:
     _withhold_non_finite(column)
-    card, num_items = column.card, len(column.num_tokens)
-    names = [column.choices.get(i, ()) if card.kind.choices else card.spec.labels for i in range(num_items)]
+    card = column.card
+    choices = [column.choices.get(i, ()) for i in range(len(column.num_tokens))] if card.kind.choices else ()
     with np.errstate(all="ignore"):  # rows with an error hold anything; they are replaced later
-        answers = card.kind.decide(card.spec, column.logits.astype(np.float64), names, top_k)
-    return [_prediction(answer) for answer in answers]
-
-
-def _prediction(answer: Answer) -> Prediction:
-    chosen = {} if answer.index is None else {"index": answer.index}
-    return {"label": answer.label, **chosen, "score": answer.score, "scores": answer.scores}
+        answers = card.kind.decide(card.spec, column.logits.astype(np.float64), top_k, choices)
+    if not card.kind.choices:
+        return [{"label": label, "score": score, "scores": scores} for label, score, scores, _ in answers]
+    return [
+        {"label": label, "index": index, "score": score, "scores": scores}
+        for label, score, scores, index in answers
+    ]
 
 
 def _generated(column: Column) -> list[Prediction]:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modeling import METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding, pooled_states
+from modeling import METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding
 from tests.conformance.options import tiny_options
-from tests.tiny import hidden_of, tiny_backbone
+from tests.tiny import hidden_of, pooled_states, tiny_backbone
 
 SPECS = [
     HeadSpec("single_label", ("no", "yes")),

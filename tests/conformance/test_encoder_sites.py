@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import gelu
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
-from modeling import METHODS, Adapter, Backbone, HeadSpec, Site, Tap, pooled_states
+from modeling import METHODS, Adapter, Backbone, HeadSpec, Site, Tap
 from modeling.tapped import attached
 from tests.conformance import checks
 from tests.conformance.options import tiny_options
@@ -23,6 +23,7 @@ from tests.tiny import (
     hidden_of,
     minilm,
     minilm_as,
+    pooled_states,
     random_backbone,
     tiny_backbone,
     tiny_model,

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from modeling import Backbone, Encoded, ServedModel, decoding, pooled_states
+from modeling import Backbone, Encoded, ServedModel, decoding
 from tests.conformance import checks
-from tests.tiny import CONFIGS, VARIANTS, random_backbone, random_model, random_texts
+from tests.tiny import CONFIGS, VARIANTS, pooled_states, random_backbone, random_model, random_texts
 
 MODELS: dict[str, PreTrainedConfig] = {
     "t5": CONFIGS["t5"],

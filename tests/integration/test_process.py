@@ -194,7 +194,7 @@ def test_a_fresh_process_reports_or_tells_every_failure(
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the current folder was imported')")
     monkeypatch.chdir(tmp_path)
     report = check_in_fresh_process(Path(good.name), str(backbone_folder))
-    assert (report.task, report.probes.count, report.labels) == ("mood", 8, ("no", "yes"))
+    assert (report.task, report.probes.count, report.labels) == ("mood", 8, ("sad", "glad"))
     for file, folder, says in (
         (bad, backbone_folder, "allowed:"),
         (tmp_path / "nothing", backbone_folder, "No such file"),

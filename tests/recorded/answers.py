@@ -59,7 +59,7 @@ def check(data: bytes, backbone: Backbone) -> dict[str, Any]:
 
 def decided(spec: HeadSpec, logits: Sequence[float]) -> dict[str, Any]:
     """The answer that logits mean: label, score, scores."""
-    found = asdict(answer(spec, logits))
+    found = answer(spec, logits)._asdict()
     return {key: found[key] for key in ("label", "score", "scores")}
 
 

@@ -343,8 +343,8 @@ def _told(found: Logits, adapter: Adapter, task: Task) -> list[tuple[str | list[
     if task.writes:
         return [(None, float(score)) for score in found[:, 1]]
     kind = kind_of(adapter.spec)
-    names = [str(index) for index in range(found.shape[1])] if kind.choices else adapter.spec.labels
-    answers = kind.decide(adapter.spec, found.astype(np.float64), [names] * len(found), None)
+    choices = [[str(index) for index in range(found.shape[1])]] * len(found)
+    answers = kind.decide(adapter.spec, found.astype(np.float64), None, choices)
     return [(answer.label, answer.score) for answer in answers]
 
 

@@ -175,8 +175,8 @@ class Task(ABC):
     def answers(self, logits: Logits) -> list[Any]:
         """What a reader would be told per row: a label, a list of labels, or a number."""
         spec = self.spec("none")
-        names = [self.class_names or self.labels] * len(logits)
-        found = kind_of(spec).decide(spec, logits.astype(np.float64), names, None)
+        choices = [self.class_names] * len(logits)
+        found = kind_of(spec).decide(spec, logits.astype(np.float64), None, choices)
         return [answer.score if answer.label is None else answer.label for answer in found]
 
     def told(self, target: Target) -> Any:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modeling import METHODS, Adapter, Backbone, HeadSpec, pooled_states
+from modeling import METHODS, Adapter, Backbone, HeadSpec
 from modeling.layers.relu import SignRelu
 from modeling.ops.norm import Norm
-from tests.tiny import random_texts, tiny_backbone
+from tests.tiny import pooled_states, random_texts, tiny_backbone
 
 
 @contextmanager

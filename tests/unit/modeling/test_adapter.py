@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from modeling import METHODS, Adapter, AdapterError, HeadSpec, ServedModel, pooled_states
-from tests.tiny import tiny_backbone
+from modeling import METHODS, Adapter, AdapterError, HeadSpec, ServedModel
+from tests.tiny import pooled_states, tiny_backbone
 
 SPEC = HeadSpec("single_label", ("no", "yes"))
 SCALE = "encoder.0.attn_context/scale"

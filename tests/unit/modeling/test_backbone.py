@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import AutoConfig, GPT2Config, PreTrainedTokenizerFast
 
-from modeling import BackboneError, load_backbone, pooled_states
+from modeling import BackboneError, load_backbone
 from modeling.loading import MINILM_SHA256
-from tests.tiny import CONFIGS, hidden_of, minilm, tiny_backbone, tiny_model, tokenizer
+from tests.tiny import CONFIGS, hidden_of, minilm, pooled_states, tiny_backbone, tiny_model, tokenizer
 
 
 def save(directory: Path, model_type: str, *, drop: str = "") -> Path:

@@ -11,7 +11,8 @@ from transformers import AutoTokenizer
 
 from modeling import TextError
 from modeling.loading import minilm_directory
-from tests.tiny import minilm, tiny_backbone
+from modeling.text import TextEncoder
+from tests.tiny import minilm, tiny_backbone, tokenizer
 
 TEXTS = ["", "Hello, world!", "naïve café 🙂", "a " * 700, "tab\tnew\nline", "[SEP] [MASK]", "無料 text"]
 PAIRS = [(a, b) for a in TEXTS[:4] for b in TEXTS]
@@ -77,3 +78,16 @@ def test_each_text_is_made_ids_once() -> None:
     finally:
         patched.undo()
     assert sorted(counting.texts) == ["w1", "w2"]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "end", "wanted"),
+    [
+        ("t5", 2, [[5, 2], [6, 7, 2]]),  # its tokenizer writes the end
+        ("bart", 2, [[1, 5, 2], [1, 6, 7, 2]]),
+        ("t5", 9, [[5, 2, 9], [6, 7, 2, 9]]),
+    ],
+)
+def test_a_target_ends_once(model_type: str, end: int, wanted: list[list[int]]) -> None:
+    text = TextEncoder(tokenizer(model_type), 64)
+    assert text.targets(["w1", "w2 w3"], end) == wanted

@@ -86,3 +86,15 @@ def test_a_batch_is_what_the_model_is_asked() -> None:
     model: Any = FakeModel()
     replay(model, ProbeBatch([_row(3)], [0], []))
     assert model.batches[0][1:] == ([0], [])
+
+
+def test_a_row_costs_all_that_is_read_of_it() -> None:
+    """Its tokens, once more where the decoder reads them, virtual ones, labels, and its own target."""
+    row = Encoded([1] * 10, [0] * 10, 10, truncated=False, target=(3, 4, 2))
+    placed = Placement(1, 1, virtual_tokens=5, decoder_tokens=2, decoder_per_token=1)
+    cost = 2 * 10 + 5 + 2 + 3
+    for budget, batches in [(2 * cost, [2, 1]), (2 * cost - 1, [1, 1, 1]), (3 * cost, [3])]:
+        found = plan_probes(
+            [([(row,)] * 3, placed)], neighbours=[], max_batch_tokens=budget, max_row_tokens=99
+        )
+        assert [len(batch.encoded) for batch in found] == batches

@@ -11,7 +11,8 @@ import pytest
 
 from modeling import Encoded, Placement, TextItem, Tokens
 from service.engine.engine import Engine
-from service.engine.request import Job
+from service.engine.request import Job, Row
+from service.engine.runner import is_out_of_memory
 from service.engine.tokenizer import Tokenizer
 from service.errors import NotReady, Overloaded
 from service.metrics import Metrics
@@ -333,6 +334,102 @@ def test_stopping_finishes_what_was_accepted_and_refuses_the_rest(model: FakeMod
     assert len(finished.jobs) == 3
     assert all(not one.columns[0].errors and one.failure is None for one in jobs)
     tokenizer.close()
+
+
+def _row(one: Job, item: int) -> Row:
+    made = Row(one, item, Encoded([1, item + 5, 2], [0] * 3, 3, truncated=False), 1)
+    made.read_by(0, one.columns[0])
+    return made
+
+
+def test_a_job_is_done_when_its_last_rows_have_come_and_gone(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel
+) -> None:
+    """Rows come in parts: a job whose rows so far are answered is not done, nor is one that is closed."""
+    engine, finished = running[0], Finished()
+    one = job(["a", "b", "c"], announce=finished)
+    engine.open(one, 10)
+    engine.add(one, [_row(one, 0)], last=False)
+    while not model.batches:
+        time.sleep(0.001)
+    engine.call(lambda _: None).result(20)
+    assert not one.finished
+    assert engine.load()["open_requests"] == 1
+    model.gate.clear()
+    model.entered.clear()
+    engine.add(one, [_row(one, 1), _row(one, 2)], last=True)
+    assert model.entered.wait(20)
+    assert not one.finished
+    model.gate.set()
+    assert finished.wait() == [one]
+    assert one.columns[0].logits[:, 0].tolist() == [8, 9, 10]
+    assert engine.load() == dict.fromkeys(engine.load(), 0)
+
+
+def test_what_not_even_halving_survives_fails_its_batch_and_not_the_thread(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine, _, tokenizer = running
+    finished = Finished()
+    fatal: Any = SystemExit("a library gave up")
+    model.fail = lambda encoded: fatal
+    first = job(["a", "b"], announce=finished)
+    _submit(engine, tokenizer, first)
+    finished.wait()
+    errors = first.columns[0].errors
+    assert {item: error.code for item, error in errors.items()} == {0: "internal", 1: "internal"}
+    assert "the batch was lost (SystemExit)" in errors[0].message
+    model.fail = lambda encoded: None
+    _submit(engine, tokenizer, job(["a"], announce=finished))
+    assert not finished.wait(2)[1].columns[0].errors
+    assert "a batch was lost" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (type("OutOfMemoryError", (RuntimeError,), {})("x"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("index out of range"), False),
+        (ValueError("memory"), False),
+    ],
+)
+def test_lack_of_memory_is_told_from_other_failures(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
+def test_the_time_to_come_back_follows_the_measured_rate(
+    running: tuple[Engine, Metrics, Tokenizer],
+) -> None:
+    """A running mean of tokens a second, a tenth of it from the last batch; a thousand before the first."""
+    engine, announce = running[0], Finished()
+    full = [job(["a"], announce=announce) for _ in range(10)]
+    for one in full:
+        engine.open(one, 100)
+
+    def retry_after_s() -> int:
+        with pytest.raises(Overloaded) as caught:
+            engine.open(job(["a"], announce=announce), 100)
+        return caught.value.retry_after_s
+
+    def observe(num_tokens: int, seconds: float) -> None:
+        row = _row(full[0], 0)
+        row.num_tokens = num_tokens
+        engine._observe([row], 0.0, seconds)
+
+    assert retry_after_s() == 1  # of 1000 tokens
+    observe(200, 2.0)
+    assert retry_after_s() == 10
+    observe(300, 1.0)  # 0.9 x 100 + 0.1 x 300
+    assert retry_after_s() == 8
+    for _ in range(40):
+        observe(1, 1.0)
+    assert retry_after_s() == 60
+    for one in full:
+        engine.cancel(one)
 
 
 def test_an_exception_of_a_call_reaches_its_caller_alone(

@@ -16,8 +16,8 @@ from training.formats import (
     official_name,
     scale_for,
 )
-from training.formats.official import CODE_SCALE
-from training.formats.rewriting import mark_words
+from training.formats.official import CODE_SCALE, with_prefix
+from training.formats.rewriting import mark_words, spaced_punctuation, without_highlights, without_markup
 from training.metrics.scores import Metric
 from training.tasks import Task
 from training.tasks.free_text import FreeText
@@ -199,3 +199,41 @@ def test_a_scale_of_any_range_is_small_and_nearest(low: float, width: float, sha
 def test_every_format_has_a_form_that_names_its_fields(name: str) -> None:
     form = Formatter(name, FORMATS[name].fields).form()
     assert {"{", "}"} <= set(form)
+
+
+# Held by the recorded values above as well, where the public data is.
+
+
+def test_rewriting_by_hand() -> None:
+    assert without_markup("<b>One</b>.<br>Two") == "One. Two"
+    assert (
+        without_highlights('He said "no."\n@highlight\nThen\n@highlight\nmore') == 'He said "no." Then. more'
+    )
+    assert spaced_punctuation("It's  3.5% of_all,\té́s") == "It ' s 3 . 5 % of_all , é́s"
+    marked = mark_words("Ann told Bob that she won", ("Ann", 0), ("she", 4))
+    assert marked == "* Ann * told Bob that # she # won"
+    marked = mark_words("Before she won Ann told Bob", ("Ann", 3), ("she", 1))
+    assert marked == "Before # she # won * Ann * told Bob"
+
+
+def test_numbers_become_the_nearest_class_within_the_range() -> None:
+    scale = Scale(0.0, 5.0, 5)
+    assert [scale.index(number) for number in (-3.0, 0.0, 0.29, 0.31, 4.95, 99.0)] == [0, 0, 1, 2, 25, 25]
+    assert (scale.values[1], scale.values[-1], len(scale.values)) == (0.2, 5.0, 26)
+    assert (scale.strings[0], scale.strings[1], scale.strings[-1]) == ("0.0", "0.2", "5.0")
+    assert Scale(-1.0, 1.0, 1).strings == ("-1.0", "0.0", "1.0")
+    assert Scale(10.0, 30.0, 0.5).index(13.1) == 2
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "per_unit"), [(0, 5, 5), (0, 1, 20), (0, 3.1, 10), (0, 3.2, 5), (0, 100, 0.2), (0, 31, 1)]
+)
+def test_a_scale_has_the_finest_steps_with_32_classes(low: float, high: float, per_unit: float) -> None:
+    scale = scale_for(low, high)
+    assert scale.per_unit == pytest.approx(per_unit)
+    assert len(scale.values) <= 32
+
+
+def test_prefixes_stand_in_front() -> None:
+    assert with_prefix("source", "rte") == "rte source"
+    assert with_prefix("source", "") == "source"

@@ -34,13 +34,14 @@ class Ordinal(Kind):
     name = "ordinal"
     readout = "READOUT"
 
-    def decide(self, spec, logits, names, top_k):
+    def decide(self, spec, logits, top_k=None, choices=()):
         chances = softmax(logits)
         places = np.rint(chances @ np.arange(chances.shape[1])).astype(int)
-        told = best_first(names, chances, top_k)
         return [
-            Answer(own[place], float(chance[place]), scores)
-            for own, place, chance, scores in zip(names, places, chances, told, strict=True)
+            Answer(spec.labels[place], float(chance[place]), dict(zip(names, scores)))
+            for place, chance, (names, scores) in zip(
+                places, chances, best_first(spec.labels, chances, top_k), strict=True
+            )
         ]
 
     def loss(self, logits, targets, weights):

@@ -43,6 +43,9 @@ TWO, THREE = ("not_equivalent", "equivalent"), ("a", "b", "c")
         ("F1", MULTI_LABEL, THREE, Metric("micro_f1")),
         ("macro_f1", MULTI_LABEL, THREE, Metric("macro_f1")),
         ("subset accuracy", MULTI_LABEL, THREE, Metric("exact_match")),
+        ("accuracy", MULTI_LABEL, THREE, Metric("exact_match")),
+        ("accuracy and F1", MULTI_LABEL, THREE, Metric("micro_f1")),
+        ("macro F1, accuracy", MULTI_LABEL, THREE, Metric("macro_f1")),
         (None, SINGLE_LABEL, TWO, Metric("accuracy")),
         (None, MULTI_LABEL, THREE, Metric("micro_f1")),
         ("", REGRESSION, ("y",), Metric("pearson_spearman")),
@@ -179,3 +182,21 @@ def test_a_mean_may_be_asked_for() -> None:
     with pytest.raises(ConfigError, match="metric is 'nonsense'"):
         demand_metric("accuracy+nonsense", SINGLE_LABEL, TWO)
     assert Metric("f1+accuracy").with_mean({"f1": 1.0}) == {"f1": 1.0}
+
+
+def test_a_correlation_needs_two_values_on_either_side() -> None:
+    rising, constant = np.array([1.0, 2.0, 4.0]), np.array([2.0, 2.0, 2.0])
+    for truth, predicted in [(rising, constant), (constant, rising), (rising[:1], rising[1:2])]:
+        found = scores_of(REGRESSION, truth, predicted)
+        assert math.isnan(found["pearson"])
+        assert math.isnan(found["spearman"])
+        assert math.isnan(found["pearson_spearman"])
+        assert math.isfinite(found["mae"])
+    assert math.isnan(scores_of(REGRESSION, rising, np.array([1.0, np.inf, 3.0]))["pearson"])
+
+
+def test_a_mean_is_added_where_all_its_parts_are() -> None:
+    values = {"f1": 0.5, "accuracy": 0.7}
+    assert Metric("f1").with_mean(dict(values)) == values
+    assert Metric("f1+accuracy").with_mean(dict(values)) == values | {"f1+accuracy": pytest.approx(0.6)}
+    assert Metric("f1+matthews").with_mean(dict(values)) == values

@@ -1,25 +1,29 @@
 """What each stage trains: scaled features folded back exactly, and nothing that should stay as it is."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem, pooled_states
-from tests.unit.training.conftest import quick, write_task
+from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem
+from tests.tiny import pooled_states, tiny_backbone
+from tests.unit.training.conftest import quick, write_task, write_text_task
 from training.data.load import load_data
 from training.errors import ConfigError
 from training.loop.encode import Rows, encode_items
 from training.loop.passes import features, trained
-from training.loop.stages import Material, Scaling, adapter_learner
+from training.loop.stages import Features, Material, Scaling, adapter_learner, head_learner
 from training.rows.items import ChoiceItem, Item, texts_of
 from training.run import prepare
 from training.settings.config import resolve
 
 
-def material(backbone: Backbone, tmp_path: Path) -> Material:
-    config = quick(write_task(tmp_path / "d", "single_sentence"), tmp_path / "o")
+def material(backbone: Backbone, tmp_path: Path, **changes: Any) -> Material:
+    config = quick(write_task(tmp_path / "d", "single_sentence"), tmp_path / "o", **changes)
     return prepare(config, resolve(config), load_data(config), backbone)[0]
 
 
@@ -62,6 +66,78 @@ def test_body_parameters_never_decay(backbone: Backbone, tmp_path: Path) -> None
     assert adapter.head is not None
     assert decays[id(adapter.head.weight)] == 0.5
     assert decays[id(adapter.head.bias)] == 0.0
+
+
+def test_body_and_head_have_rates_and_decays_of_their_own(backbone: Backbone, tmp_path: Path) -> None:
+    hyper = resolve(quick(tmp_path, tmp_path, lr=0.02, lr_head_stage2=0.003, weight_decay=0.5, head_lr=0.7))
+    adapter, parts = adapter_of(backbone), material(backbone, tmp_path)
+    assert adapter.head is not None
+    learner = adapter_learner(parts, adapter, hyper, 0)
+    rates = {id(p): (group.lr, group.weight_decay) for group in learner.groups for p in group.parameters}
+    assert {rates[id(p)] for p in adapter.body_parameters()} == {(0.02, 0.0)}
+    assert rates[id(adapter.head.weight)] == (0.003, 0.5)
+    assert rates[id(adapter.head.bias)] == (0.003, 0.0)
+    assert len(rates) == len(learner.parameters) == len(adapter.body_parameters()) + 2
+    assert learner.exact
+
+
+def test_the_head_learns_on_scaled_features_from_zero(backbone: Backbone, tmp_path: Path) -> None:
+    """The problem is convex; its loss is that of the head on features with mean 0 and spread 1."""
+    hyper, parts = resolve(quick(tmp_path, tmp_path, batch_size=8)), material(backbone, tmp_path)
+    states = Features(*(states_of(backbone, rows) for rows in (parts.train, parts.validation)))
+    train, validation = states.train.squeeze(1), states.validation.squeeze(1)
+    scaling, scaled = Scaling.of(states.train), nn.Linear(32, 3)
+    learner = head_learner(parts, states, scaled, scaling, hyper, 0)
+    assert learner.exact
+    assert learner.loss(range(60)).item() == pytest.approx(math.log(3))
+    assert learner.evaluate().loss == pytest.approx(math.log(3))
+    assert {len(batch) for batch in learner.batches(1)} == {16, 60 % 16}
+    with torch.no_grad():
+        nn.init.normal_(scaled.weight)
+        nn.init.normal_(scaled.bias)
+    standard = (train - train.mean(0)) / train.std(0, unbiased=False)
+    chosen = [5, 3, 8]
+    wanted = nn.functional.cross_entropy(scaled(standard[chosen]), parts.wanted.targets[chosen])
+    torch.testing.assert_close(learner.loss(chosen), wanted)
+    found = learner.evaluate()
+    logits = scaled(scaling.apply(validation)).detach()
+    torch.testing.assert_close(torch.from_numpy(found.logits), logits)
+    targets = torch.tensor(parts.validation_targets)
+    assert found.loss == pytest.approx(nn.functional.cross_entropy(logits, targets).item())
+
+
+@pytest.mark.parametrize("pooling", ["mean", "eos"])
+def test_a_batch_is_paid_in_all_tokens_that_are_read(pooling: str, tmp_path: Path) -> None:
+    """Texts, virtual tokens in front of each, and the text once more where the decoder reads it."""
+    backbone = tiny_backbone("bert" if pooling == "mean" else "t5")
+    parts = material(backbone, tmp_path, pooling=pooling)
+    spec = HeadSpec("single_label", ("low", "middle", "high"), pooling=pooling)
+    adapter = Adapter.create(backbone, METHODS["prompt_tuning"].from_config({"tokens": 7}), spec)
+    hyper = replace(resolve(quick(tmp_path, tmp_path, batch_tokens=60, batch_size=50)), pooling=pooling)
+    lengths = parts.train.lengths
+    reads = 1 if pooling == "mean" else 2
+    batches = adapter_learner(parts, adapter, hyper, 0).batches(1)
+    costs = [sum(reads * lengths[row] + 7 for row in batch) for batch in batches]
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    assert all(cost <= 60 or len(batch) == 1 for cost, batch in zip(costs, batches, strict=True))
+    assert max(costs) > 40
+
+
+def test_a_batch_is_paid_in_the_strings_that_are_learnt(tmp_path: Path) -> None:
+    backbone = tiny_backbone("t5")
+    config = quick(write_text_task(tmp_path / "d"), tmp_path / "o", form="text-to-text", targets="words")
+    parts = prepare(config, resolve(config), load_data(config), backbone)[0]
+    spec = HeadSpec("text_to_text", parts.task.labels, pooling="none")
+    adapter = Adapter.create(backbone, METHODS["hadamard"].from_config({}), spec)
+    strings = [len(ids) for ids in parts.wanted.strings]
+    costs = [text + string for text, string in zip(parts.train.lengths, strings, strict=True)]
+    hyper = replace(resolve(config), batch_tokens=60, batch_size=50)
+    totals = [
+        sum(costs[row] for row in batch) for batch in adapter_learner(parts, adapter, hyper, 0).batches(1)
+    ]
+    assert sum(totals) == sum(costs)
+    assert max(totals) <= 60
+    assert sum(total > 60 - min(costs) - 12 for total in totals) > len(totals) / 2, "they are filled"
 
 
 def test_one_step_moves_the_adapter_and_nothing_of_the_backbone(backbone: Backbone, tmp_path: Path) -> None:

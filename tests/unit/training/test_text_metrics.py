@@ -60,3 +60,31 @@ def test_undefined_values_are_numbers() -> None:
         "spearman": 0.0,
     }
     assert text_metrics.squad(["x"], [[]]) == {"exact_match": 0.0, "f1": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("told", "answers", "exact_match", "f1"),
+    [
+        ("The cat!", ["dog", "a cat"], 1.0, 1.0),  # the best of the answers, in SQuAD's normal form
+        ("red red car", ["red car"], 0.0, 2 * 2 / 5),  # a word counts as often as both have it
+        ("red car", ["blue", "red red red"], 0.0, 2 * 1 / 5),
+        ("an  answer", ["answer a"], 1.0, 1.0),
+        ("other", ["words"], 0.0, 0.0),
+    ],
+)
+def test_squad_by_hand(told: str, answers: list[str], exact_match: float, f1: float) -> None:
+    found = text_metrics.squad([told, "x"], [answers, ["x"]])
+    assert found == pytest.approx({"exact_match": (exact_match + 1) / 2, "f1": (f1 + 1) / 2})
+
+
+def test_correlations_are_of_the_numbers_meant() -> None:
+    told, wanted = ["1.0", "2.0", "no number", "9.0"], ["1.0", "3.0", "0.0", "4.0"]
+    assert text_metrics.spearman(told, wanted) == pytest.approx(1.0)
+    assert text_metrics.pearson(told, wanted) == pytest.approx(0.8824, abs=1e-3)
+
+
+def test_f1_and_matthews_by_hand() -> None:
+    told, wanted = ["1", "1", "0", "0", "?"], ["1", "0", "0", "1", "0"]
+    assert text_metrics.f1_with_invalid(told, wanted) == pytest.approx(2 * 1 / (2 * 1 + 2 + 1))
+    assert text_metrics.matthews(["1", "0", "1", "0"], ["1", "0", "0", "1"]) == 0.0
+    assert text_metrics.matthews(["1", "0"], ["1", "0"]) == pytest.approx(1.0)
