@@ -73,7 +73,6 @@ bench-all: setup ## the benchmarks of quality and cost, going on where they stop
 	@$(MAKE) --no-print-directory docs
 
 docs: setup ## write the generated parts of README.md and docs/ anew
-	@$(BIN)/python scripts/generate_tables.py
 	@$(BIN)/python scripts/generate_docs.py
 	@$(BIN)/python -m benchmarks.pictures
 

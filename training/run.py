@@ -40,7 +40,7 @@ from training.loop.passes import features
 from training.loop.progress import NullProgress, Progress
 from training.loop.stages import Features, Material, Scaling, adapter_learner, head_learner
 from training.report.cautions import cautions_of, warmup_caution
-from training.report.result import SeedOutcome, TrainResult, seed_values
+from training.report.result import SeedOutcome, TrainResult
 from training.report.write import write_report
 from training.settings.checks import HEAD, MIN_TOKENS, TEXT_TO_TEXT
 from training.settings.config import Hyper, Situation, TrainConfig, resolve
@@ -89,7 +89,7 @@ def train(
         progress.note(warning)
     if write_file:
         announced, values = publish(config, hyper, data, material, best, progress, verify)
-        result = result.announced(announced, values)
+        result = replace(result, file=announced, metrics=values)  # of the tensors as the file holds them
         run.forget_journals()
     result = replace(result, seconds=time.monotonic() - started)
     if config.report is not None:
@@ -124,13 +124,15 @@ class _Run:
                 f"choose another method, or --form {HEAD}"
             )
         if not (self.hyper.head_epochs or (self.hyper.epochs and adapter.num_body_parameters)):
-            raise ConfigError(
-                f"nothing to train: {self.config.method} with these epochs; raise head_epochs or epochs"
-            )
+            found = f"{self.config.method} with these epochs"
+            raise ConfigError(f"nothing to train: {found}; raise head_epochs or epochs")
         plan = self._adapter_plan(adapter, seed)  # before anything is trained: it can be refused
         journal = self._journal(seed)
-        head = self._head_stage(adapter, seed, journal)
-        body = None if plan is None else self._adapter_stage(plan, adapter, seed, journal)
+        head, body = self._head_stage(adapter, seed, journal), None
+        if plan is not None:  # stage two: adapter and norms, the head with them or not
+            with adapter.attached(self.material.backbone):
+                learner = adapter_learner(self.material, adapter, self.hyper, seed)
+                body = fit(plan, learner, self.progress, journal)
         return SeedOutcome(seed, adapter, head, body)
 
     def _head_stage(self, adapter: Adapter, seed: int, journal: Journal) -> StageResult | None:
@@ -139,9 +141,8 @@ class _Run:
             return None
         if self.features is None:
             self.features = frozen_features(self.material, self.progress)
-        return train_head(
-            self.material, self.features, adapter.head, self.hyper, seed, self.progress, journal
-        )
+        material, progress = self.material, self.progress
+        return train_head(material, self.features, adapter.head, self.hyper, seed, progress, journal)
 
     def _adapter_plan(self, adapter: Adapter, seed: int) -> StagePlan | None:
         """How long stage two lasts. A method without a body has none."""
@@ -151,12 +152,6 @@ class _Run:
         plan = stage_plan("adapter", self.hyper, num_batches)
         self.warmup_caution = warmup_caution(self.config, self.hyper, plan, num_batches)
         return plan
-
-    def _adapter_stage(self, plan: StagePlan, adapter: Adapter, seed: int, journal: Journal) -> StageResult:
-        """Stage two: adapter and norms, the head with them or not."""
-        with adapter.attached(self.material.backbone):
-            learner = adapter_learner(self.material, adapter, self.hyper, seed)
-            return fit(plan, learner, self.progress, journal)
 
     def _journal(self, seed: int) -> Journal:
         if not self.keep_journal:
@@ -203,7 +198,7 @@ def build_method(config: TrainConfig) -> Method:
         ConfigError: an unknown method, or a setting it does not have; both with what is allowed.
     """
     try:
-        return METHODS[config.method].from_config(dict(resolve(config).method_config))
+        return METHODS[config.method].from_config(dict(config.method_config))
     except (MethodError, UnknownNameError) as error:
         raise ConfigError(str(error)) from error
 
@@ -243,7 +238,7 @@ def settle(config: TrainConfig, data: TaskData, backbone: Backbone, *, virtual: 
         virtual_tokens=virtual,
         poolings=backbone.poolings,
     )
-    return resolve(config, situation=situation)
+    return resolve(config, situation)
 
 
 def stage_plan(name: str, hyper: Hyper, steps_per_epoch: int) -> StagePlan:
@@ -273,17 +268,16 @@ def prepare(
             f"{train_rows.num_truncated} of {len(data.train)} train rows are longer than {hyper.max_tokens} "
             f"tokens and are cut; {backbone.name} takes up to {backbone.max_tokens} (max_tokens)"
         )
-    task, targets = data.task, data.validation.targets
     weighed = None if weights is None else torch.tensor(weights, device=backbone.device)
     material = Material(
         backbone=backbone,
-        task=task,
-        spec=task.spec(hyper.pooling),
+        task=data.task,
+        spec=data.task.spec(hyper.pooling),
         train=train_rows,
         validation=validation_rows,
-        wanted=_wanted(task, data.train.targets, weighed, backbone),
-        validation_wanted=_wanted(task, targets, weighed, backbone),
-        validation_targets=targets,
+        wanted=_wanted(data.task, data.train.targets, weighed, backbone),
+        validation_wanted=_wanted(data.task, data.validation.targets, weighed, backbone),
+        validation_targets=data.validation.targets,
     )
     return material, notes
 
@@ -390,9 +384,9 @@ def _result(
         num_head_parameters=adapter.num_head_parameters,
         num_backbone_parameters=material.backbone.num_parameters,
         seed=best.seed,
-        seed_values=seed_values(outcomes),
-        best_epoch=(best.body.best_epoch if best.body is not None else 0),
-        hyper={name: dict(v) if name == "method_config" else v for name, v in vars(hyper).items()},
+        seed_values={outcome.seed: outcome.final.value for outcome in outcomes},
+        best_epoch=best.body.best_epoch if best.body is not None else 0,
+        hyper=dict(vars(hyper)),
         history=best.history,
         evaluation=final,
         notes=tuple(notes),

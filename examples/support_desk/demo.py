@@ -162,7 +162,6 @@ def _report(offline: FileEvaluation, value: float, num_backbone: int) -> TaskRep
         task=offline.task,
         num_rows=len(offline.rows),
         scores=tuple(scores),
-        baseline_name=offline.baseline.name,
         file_bytes=adapter.size_bytes,
         num_adapter=num_all - num_head,
         num_head=num_head,

@@ -1,11 +1,12 @@
 """What the data is: `dataset.json` beside it, overridden by flags, completed by looking at the first rows.
 
-Knows names and kinds; reads no labels (that is `data.py`) and trains nothing.
+Knows names and kinds; reads no labels (that is `load.py`) and trains nothing.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ _PAIR_FIELDS = (
 )
 _LABEL_FIELDS = ("label", "labels")
 _ANSWER_FIELDS = ("answers", "answer", "target")
+_STORED_LISTS = ("text_fields", "label_names", "choice_fields")
+_STORED_TEXTS = ("kind", "metric", "label_field", "name")
 _CHOICE_LIST = "choices"
+_SAMPLE_ROWS = 200
 _FREE_TEXT = "free_text"
 
 
@@ -78,16 +82,9 @@ class Flags:
 
     @classmethod
     def of(cls, config: TrainConfig) -> "Flags":
-        """The data flags of a training configuration."""
-        return cls(
-            config.kind,
-            config.text_fields,
-            config.label_field,
-            config.label_names,
-            config.metric,
-            config.choice_fields,
-            config.form,
-        )
+        fields, choices = config.text_fields, config.choice_fields
+        label, names = config.label_field, config.label_names
+        return cls(config.kind, fields, label, names, config.metric, choices, config.form)
 
 
 def find_splits(data: Path) -> dict[str, Path]:
@@ -106,15 +103,13 @@ def find_splits(data: Path) -> dict[str, Path]:
         if split is None:
             continue
         if split in found:
-            raise DataError(
-                f"{data}: both {found[split].name} and {path.name} are the {split} split; remove one"
-            )
+            both = f"both {found[split].name} and {path.name}"
+            raise DataError(f"{data}: {both} are the {split} split; remove one")
         found[split] = path
     if not found:
         names = ", ".join(sorted(p.name for p in data.iterdir())[:10]) or "nothing"
-        raise DataError(
-            f"{data}: no data file; found {names}; expected train with one of {', '.join(FORMATS)}"
-        )
+        expected = f"expected train with one of {', '.join(FORMATS)}"
+        raise DataError(f"{data}: no data file; found {names}; {expected}")
     return found
 
 
@@ -131,28 +126,21 @@ def read_card(data: Path, flags: Flags) -> Card:
         DataError: the card is not usable, or a gap cannot be filled; the message says with which flag to fill
             it.
     """
-    stored = _read_stored(data if data.is_dir() else data.parent)
+    said = _read_stored(data if data.is_dir() else data.parent)
+    said |= {name: value for name, value in vars(flags).items() if value}
     files = find_splits(data)
     sample_path = files.get("train") or next(iter(files.values()))
     sample = _sample(sample_path)
-    kind = flags.kind or stored.get("kind") or _official_kind(stored.get("name"), sample, flags.form)
+    kind = said.get("kind") or _official_kind(said.get("name"), sample, flags.form)
     before = flags.label_field_before if flags.label_field_before in sample[0] else None
-    label_field = (
-        flags.label_field
-        or stored.get("label_field")
-        or before
-        or _guess_label_field(sample, sample_path, kind)
-    )
-    text_fields = flags.text_fields or stored.get("text_fields") or _guess_text_fields(sample, sample_path)
-    names = flags.label_names or stored.get("label_names") or None
     card = Card(
         kind=kind,
-        text_fields=tuple(text_fields),
-        label_field=label_field,
-        label_names=tuple(names) if names else None,
-        metric=flags.metric or stored.get("metric"),
-        name=stored.get("name"),
-        choice_fields=tuple(flags.choice_fields or stored.get("choice_fields") or ()),
+        label_field=said.get("label_field") or before or _guess_label_field(sample, sample_path, kind),
+        text_fields=tuple(said.get("text_fields") or _guess_text_fields(sample, sample_path)),
+        label_names=tuple(said.get("label_names") or ()) or None,
+        metric=said.get("metric"),
+        name=said.get("name"),
+        choice_fields=tuple(said.get("choice_fields") or ()),
         form=flags.form,
         row_fields=frozenset(sample[0]),
     )
@@ -203,38 +191,16 @@ def _read_stored(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: not JSON ({error}); correct or remove it") from None
     if not isinstance(stored, dict):
         raise DataError(f"{path}: found {type(stored).__name__}, expected an object")
-    for key, words in (
-        ("text_fields", True),
-        ("label_names", True),
-        ("kind", False),
-        ("metric", False),
-        ("label_field", False),
-        ("name", False),
-        ("choice_fields", True),
-    ):
-        _check_stored(path, stored, key, words=words)
+    for key in (*_STORED_LISTS, *_STORED_TEXTS):
+        value, expected = stored.get(key), "a list of names" if key in _STORED_LISTS else "text"
+        words = value if key in _STORED_LISTS else [value]
+        if value is not None and not (isinstance(words, list) and all(isinstance(w, str) for w in words)):
+            raise DataError(f"{path}: {key} is {value!r}; expected {expected}")
     return stored
 
 
-def _check_stored(path: Path, stored: Mapping[str, Any], key: str, *, words: bool) -> None:
-    value = stored.get(key)
-    if value is None:
-        return
-    good = (
-        isinstance(value, list) and all(isinstance(v, str) for v in value)
-        if words
-        else isinstance(value, str)
-    )
-    if not good:
-        raise DataError(f"{path}: {key} is {value!r}; expected {'a list of names' if words else 'text'}")
-
-
-def _sample(path: Path, num_rows: int = 200) -> list[Row]:
-    rows: list[Row] = []
-    for _, row in read_rows(path):
-        rows.append(row)
-        if len(rows) == num_rows:
-            break
+def _sample(path: Path) -> list[Row]:
+    rows = [row for _, row in islice(read_rows(path), _SAMPLE_ROWS)]
     if not rows:
         raise DataError(f"{path.name}: no rows; a train file needs at least two")
     return rows
@@ -265,9 +231,8 @@ def _guess_text_fields(sample: Sequence[Row], path: Path) -> tuple[str, ...]:
     for name in _SINGLE_FIELDS:
         if name in sample[0]:
             return (name,)
-    raise DataError(
-        f"{path.name}: which of the fields {_names(sample)} is the text? say so with --text-fields"
-    )
+    found = _names(sample)
+    raise DataError(f"{path.name}: which of the fields {found} is the text? say so with --text-fields")
 
 
 def _with_guessed_kind(card: Card, sample: Sequence[Row]) -> Card:

@@ -4,8 +4,7 @@ Knows nothing of tokens or models. One bad row stops the run, and up to ten of t
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from training.data.reading import Reading, formatter_of, reading_of
 from training.errors import DataError
 from training.formats import FORMATS, Formatter, official_name
 from training.metrics.scores import Metric, all_metrics, demand_metric, read_metric
-from training.rows.examples import Example, Split, Target, digest_of
+from training.rows.examples import Example, Split, Target, digest_of, label_counts
 from training.rows.items import BadFieldError, ChoiceItem, Item, parts_of, present
 from training.rows.readers import Row, read_rows
 from training.rows.split import draw_validation, paper_file, paper_rows, rule_for
@@ -31,18 +30,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 class TaskData:
     """What a run learns from: the task with its labels, both splits, and what a person should know.
 
-    `official` is the GLUE or SuperGLUE task that the data set is, `formatter` makes sources of text-to-text,
-    `split_rule` is the paper's rule that was used; each None where there is none.
+    `official` is the GLUE or SuperGLUE task that the data set is, `split_rule` the paper's rule that was
+    used; each None where there is none.
     """
 
     task: Task
-    fields: tuple[str, ...]
+    reading: Reading
     train: Split
     validation: Split
     digest: str
     notes: tuple[str, ...]
     official: str | None = None
-    formatter: Formatter | None = None
     split_rule: str | None = None
 
 
@@ -61,7 +59,7 @@ def load_data(config: TrainConfig) -> TaskData:
     official = official_name(card.name, card.row_fields)
     reading = reading_of(card, formatter_of(card, config))
     names = card.label_names or _found_names(card, [files[s] for s in ("train", "validation") if s in files])
-    task, metric_note = _build(card, names, config, official, reading.formatter)
+    task, metric_notes = _build(card, names, config, official, reading.formatter)
     rule = split_rule_of(official, files) if config.split_rule == "paper" else None
     if rule is None:
         task, train, validation, drawn = _file_splits(config, files, reading, task)
@@ -69,14 +67,13 @@ def load_data(config: TrainConfig) -> TaskData:
         train = read_part("train", rule, files, reading, task, config.max_train_rows)
         task, drawn = task.fitted(train.targets), [_paper_note(rule, config)]
         validation = read_part("validation", rule, files, reading, task, config.max_validation_rows)
-    train = replace(train, examples=tuple(_as_learnt(task, train.examples)))
+    learnt = (replace(row, target=one) for row in train.examples for one in task.learnt(row.target))
+    train = replace(train, examples=tuple(learnt))  # free text has an example for each answer
     _check_learnable(task, train, validation)
-    notes = [*card.notes, *metric_note, *_name_notes(card, names), *drawn]
+    notes = [*card.notes, *metric_notes, *_name_notes(card, names), *drawn]
     notes += [*_label_notes(task, train, validation), *_text_notes(train, validation)]
     digest = digest_of([card.kind, card.text_fields, task.labels], (train, validation))
-    return TaskData(
-        task, reading.fields, train, validation, digest, tuple(notes), official, reading.formatter, rule
-    )
+    return TaskData(task, reading, train, validation, digest, tuple(notes), official, rule)
 
 
 def split_rule_of(official: str | None, files: Mapping[str, Path]) -> str:
@@ -113,9 +110,8 @@ def read_split(name: str, path: Path, reading: Reading, task: Task, max_rows: in
         if max_rows is not None and len(examples) + len(problems) >= max_rows:
             break
         try:
-            examples.append(
-                Example(_item(row, reading, task), _target(row, reading.label_field, task), number)
-            )
+            item, target = _item(row, reading, task), _target(row, reading.label_field, task)
+            examples.append(Example(item, target, number))
         except BadFieldError as bad:
             problems.append(f"row {number}, field {bad.field!r}: found {bad.found}; {bad.remedy}")
             if len(problems) >= _MAX_TOLD:
@@ -130,9 +126,8 @@ def read_split(name: str, path: Path, reading: Reading, task: Task, max_rows: in
 def _item(row: Row, reading: Reading, task: Task) -> Item:
     item = reading.item(row)
     if isinstance(item, ChoiceItem) and len(item.choices) != len(task.class_names):
-        raise BadFieldError(
-            "choices", f"{len(item.choices)} choices", f"every row of a task has {len(task.class_names)}"
-        )
+        remedy = f"every row of a task has {len(task.class_names)}"
+        raise BadFieldError("choices", f"{len(item.choices)} choices", remedy)
     return item
 
 
@@ -146,11 +141,6 @@ def _target(row: Row, field: str, task: Task) -> Target:
         raise BadFieldError(field, error.found, error.remedy) from None
 
 
-def _as_learnt(task: Task, rows: Iterable[Example]) -> Iterator[Example]:
-    """Train rows as examples: free text has one for each answer."""
-    return (replace(row, target=one) for row in rows for one in task.learnt(row.target))
-
-
 def _file_splits(
     config: TrainConfig, files: Mapping[str, Path], reading: Reading, task: Task
 ) -> tuple[Task, Split, Split, list[str]]:
@@ -161,7 +151,11 @@ def _file_splits(
         rows = config.max_validation_rows
         return task, train, read_split("validation", files["validation"], reading, task, rows), []
     train, validation = _drawn(train, task, config)
-    return task.fitted(train.targets), train, validation, [_drawn_note(train, validation, config)]
+    note = (
+        f"no validation file: {len(validation)} of {len(train) + len(validation)} rows of {train.source} "
+        f"are held out, by label, with seed {config.seed}"
+    )
+    return task.fitted(train.targets), train, validation, [note]
 
 
 def _found_names(card: Card, paths: Iterable[Path]) -> tuple[str, ...]:
@@ -247,21 +241,13 @@ def _paper_note(rule: str, config: TrainConfig) -> str:
     return f"split as in the Compacter paper (seed 42): {how}{rows}"
 
 
-def _drawn_note(train: Split, validation: Split, config: TrainConfig) -> str:
-    return (
-        f"no validation file: {len(validation)} of {len(train) + len(validation)} rows of {train.source} "
-        f"are held out, by label, with seed {config.seed}"
-    )
-
-
 def _check_learnable(task: Task, train: Split, validation: Split) -> None:
-    distinct = set(train.targets)
-    if len(distinct) < 2:
+    if len(set(train.targets)) < 2:
         raise DataError(
             f"{train.source}: all {len(train)} train rows have the label {task.told(train.targets[0])!r}; "
             "add rows with others, or shuffle the file when only its first rows are used"
         )
-    if not len(validation):
+    if not validation.examples:
         raise DataError(f"{validation.source}: no validation rows; add rows or raise validation_fraction")
 
 
@@ -278,23 +264,16 @@ def _name_notes(card: Card, names: tuple[str, ...]) -> list[str]:
 def _label_notes(task: Task, train: Split, validation: Split) -> list[str]:
     if not task.class_names:
         return []
-    counts = [_label_counts(split) for split in (train, validation)]
-    notes = []
-    missing = [label for index, label in enumerate(task.class_names) if not counts[0][index]]
-    if missing:
-        tested = [label for label in missing if counts[1][task.class_names.index(label)]]
-        extra = f" ({', '.join(tested[:5])} occur in validation)" if tested else ""
-        notes.append(
-            f"no train row has the label {', '.join(missing[:5])}{'...' if len(missing) > 5 else ''}{extra}"
-        )
-    return notes
-
-
-def _label_counts(split: Split) -> Counter[int]:
-    counts: Counter[int] = Counter()
-    for target in split.targets:
-        counts.update(map(int, target if isinstance(target, tuple) else [target]))
-    return counts
+    learnt, tested = label_counts(train.targets), label_counts(validation.targets)
+    missing = [index for index in range(len(task.class_names)) if not learnt[index]]
+    if not missing:
+        return []
+    shown, told = (
+        ", ".join(task.class_names[index] for index in indices[:5])
+        for indices in (missing, [index for index in missing if tested[index]])
+    )
+    more, extra = "..." if len(missing) > 5 else "", f" ({told} occur in validation)" if told else ""
+    return [f"no train row has the label {shown}{more}{extra}"]
 
 
 def _text_notes(train: Split, validation: Split) -> list[str]:

@@ -70,7 +70,6 @@ class FileEvaluation:
 
     @property
     def value(self) -> float:
-        """The deciding metric."""
         return self.metrics[self.metric]
 
     @property
@@ -229,16 +228,16 @@ def load_rows(
         name = data.name if path is None else path.name
         raise DataError(f"{name}: the data is {own}, the adapter {manifest.head.kind}; correct --kind")
     names = _names(card, manifest, form)
-    task = _task(card, manifest, flags.metric, names, form)
+    given = card.label_names or names
+    task, own_task = (_task(card, manifest, flags.metric, order, form) for order in (names, given))
     reading = reading_of(card, None if form is None else form.formatter)
 
     def read(wanted: str, rows: int | None) -> Split:
-        own = _task(card, manifest, flags.metric, card.label_names or names, form)
         if rule is not None:
-            found = read_part(wanted, rule, files, reading, own, rows)
+            found = read_part(wanted, rule, files, reading, own_task, rows)
         else:
-            found = read_split(wanted, data if data.is_file() else files[wanted], reading, own, rows)
-        return _in_order(found, card.label_names or names, names)
+            found = read_split(wanted, data if data.is_file() else files[wanted], reading, own_task, rows)
+        return _in_order(found, given, names)
 
     rows = read(split, max_rows)
     has_train = data.is_dir() and split != "train" and "train" in files
@@ -299,47 +298,44 @@ def _task(
     return task if form is None else as_text(task, form.formatter).restored(spec.labels, form.scale)
 
 
-def _in_order(rows: Split, names: Sequence[str], wanted: Sequence[str]) -> Split:
+def _in_order(rows: Split, names: tuple[str, ...], wanted: tuple[str, ...]) -> Split:
     """Class indices by `names` as indices into the adapter's names; a number has no class."""
-    if not wanted or tuple(names) == tuple(wanted):
+    if not wanted or names == wanted:
         return rows
-    return replace(rows, examples=tuple(_translated(e, names, wanted, rows.source) for e in rows.examples))
 
+    def moved(example: Example) -> Example:
+        target, places = example.target, []
+        for index in target if isinstance(target, tuple) else (target,):
+            name = names[int(index)]
+            if name not in wanted:
+                raise DataError(
+                    f"{rows.source}, row {example.row}: label {name!r} is not one of the adapter's; "
+                    "evaluate it on data with its own labels"
+                )
+            places.append(wanted.index(name))
+        return replace(example, target=tuple(sorted(places)) if isinstance(target, tuple) else places[0])
 
-def _translated(example: Example, names: Sequence[str], labels: Sequence[str], source: str) -> Example:
-    def move(index: int) -> int:
-        if names[index] not in labels:
-            raise DataError(
-                f"{source}, row {example.row}: label {names[index]!r} is not one of the adapter's; "
-                "evaluate it on data with its own labels"
-            )
-        return list(labels).index(names[index])
-
-    target: Target = example.target
-    moved = tuple(sorted(move(int(i)) for i in target)) if isinstance(target, tuple) else move(int(target))
-    return replace(example, target=moved)
+    return replace(rows, examples=tuple(map(moved, rows.examples)))
 
 
 def _answers(
     rows: Split, encoded: Rows, found: Logits, answered: Answered, adapter: Adapter, task: Task
 ) -> tuple[RowAnswer, ...]:
-    told = _told(found, adapter, task)
-    answers = []
-    for index, example in enumerate(rows.examples):
-        tokens, (label, score) = encoded.of(index), told[index]
-        answers.append(
-            RowAnswer(
-                row=example.row,
-                expected=task.told(example.target),
-                label=label,
-                score=score,
-                tokens=sum(text.num_tokens for text in tokens),
-                truncated=any(text.truncated for text in tokens),
-                logits=[float(value) for value in answered.logits[index]],
-                generated=None if answered.texts is None else answered.texts[index],
-            )
+    return tuple(
+        RowAnswer(
+            row=example.row,
+            expected=task.told(example.target),
+            label=label,
+            score=score,
+            tokens=sum(text.num_tokens for text in encoded.of(index)),
+            truncated=any(text.truncated for text in encoded.of(index)),
+            logits=[float(value) for value in answered.logits[index]],
+            generated=None if answered.texts is None else answered.texts[index],
         )
-    return tuple(answers)
+        for index, (example, (label, score)) in enumerate(
+            zip(rows.examples, _told(found, adapter, task), strict=True)
+        )
+    )
 
 
 def _told(found: Logits, adapter: Adapter, task: Task) -> list[tuple[str | list[str] | None, float]]:

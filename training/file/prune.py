@@ -8,7 +8,7 @@ values; nothing is trained again.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,12 +71,7 @@ class PruneResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
-            **{name: plain(value) for name, value in vars(self).items()},
-            "drifts": [plain(vars(drift)) for drift in self.drifts],
-            "scores": [plain(vars(score)) for score in self.scores],
-            "file": plain(vars(self.file)),
-        }
+        return {name: plain(value) for name, value in vars(self).items()}
 
 
 def prune_file(
@@ -117,11 +112,11 @@ def prune_file(
     keep = _checked_keep(keep, drifts)
     limit = manifest.input.max_tokens
     rows = encode_split(backbone, scored.rows, scored.task, limit, adapter.virtual_tokens)
-    scores, chosen, metrics, recorded = _score_all(backbone, adapter, drifts, keep, rows, scored, progress)
-    smaller = _manifest(stored, chosen, scored, rows, metrics, recorded)
-    tensors = chosen.to_tensors()
+    runs = list(_runs(backbone, adapter, drifts, rows, scored, progress))
+    score, chosen, recorded = runs[len(drifts) - keep]
+    smaller = _manifest(stored, chosen, scored, rows, score.metrics, recorded)
     progress.begin("publish", 0)
-    announced = announce(target, name, smaller, tensors, _file_dtype(stored), verify)
+    announced = announce(target, name, smaller, chosen.to_tensors(), _file_dtype(stored), verify)
     progress.end("publish")
     picture = None if report is None else str(report / f"{manifest.task}-layers.png")
     result = PruneResult(
@@ -130,8 +125,8 @@ def prune_file(
         metric=scored.task.metric.name,
         split=scored.split,
         drifts=drifts,
-        scores=scores,
-        kept=_kept(drifts, keep),
+        scores=tuple(score for score, _, _ in runs),
+        kept=score.layers,
         file=announced,
         picture=picture,
     )
@@ -230,38 +225,25 @@ def _checked_keep(keep: int | None, drifts: tuple[LayerDrift, ...]) -> int:
     return keep
 
 
-def _kept(drifts: tuple[LayerDrift, ...], keep: int) -> tuple[int, ...]:
-    return tuple(sorted(drift.layer for drift in drifts[:keep]))
-
-
-def _score_all(
+def _runs(
     backbone: Backbone,
     adapter: Adapter,
     drifts: tuple[LayerDrift, ...],
-    keep: int,
     rows: Rows,
     scored: Scored,
     progress: Progress,
-) -> tuple[tuple[PrunedScore, ...], Adapter, Mapping[str, float], Logits]:
-    """Scores for every number of layers, all first; and the adapter with `keep` layers, its scores and the
-    logits that its probes record.
-    """
-    scores: list[PrunedScore] = []
-    chosen: tuple[Adapter, Mapping[str, float], Logits] | None = None
-    model = ServedModel(backbone)
+) -> Iterator[tuple[PrunedScore, Adapter, Logits]]:
+    """For every number of layers, all first: the scores, the adapter, and the logits that probes record."""
+    model, task, targets = ServedModel(backbone), scored.task, scored.rows.targets
     progress.begin("prune", len(drifts))
     for number in range(len(drifts), 0, -1):
-        layers = _kept(drifts, number)
+        layers = tuple(sorted(drift.layer for drift in drifts[:number]))
         smaller = with_layers(adapter, backbone, layers)
-        found, targets = served(model, smaller, rows), scored.rows.targets
-        metrics = scored.task.scores(scored.task.found(found.logits, found.texts, targets), targets)
-        scores.append(PrunedScore(layers, smaller.num_body_parameters, metrics))
-        if number == keep:
-            chosen = smaller, metrics, found.logits
+        found = served(model, smaller, rows)
+        metrics = task.scores(task.found(found.logits, found.texts, targets), targets)
         progress.step(None)
+        yield PrunedScore(layers, smaller.num_body_parameters, metrics), smaller, found.logits
     progress.end("prune")
-    assert chosen is not None, "keep is one of the numbers: this is a bug"
-    return tuple(scores), *chosen
 
 
 def _manifest(
@@ -274,15 +256,12 @@ def _manifest(
 ) -> Manifest:
     """The old manifest with the smaller method, what it scores, new probes, and where it comes from."""
     old, task = stored.manifest, scored.task
-    config = {
-        **old.provenance.config,
-        "method_config": chosen.method.config(),
-        "pruned_from": stored.digest,
-    }
+    method = chosen.method.config()
+    config = {**old.provenance.config, "method_config": method, "pruned_from": stored.digest}
     digest = digest_of([task.kind, old.input.fields, task.labels], (scored.baseline_rows, scored.rows))
     changes = {
         "created": now(),
-        "method": {"name": chosen.method.name, "config": chosen.method.config()},
+        "method": {"name": chosen.method.name, "config": method},
         "metrics": {
             "split": "validation",
             "rows": len(scored.rows),

@@ -13,14 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapters_store.manifest import (
-    BackboneRef,
-    InputRef,
-    Manifest,
-    MethodRef,
-    MetricsRef,
-    Provenance,
-)
+from adapters_store.manifest import BackboneRef, InputRef, Manifest, MethodRef, MetricsRef, Provenance
 from modeling import Adapter, HeadSpec
 from proof.candidate import head_of
 from training.data.load import TaskData
@@ -55,13 +48,9 @@ class TextForm:
     def to_config(self) -> dict[str, Any]:
         """Plain JSON values, for the provenance."""
         scale = None if self.scale is None else asdict(self.scale)
-        form: dict[str, Any] = {
-            "formatter": self.formatter.to_config(),
-            "names": list(self.names),
-            "scale": scale,
-        }
-        form["source_form"] = self.formatter.form()
-        return {_TEXT_FORM: form}
+        made, names = self.formatter.to_config(), list(self.names)
+        shown = self.formatter.form()
+        return {_TEXT_FORM: {"formatter": made, "names": names, "scale": scale, "source_form": shown}}
 
     @classmethod
     def from_config(cls, provenance: Mapping[str, Any]) -> "TextForm":
@@ -128,9 +117,8 @@ def _checked_values(
 ) -> dict[str, float]:
     targets = data.validation.targets
     values = task.scores(task.found(answered.logits, answered.texts, targets), targets)
-    value = values[task.metric.name]
-    rows = len(data.validation)
-    allowed = 3 / rows + 1e-3 if dtype == "float32" else 0.02 + 3 / rows
+    value, share = values[task.metric.name], 3 / len(data.validation)
+    allowed = share + 1e-3 if dtype == "float32" else 0.02 + share
     if not abs(value - recorded.value) <= allowed * max(1.0, abs(recorded.value)):
         raise PublishError(
             f"the tensors as stored ({dtype}) give {task.metric.name} {value:.4f}, "
@@ -162,7 +150,7 @@ def _manifest(
         ),
         method=MethodRef(name=method.name, config=method.config()),
         head=head_of(spec),
-        input=InputRef(fields=list(data.fields), max_tokens=hyper.max_tokens),
+        input=InputRef(fields=list(data.reading.fields), max_tokens=hyper.max_tokens),
         metrics=MetricsRef(
             split="validation", rows=len(data.validation), values=values, data_digest=data.digest
         ),
@@ -174,14 +162,12 @@ def _manifest(
 
 
 def now() -> str:
-    """The time of writing, in UTC."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _provenance(config: TrainConfig, hyper: Hyper, data: TaskData) -> dict[str, Any]:
     """What was asked for, what was used, and what `trunkline evaluate` needs to read rows the same way."""
-    used = {name: dict(v) if name == "method_config" else v for name, v in vars(hyper).items()}
-    plain = {**config.public_dict(), **used, "split_rule_used": data.split_rule}
-    if data.formatter is None:
+    plain = {**config.public_dict(), **vars(hyper), "split_rule_used": data.split_rule}
+    if data.reading.formatter is None:
         return plain
-    return plain | TextForm(data.formatter, *data.task.string_form()).to_config()
+    return plain | TextForm(data.reading.formatter, *data.task.string_form()).to_config()

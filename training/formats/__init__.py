@@ -8,12 +8,4 @@ from training.formats.formatter import Formatter, choose_formatter
 from training.formats.official import FORMATS, Format, official_name
 from training.formats.scale import Scale, scale_for
 
-__all__ = [
-    "FORMATS",
-    "Format",
-    "Formatter",
-    "Scale",
-    "choose_formatter",
-    "official_name",
-    "scale_for",
-]
+__all__ = ["FORMATS", "Format", "Formatter", "Scale", "choose_formatter", "official_name", "scale_for"]

@@ -2,11 +2,11 @@
 
 import json
 import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from training.errors import ConfigError
+from training.rows.examples import label_counts
 from training.tasks import Target, Task
 
 _LARGEST = 100.0
@@ -29,9 +29,7 @@ def class_weights(setting: str, task: Task, targets: Sequence[Target]) -> list[f
 
 
 def _balanced(task: Task, targets: Sequence[Target]) -> list[float]:
-    counts: Counter[int] = Counter()
-    for target in targets:
-        counts.update(map(int, target if isinstance(target, tuple) else [target]))
+    counts = label_counts(targets)
     found = (counts[index] for index in range(len(task.labels)))
     weights = [min(task.balance(count, len(targets)), _LARGEST) if count else 1.0 for count in found]
     return [weight or 1.0 for weight in weights]

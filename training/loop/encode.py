@@ -41,7 +41,6 @@ class Rows:
 
     @property
     def num_truncated(self) -> int:
-        """Rows that lost tokens."""
         return sum(self.truncated)
 
     @property
@@ -50,7 +49,6 @@ class Rows:
         return [any(text.truncated for text in self.of(row)) for row in range(len(self))]
 
     def of(self, row: int) -> tuple[Encoded, ...]:
-        """The texts of one row."""
         return self.encoded[row * self.per_row : (row + 1) * self.per_row]
 
     def take(self, rows: Sequence[int]) -> list[Encoded]:

@@ -37,27 +37,20 @@ class StagePlan:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a learner's state gives on the validation rows: logits [N, L] in the data's units, mean loss."""
-
-    logits: Logits
-    loss: float
-
-
-@dataclass(frozen=True)
 class Learner:
     """What a stage trains and on what.
 
     `parameters` are all that move, by name; `groups` gives them their rates. `loss` is the mean loss of some
-    train rows, with gradients; `validation` measures all validation rows without. `batches(epoch)` says which
-    rows go together. `exact`: whether the same state measures the same twice (not so on a GPU).
+    train rows, with gradients; `validation` gives, without, logits [N, L] in the data's units and the mean
+    loss of all validation rows. `batches(epoch)` says which rows go together. `exact`: whether the same state
+    measures the same twice (not so on a GPU).
     """
 
     task: Task
     parameters: Mapping[str, nn.Parameter]
     groups: Sequence[Group]
     loss: Callable[[Sequence[int]], Tensor]
-    validation: Callable[[], Measured]
+    validation: Callable[[], tuple[Logits, float]]
     batches: Callable[[int], list[list[int]]]
     validation_targets: Sequence[Target]
     exact: bool = True
@@ -65,10 +58,10 @@ class Learner:
     def evaluate(self) -> "Evaluation":
         """All metrics on the validation rows."""
         with torch.no_grad():
-            found = self.validation()
-        task = self.task.calibrated(found.logits, self.validation_targets)
-        values = task.scores(found.logits, self.validation_targets)
-        return Evaluation(values, values[task.metric.name], found.loss, found.logits, task)
+            logits, loss = self.validation()
+        task = self.task.calibrated(logits, self.validation_targets)
+        values = task.scores(logits, self.validation_targets)
+        return Evaluation(values, values[task.metric.name], loss, logits, task)
 
 
 @dataclass(frozen=True)
@@ -130,7 +123,10 @@ def fit(plan: StagePlan, learner: Learner, progress: Progress, journal: Journal)
     """
     _check_trainable(plan, learner)
     optimizer = build_optimizer(learner.groups)
-    state = _resume(plan, learner, optimizer, journal) or _begin(plan, learner)
+    state = _resume(plan, learner, optimizer, journal)
+    if state is None:
+        state = StageState()
+        _record(plan, state, 0, None, learner)
     progress.begin(plan.name, sum(len(learner.batches(e)) for e in range(state.epoch + 1, plan.epochs + 1)))
     while not state.over(plan):
         state.epoch += 1
@@ -140,7 +136,8 @@ def fit(plan: StagePlan, learner: Learner, progress: Progress, journal: Journal)
             continue
         _record(plan, state, epoch, loss, learner)
         journal.save(plan.name, _to_plain(state, learner, optimizer))
-        progress.evaluated(epoch, learner.task.metric.name, _last_value(state, learner), _best_value(state))
+        name, best = learner.task.metric.name, math.nan if state.best_value is None else state.best_value
+        progress.evaluated(epoch, name, state.history[-1].values[name], best)
     progress.end(plan.name)
     return _restore_best(plan, state, learner)
 
@@ -149,12 +146,6 @@ def _check_trainable(plan: StagePlan, learner: Learner) -> None:
     count = sum(p.numel() for p in learner.parameters.values() if p.requires_grad)
     if plan.epochs > 0 and count == 0:
         raise TrainingFailedError(f"stage {plan.name}: no trainable parameters; nothing would be learnt")
-
-
-def _begin(plan: StagePlan, learner: Learner) -> StageState:
-    state = StageState()
-    _record(plan, state, 0, None, learner)
-    return state
 
 
 def _run_epoch(
@@ -190,9 +181,8 @@ def _check_step(plan: StagePlan, epoch: int, index: int, loss: float, norm: floa
 def _check_reached(plan: StagePlan, learner: Learner) -> None:
     """Some of the parameters may have no part in a loss (an unused pooler), but never a whole group."""
     if any(group.parameters and all(p.grad is None for p in group.parameters) for group in learner.groups):
-        raise TrainingFailedError(
-            f"stage {plan.name}: no gradient reaches the parameters of a group: this is a bug"
-        )
+        where = f"stage {plan.name}"
+        raise TrainingFailedError(f"{where}: no gradient reaches the parameters of a group: this is a bug")
 
 
 def _record(plan: StagePlan, state: StageState, epoch: int, loss: float | None, learner: Learner) -> None:
@@ -224,7 +214,9 @@ def _restore_best(plan: StagePlan, state: StageState, learner: Learner) -> Stage
         )
     _load(learner, state.best)
     again = learner.evaluate()
-    if not np.isclose(again.value, state.best_value, rtol=0, atol=_tolerance(learner)):
+    # Reductions on a GPU are not bitwise repeatable, so a row on the boundary may turn over there.
+    tolerance = _PROOF_TOLERANCE if learner.exact else 3.0 / max(100, len(learner.validation_targets))
+    if not np.isclose(again.value, state.best_value, rtol=0, atol=tolerance):
         raise TrainingFailedError(
             f"stage {plan.name}: the best state gives {learner.task.metric.name} {again.value!r} again, "
             f"recorded was {state.best_value!r} in epoch {state.best_epoch}: this is a bug"
@@ -232,27 +224,10 @@ def _restore_best(plan: StagePlan, state: StageState, learner: Learner) -> Stage
     return StageResult(again, state.best_epoch, tuple(state.history))
 
 
-def _tolerance(learner: Learner) -> float:
-    # Reductions on a GPU are not bitwise repeatable, so a row on the boundary may turn over there.
-    return _PROOF_TOLERANCE if learner.exact else 3.0 / max(100, len(learner.validation_targets))
-
-
-def _last_value(state: StageState, learner: Learner) -> float:
-    return state.history[-1].values[learner.task.metric.name]
-
-
-def _best_value(state: StageState) -> float:
-    return math.nan if state.best_value is None else state.best_value
-
-
 def _to_plain(state: StageState, learner: Learner, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return {
-        "epoch": state.epoch,
-        "best_epoch": state.best_epoch,
-        "best_value": state.best_value,
-        "best_loss": state.best_loss,
-        "best": state.best,
-        "history": [[r.stage, r.epoch, r.loss, r.validation_loss, dict(r.values)] for r in state.history],
+        **vars(state),
+        "history": [list(vars(record).values()) for record in state.history],
         "current": _snapshot(learner),
         "optimizer": optimizer.state_dict(),
     }
@@ -266,11 +241,5 @@ def _resume(
         return None
     _load(learner, stored["current"])
     optimizer.load_state_dict(stored["optimizer"])
-    return StageState(
-        stored["epoch"],
-        stored["best_epoch"],
-        stored["best_value"],
-        stored["best_loss"],
-        dict(stored["best"]),
-        [EpochRecord(*record) for record in stored["history"]],
-    )
+    kept = {name: stored[name] for name in ("epoch", "best_epoch", "best_value", "best_loss", "best")}
+    return StageState(**kept, history=[EpochRecord(*record) for record in stored["history"]])

@@ -28,13 +28,8 @@ class Journal(Protocol):
 class NoJournal:
     """For runs that are not worth resuming."""
 
-    def load(self, stage: str) -> dict[str, Any] | None:
-        """Nothing."""
-        del stage
-        return None
-
-    def save(self, stage: str, state: dict[str, Any]) -> None:
-        """Nowhere."""
+    def load(self, stage: str) -> None: ...
+    def save(self, stage: str, state: dict[str, Any]) -> None: ...
 
 
 class FileJournal:
@@ -53,12 +48,10 @@ class FileJournal:
             self._read()
 
     def load(self, stage: str) -> dict[str, Any] | None:
-        """The last state of `stage`, or None."""
         state = self._stages.get(stage)
         return dict(state) if state is not None else None
 
     def save(self, stage: str, state: dict[str, Any]) -> None:
-        """Replace the state of `stage` and the file with it."""
         self._stages[stage] = state
         content = {"format": _FORMAT, "fingerprint": self._fingerprint, "stages": self._stages}
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,10 +65,6 @@ class FileJournal:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-
-    def remove(self) -> None:
-        """The run is over: nothing is left to resume."""
-        self.path.unlink(missing_ok=True)
 
     def _read(self) -> None:
         try:

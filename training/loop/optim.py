@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-CLIP_NORM = 1.0
-
 
 @dataclass(frozen=True)
 class Group:
@@ -42,17 +40,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["top_lr"] * factor
 
 
-def clip(parameters: Iterable[nn.Parameter], max_norm: float = CLIP_NORM) -> float:
+def clip(parameters: Iterable[nn.Parameter], max_norm: float = 1.0) -> float:
     """Scale gradients down to `max_norm` over all of them; returns the norm before."""
     return float(nn.utils.clip_grad_norm_(list(parameters), max_norm))
 
 
-def decay_groups(
-    named: Iterable[tuple[str, nn.Parameter]], lr: float, weight_decay: float
-) -> tuple[Group, Group]:
+def decay_groups(parameters: Sequence[nn.Parameter], lr: float, weight_decay: float) -> list[Group]:
     """Two groups: matrices decay, biases and norm parameters (one dimension) do not."""
-    matrices: list[nn.Parameter] = []
-    vectors: list[nn.Parameter] = []
-    for _, parameter in named:
-        (matrices if parameter.ndim > 1 else vectors).append(parameter)
-    return Group(tuple(matrices), lr, weight_decay), Group(tuple(vectors), lr)
+    matrices = tuple(p for p in parameters if p.ndim > 1)
+    return [Group(matrices, lr, weight_decay), Group(tuple(p for p in parameters if p.ndim <= 1), lr)]

@@ -25,17 +25,8 @@ class Progress(Protocol):
 class NullProgress:
     """Says nothing."""
 
-    def begin(self, stage: str, total_steps: int) -> None:
-        """Ignored."""
-
-    def step(self, loss: float | None) -> None:
-        """Ignored."""
-
-    def evaluated(self, epoch: int, metric: str, value: float, best: float) -> None:
-        """Ignored."""
-
-    def end(self, stage: str) -> None:
-        """Ignored."""
-
-    def note(self, message: str) -> None:
-        """Ignored."""
+    def begin(self, stage: str, total_steps: int) -> None: ...
+    def step(self, loss: float | None) -> None: ...
+    def evaluated(self, epoch: int, metric: str, value: float, best: float) -> None: ...
+    def end(self, stage: str) -> None: ...
+    def note(self, message: str) -> None: ...

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from modeling import Adapter, Backbone, HeadSpec, Readout, Wanted, readout_of
 from training.loop.batches import plain_batches, training_batches
 from training.loop.encode import Rows
-from training.loop.fit import Learner, Measured
+from training.loop.fit import Learner
 from training.loop.optim import Group, decay_groups
 from training.loop.passes import Answered, trained
 from training.settings.config import Hyper
-from training.tasks import Target, Task
+from training.tasks import Logits, Target, Task
 
 _HEAD_BATCH_FACTOR = 2
 _SMALLEST_SPREAD = 1e-6
@@ -39,15 +39,14 @@ class Material:
 
     @property
     def readout(self) -> Readout:
-        """How the task is answered."""
         return readout_of(self.spec)
 
-    def measured(self, answered: Answered) -> Measured:
-        """Of the validation rows: the mean loss, and what the metrics judge, in the data's units."""
+    def measured(self, answered: Answered) -> tuple[Logits, float]:
+        """Of the validation rows: what the metrics judge, in the data's units, and the mean loss."""
         logits = torch.from_numpy(answered.logits).to(self.backbone.device)
         loss = float(self.readout.measured_loss(self.spec, logits, self.validation_wanted))
         in_units = self.task.in_units(answered.logits)
-        return Measured(self.task.found(in_units, answered.texts, self.validation_targets), loss)
+        return self.task.found(in_units, answered.texts, self.validation_targets), loss
 
 
 @dataclass(frozen=True)
@@ -101,14 +100,14 @@ def head_learner(
         found = logits(train[torch.as_tensor(rows, device=train.device)])
         return material.readout.measured_loss(material.spec, found, material.wanted.take(rows))
 
-    def measured() -> Measured:
+    def measured() -> tuple[Logits, float]:
         found = logits(validation).view(len(validation), -1)
         return material.measured(Answered(found.float().cpu().numpy()))
 
     return Learner(
         task=material.task,
         parameters=_head_parameters(scaled),
-        groups=_head_groups(scaled, hyper.head_lr, hyper.head_weight_decay),
+        groups=decay_groups(list(scaled.parameters()), hyper.head_lr, hyper.head_weight_decay),
         loss=loss,
         validation=measured,
         batches=lambda epoch: plain_batches(len(train), batch_size=size, seed=seed, epoch=epoch),
@@ -126,8 +125,9 @@ def adapter_learner(material: Material, adapter: Adapter, hyper: Hyper, seed: in
     parameters = {f"body.{index}": p for index, p in enumerate(adapter.body_parameters())}
     groups = [Group(tuple(parameters.values()), hyper.lr)]
     if adapter.head is not None and hyper.train_head:
-        parameters |= _head_parameters(adapter.head)
-        groups += _head_groups(adapter.head, hyper.lr_head_stage2, hyper.weight_decay)
+        of_head = _head_parameters(adapter.head)
+        parameters |= of_head
+        groups += decay_groups(list(of_head.values()), hyper.lr_head_stage2, hyper.weight_decay)
     backbone, costs = material.backbone, _row_costs(material, adapter)
 
     def loss(rows: Sequence[int]) -> Tensor:
@@ -163,7 +163,3 @@ def _row_costs(material: Material, adapter: Adapter) -> list[int]:
 
 def _head_parameters(head: nn.Linear) -> dict[str, nn.Parameter]:
     return {f"head.{name}": parameter for name, parameter in head.named_parameters()}
-
-
-def _head_groups(head: nn.Linear, lr: float, weight_decay: float) -> list[Group]:
-    return list(decay_groups(head.named_parameters(), lr, weight_decay))

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -198,12 +199,8 @@ def _quoted(text: str, labels: Sequence[str]) -> str | None:
     return next((word for word in _QUOTED.findall(text) if word in labels), None)
 
 
-def _f1(truth: Ints, predicted: Ints) -> float:
-    return float(sk.f1_score(truth, predicted, zero_division=0))
-
-
-def _macro_f1(truth: Ints, predicted: Ints) -> float:
-    return float(sk.f1_score(truth, predicted, average="macro", zero_division=0))
+def _f1(truth: Ints, predicted: Ints, average: str = "binary") -> float:
+    return float(sk.f1_score(truth, predicted, average=average, zero_division=0))
 
 
 def _matthews(truth: Ints, predicted: Ints) -> float:
@@ -239,21 +236,14 @@ def correlation(function: Callable[..., Any], truth: Floats, predicted: Floats) 
         return float(function(truth, predicted)[0])
 
 
-def _pearson(truth: Floats, predicted: Floats) -> float:
-    return correlation(stats.pearsonr, truth, predicted)
-
-
-def _spearman(truth: Floats, predicted: Floats) -> float:
-    return correlation(stats.spearmanr, truth, predicted)
-
-
+_pearson, _spearman = partial(correlation, stats.pearsonr), partial(correlation, stats.spearmanr)
 SINGLE_LABEL = Measures(
     "single_label",
     "accuracy",
     {
         "accuracy": lambda truth, predicted: float(sk.accuracy_score(truth, predicted)),
         "f1": _f1,
-        "macro_f1": _macro_f1,
+        "macro_f1": partial(_f1, average="macro"),
         "matthews": _matthews,
     },
 )

@@ -2,8 +2,8 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 from modeling import Adapter
@@ -77,7 +77,6 @@ class TrainResult:
 
     @property
     def value(self) -> float:
-        """The deciding metric."""
         return self.metrics[self.metric]
 
     @property
@@ -91,13 +90,9 @@ class TrainResult:
         values = list(self.seed_values.values())
         return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
-    def announced(self, file: Announced, metrics: Mapping[str, float]) -> "TrainResult":
-        """The same run with its file, and the metrics of the tensors as the file holds them."""
-        return replace(self, file=file, metrics=dict(metrics))
-
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without logits."""
-        skipped = {"evaluation", "history", "baseline", "file"}
+        skipped = {"evaluation", "history", "baseline", "file"}  # left out, or below
         own = {k: plain(v) for k, v in vars(self).items() if k not in skipped}
         mean, deviation = self.spread
         return {
@@ -106,18 +101,15 @@ class TrainResult:
             "body_share": self.body_share,
             "seeds": {"mean": mean, "standard_deviation": deviation, "values": plain(self.seed_values)},
             "baseline": {"name": self.baseline.name, **self.baseline.values},
-            "file": None if self.file is None else plain(vars(self.file)),
-            "history": [plain(vars(record)) for record in self.history],
+            "file": plain(self.file),
+            "history": plain(self.history),
         }
 
 
-def seed_values(outcomes: Sequence[SeedOutcome]) -> dict[int, float]:
-    """The deciding metric by seed."""
-    return {outcome.seed: outcome.final.value for outcome in outcomes}
-
-
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it: tuples as lists, what is no number as null."""
+    """A value as JSON can hold it: records as objects, tuples as lists, what is no number as null."""
+    if is_dataclass(value):
+        value = vars(value)
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, tuple):

@@ -6,7 +6,6 @@ from pathlib import Path
 from sklearn.metrics import precision_recall_fscore_support
 
 from training.data.load import TaskData
-from training.loop.fit import EpochRecord
 from training.report.result import TrainResult
 from training.settings.config import TrainConfig
 
@@ -32,10 +31,10 @@ def draw_curve(path: Path, result: TrainResult) -> None:
     for axis, stage in zip(axes, stages, strict=False):
         records = [record for record in result.history if record.stage == stage]
         epochs = [record.epoch for record in records]
-        axis.plot(epochs, [_loss(record) for record in records], color="tab:gray", label="train loss")
-        axis.plot(
-            epochs, [r.validation_loss for r in records], color="tab:gray", ls="--", label="validation loss"
-        )
+        losses = [float("nan") if record.loss is None else record.loss for record in records]
+        axis.plot(epochs, losses, color="tab:gray", label="train loss")
+        validation = [record.validation_loss for record in records]
+        axis.plot(epochs, validation, color="tab:gray", ls="--", label="validation loss")
         axis.set(title=f"stage {stage}", xlabel="epoch", ylabel="loss")
         metric_axis = axis.twinx()
         values = [record.values[result.metric] for record in records]
@@ -44,10 +43,6 @@ def draw_curve(path: Path, result: TrainResult) -> None:
         axis.legend(fontsize="small")
     figure.suptitle(f"{result.task}: {result.method} on {result.backbone}")
     figure.savefig(path, dpi=110)
-
-
-def _loss(record: EpochRecord) -> float:
-    return float("nan") if record.loss is None else record.loss
 
 
 def _lines(config: TrainConfig, data: TaskData, result: TrainResult) -> list[str]:
@@ -129,15 +124,13 @@ def _facts(result: TrainResult) -> list[tuple[str, str]]:
         ("time", f"{result.seconds:.0f} s"),
     ]
     if len(result.seed_values) > 1:
-        facts.append(
-            (f"{result.metric} over {len(result.seed_values)} seeds", f"{mean:.4f} +/- {deviation:.4f}")
-        )
+        name = f"{result.metric} over {len(result.seed_values)} seeds"
+        facts.append((name, f"{mean:.4f} +/- {deviation:.4f}"))
     if result.file is not None:
-        facts.append(("file", f"{Path(result.file.path).name}, {result.file.size_bytes:,} bytes"))
-        facts.append(("digest", result.file.digest))
-        facts.append(
-            ("probes", f"{result.file.num_probes}, differ by {result.file.max_probe_difference:.1e}")
-        )
+        file = result.file
+        facts.append(("file", f"{Path(file.path).name}, {file.size_bytes:,} bytes"))
+        facts.append(("digest", file.digest))
+        facts.append(("probes", f"{file.num_probes}, differ by {file.max_probe_difference:.1e}"))
     return facts
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.examples)
+
+
+def label_counts(targets: Iterable[Target]) -> Counter[int]:
+    """How many rows have each label, by its index."""
+    return Counter(int(i) for target in targets for i in (target if isinstance(target, tuple) else [target]))
 
 
 def digest_of(head: Sequence[object], splits: Iterable[Split]) -> str:

@@ -49,7 +49,6 @@ def texts_of(item: Item) -> list[TextItem]:
 
 
 def parts_of(item: Item) -> tuple[str, ...]:
-    """Every text of an item."""
     if isinstance(item, ChoiceItem):
         return (item.text, *item.choices)
     return (item,) if isinstance(item, str) else item

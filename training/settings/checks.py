@@ -1,5 +1,5 @@
 """What a setting of a training run may be, and which two contradict each other; which has which rule is in
-`settings.py`. Plain values in, sentences about problems out; no defaults.
+`declared.py`. Plain values in, sentences about problems out; no defaults.
 """
 
 import json

@@ -1,8 +1,8 @@
 """A training run as it was asked for, and how its gaps are filled.
 
 `TrainConfig` is what the user asked for (None = "you choose"); `Hyper` is what the run does, with no gaps
-left. Only `recipe.py` reads these; everything below them takes plain values. What a setting is
-and may be is in `settings.py`, the numbers of each method in `defaults.py`.
+left. Only `run.py` reads these; everything below it takes plain values. What a setting is and may be
+is in `declared.py`, the numbers of each method in `defaults.py`.
 """
 
 import math
@@ -47,29 +47,22 @@ class TrainConfig(Repeats, Numbers[None], Purpose):  # fields in the order of do
 
     @property
     def out_path(self) -> Path:
-        """Where the adapter file goes."""
         return Path(self.out) if self.out is not None else Path(f"{self.task}.safetensors")
 
     def all_seeds(self) -> range:
-        """Every seed of the run."""
         return range(self.seed, self.seed + self.seeds)
 
     def with_seed(self, seed: int) -> "TrainConfig":
-        """The same run with one other seed."""
         return replace(self, seed=seed, seeds=1)
 
 
 @dataclass(frozen=True)
-class Situation:
-    """What is known once data and backbone are loaded: `official` task (None = another), rows, limits.
+class Situation(Occasion):
+    """What is known once data and backbone are loaded: what decides a recipe's numbers, and limits.
 
     `positions` is the backbone's limit in tokens, of which `virtual_tokens` are taken by the method.
     """
 
-    official: str | None
-    num_train: int
-    subsampled: bool
-    hidden_size: int
     positions: int
     virtual_tokens: int
     poolings: tuple[str, ...]
@@ -98,12 +91,12 @@ class Hyper(Numbers[Never]):
         return max(1, math.ceil(self.evaluate_steps / max(1, steps_per_epoch)))
 
 
-def resolve(config: TrainConfig, method: str | None = None, situation: Situation | None = None) -> Hyper:
-    """Fill the gaps of `config`: from its recipe, then from the row of its method (or of `method`).
+def resolve(config: TrainConfig, situation: Situation | None = None) -> Hyper:
+    """Fill the gaps of `config`: from its recipe, then from the row of its method.
 
     Without a `situation` what depends on data and backbone (a recipe, the limits) is left out.
     """
-    row = defaults_for(method or config.method)
+    row = defaults_for(config.method)
     filled = {f.name: f.metadata["fallback"] for f in fields(Numbers)} | _said(row)
     if row.published is not None and (config.form == TEXT_TO_TEXT or config.recipe is not None):
         filled["lr"] = row.published.lr_for(config.method_config)
@@ -128,10 +121,7 @@ def _fitting(config: TrainConfig, filled: Mapping[str, Any], situation: Situatio
     """What the recipe says, and defaults that the backbone can take."""
     fitted: dict[str, Any] = {}
     if config.recipe is not None:
-        occasion = Occasion(
-            situation.official, situation.num_train, situation.subsampled, situation.hidden_size
-        )
-        fitted |= {**recipe(occasion), "lr_head_stage2": filled["lr"], "patience": None}
+        fitted |= {**recipe(situation), "lr_head_stage2": filled["lr"], "patience": None}
     tokens = fitted.get("max_tokens", filled["max_tokens"])
     fitted["max_tokens"] = min(tokens, situation.positions - situation.virtual_tokens)
     if filled["pooling"] not in situation.poolings and situation.poolings:

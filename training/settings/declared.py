@@ -46,9 +46,7 @@ class Purpose:
 
     data: str = _what(MISSING, "folder with train/validation/test files, or one file of rows", text("a path"))
     task: str = _what(
-        MISSING,
-        "name of the task: lower-case letters, digits, '.', '_', '-', at most 64",
-        checks.task_name,
+        MISSING, "name of the task: lower-case letters, digits, '.', '_', '-', at most 64", checks.task_name
     )
     method: str = _what("hadamard", "adapter method, as listed by `trunkline methods`", text("a method name"))
     method_config: Mapping[str, Any] = _what(
@@ -106,9 +104,7 @@ class Purpose:
         text("auto, fields, or an official task"),
     )
     targets: str = _text_to_text(
-        "digits",
-        "text-to-text: labels as digits, as in the papers, or as words",
-        one_of(("digits", "words")),
+        "digits", "text-to-text: labels as digits, as in the papers, or as words", one_of(("digits", "words"))
     )
     task_prefix: bool | None = _text_to_text(
         None,
@@ -190,9 +186,7 @@ class Numbers(Generic[Gap]):
         None, "a stage stops after this many epochs without a better validation metric", whole(1)
     )
     pooling: str | Gap = _of_head(
-        "mean",
-        "mean, first or pooler; eos on an encoder-decoder",
-        one_of(("mean", "first", "pooler", "eos")),
+        "mean", "mean, first or pooler; eos on an encoder-decoder", one_of(("mean", "first", "pooler", "eos"))
     )
 
 

@@ -93,7 +93,6 @@ def _by_index(index: int, labels: tuple[str, ...]) -> int:
 
 
 def index_of(target: Target) -> int:
-    """The class index that a target is."""
     if not isinstance(target, int):
         raise TypeError(f"a single-label target is an index, got {target!r}: this is a bug")
     return target

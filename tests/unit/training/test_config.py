@@ -105,7 +105,7 @@ def test_gaps_are_filled_from_the_row_of_the_method_and_then_from_the_settings()
     assert (hyper.epochs, hyper.lr, hyper.head_lr, hyper.pooling) == (9, row.lr, 5e-3, "mean")
     assert (row.head_lr, row.pooling) == (None, None)
     assert resolve(config(method="bitfit")).epochs == row.epochs == 3
-    assert resolve(config(method="bitfit"), "full").lr == DEFAULTS["full"].lr
+    assert resolve(config(method="full")).lr == DEFAULTS["full"].lr
 
 
 def test_small_data_gets_more_epochs_unless_epochs_are_given() -> None:
@@ -117,7 +117,7 @@ def test_small_data_gets_more_epochs_unless_epochs_are_given() -> None:
 
 
 def test_a_method_without_a_row_trains_too() -> None:
-    assert (resolve(config(), "a-method-of-tomorrow").epochs, resolve(config(), "another").lr) == (5, 3e-3)
+    assert (resolve(config(method="of-tomorrow")).epochs, resolve(config(method="another")).lr) == (5, 3e-3)
 
 
 def test_every_setting_has_a_sentence_of_help() -> None:

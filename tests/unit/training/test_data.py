@@ -26,7 +26,7 @@ EASY: Rows = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(20)]
 
 def test_a_folder_with_a_card(task_folder: Callable[..., Path]) -> None:
     data = load(task_folder("sentence_pair"))
-    assert (len(data.train), len(data.validation), data.fields) == (60, 30, ("text", "text_pair"))
+    assert (len(data.train), len(data.validation), data.reading.fields) == (60, 30, ("text", "text_pair"))
     assert data.task.labels == ("different", "same")
     assert isinstance(data.train.examples[0].text, tuple)
     assert data.train.examples[4].row == 5

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from tests.unit.training.conftest import Told
 from training.errors import TrainingFailedError
 from training.loop.batches import plain_batches
-from training.loop.fit import Learner, Measured, StagePlan, fit
+from training.loop.fit import Learner, StagePlan, fit
 from training.loop.journal import NoJournal
 from training.loop.optim import Group
 from training.loop.progress import NullProgress
@@ -39,9 +39,9 @@ def learner(task: SingleLabel | None = None, *, lr: float = 0.3, head: nn.Linear
         index = torch.as_tensor(rows)
         return cross_entropy(head(STATES[index]), targets[index])
 
-    def validation() -> Measured:
+    def validation() -> tuple[Logits, float]:
         logits = head(STATES)
-        return Measured(logits.numpy(), float(cross_entropy(logits, targets)))
+        return logits.numpy(), float(cross_entropy(logits, targets))
 
     return Learner(
         task=task,
@@ -97,7 +97,7 @@ def test_the_best_state_is_restored_and_checked() -> None:
     seen: list[Tensor] = []
     measure, weight = work.validation, work.parameters["weight"]
 
-    def validation() -> Measured:
+    def validation() -> tuple[Logits, float]:
         seen.append(weight.detach().clone())
         return measure()
 
@@ -181,7 +181,7 @@ def pulled(parameter: nn.Parameter, *, lr: float = 0.1) -> Learner:
         parameters={"vector": parameter},
         groups=[Group((parameter,), lr, 0.3)],
         loss=lambda rows: (parameter * next(steps)).sum(),
-        validation=lambda: Measured(np.zeros((1, 2), np.float32), next(losses)),
+        validation=lambda: (np.zeros((1, 2), np.float32), next(losses)),
         batches=lambda epoch: PER_EPOCH,
         validation_targets=[0],
     )

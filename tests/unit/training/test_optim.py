@@ -33,7 +33,7 @@ def test_gradients_are_clipped_over_all_parameters_together() -> None:
 
 def test_matrices_decay_and_vectors_do_not() -> None:
     layer = nn.Linear(2, 3)
-    matrices, vectors = decay_groups(layer.named_parameters(), 0.1, 0.01)
+    matrices, vectors = decay_groups(list(layer.parameters()), 0.1, 0.01)
     assert [p.ndim for p in matrices.parameters] == [2]
     assert [p.ndim for p in vectors.parameters] == [1]
     assert (matrices.weight_decay, vectors.weight_decay) == (0.01, 0.0)

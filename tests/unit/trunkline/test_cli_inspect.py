@@ -85,7 +85,7 @@ def test_digits_keep_their_names_in_the_file(tmp_path: Path) -> None:
 
     data = load_data(TrainConfig(data=str(write_text_task(tmp_path / "d")), task="a", form="text-to-text"))
     assert isinstance(data.task, AsStrings)
-    assert data.formatter is not None
-    kept = TextForm(data.formatter, *data.task.string_form()).to_config()
+    assert data.reading.formatter is not None
+    kept = TextForm(data.reading.formatter, *data.task.string_form()).to_config()
     assert data.task.labels == ("0", "1", "2")
     assert kept["text_to_text"]["names"] == ["w1", "w30", "w60"]
