@@ -28,8 +28,10 @@ RUN python list_requirements.py --only demo > backbone.txt \
     && pip install --quiet --no-deps --requirement backbone.txt
 
 COPY README.md LICENSE NOTICE ./
+COPY failures failures
 COPY modeling modeling
 COPY adapters_store adapters_store
+COPY proof proof
 COPY service service
 COPY training training
 COPY trunkline trunkline

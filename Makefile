@@ -15,7 +15,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lint types contracts format serve bench bench-all docs docker-verify clean distclean
+.PHONY: help setup demo test mutants check lint types contracts format serve bench bench-all docs docker-verify clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ demo: setup ## train four tasks, serve them together, ask them over HTTP (minute
 
 test: check ## every check, then every test
 	@$(TEST_ENV) $(BIN)/python -m pytest -n 2 $(ARGS)
+
+mutants: setup ## whether the tests notice the faults in tests/mutants, one at a time (for the night; ARGS="--only part")
+	@$(TEST_ENV) $(BIN)/python -m tests.mutants $(ARGS)
+	@$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --timeout 3600 --hypothesis-profile thorough tests/property
 
 check: lint types contracts ## style, types and import contracts, without the tests
 
@@ -69,7 +73,6 @@ bench-all: setup ## the benchmarks of quality and cost, going on where they stop
 	@$(MAKE) --no-print-directory docs
 
 docs: setup ## write the generated parts of README.md and docs/ anew
-	@$(BIN)/python scripts/generate_tables.py
 	@$(BIN)/python scripts/generate_docs.py
 	@$(BIN)/python -m benchmarks.pictures
 

@@ -12,7 +12,6 @@ from adapters_store.errors import (
     AdapterFileError,
     Conflict,
     Corrupt,
-    Failure,
     InvalidName,
     NotFound,
     PreconditionFailed,
@@ -29,7 +28,7 @@ from adapters_store.manifest import (
     Probe,
     Provenance,
 )
-from adapters_store.names import PREVIOUS, PRODUCTION, Ref, check_alias, check_task_name, parse_ref
+from adapters_store.names import check_alias, check_task_name
 from adapters_store.store import AdapterStore, Published
 from adapters_store.task_log import TaskState, VersionRecord
 
@@ -47,15 +46,12 @@ _NEEDS_TORCH = frozenset(
 )
 
 __all__ = [
-    "PREVIOUS",
-    "PRODUCTION",
     "AdapterFile",
     "AdapterFileError",
     "AdapterStore",
     "BackboneRef",
     "Conflict",
     "Corrupt",
-    "Failure",
     "FileLimits",
     "HeadRef",
     "InputRef",
@@ -68,13 +64,11 @@ __all__ = [
     "Probe",
     "Provenance",
     "Published",
-    "Ref",
     "StoreError",
     "TaskState",
     "VersionRecord",
     "check_alias",
     "check_task_name",
-    "parse_ref",
     "read_adapter",
     "read_adapter_file",
     "write_adapter",

@@ -6,7 +6,6 @@ to say. L labels, H hidden.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,11 @@ import safetensors.torch
 import torch
 
 from adapters_store import durable
-from adapters_store.errors import AdapterFileError, Failure, show
+from adapters_store.blobs import digest_of
+from adapters_store.errors import AdapterFileError, show
 from adapters_store.header import METADATA_KEY, FileLimits, Header, TensorEntry, field_of, parse_header
-from adapters_store.manifest import Manifest, parse_manifest
+from adapters_store.manifest import Judge, Manifest, no_judge, parse_manifest
+from failures import Failure
 
 FileDtype = Literal["float32", "float16"]
 
@@ -61,21 +62,19 @@ def write_adapter_file(
     """
     data = write_adapter(manifest, tensors, dtype=dtype)
     durable.replace(Path(path), data, Path(path).parent)
-    return _digest(data)
+    return digest_of(data)
 
 
-def read_adapter(data: bytes, *, limits: FileLimits | None = None) -> AdapterFile:
-    """Reads the bytes of an adapter file that nobody vouches for.
+def read_adapter(data: bytes, *, limits: FileLimits | None = None, judge: Judge = no_judge) -> AdapterFile:
+    """Reads the bytes of an adapter file that nobody vouches for; `judge` may find more.
 
     Raises AdapterFileError, whose `failures` are all that is wrong with the file and not the first thing.
     """
     limits = limits or FileLimits()
     header, failures = parse_header(data, limits)
-    if header is None:
+    if header is None or header.manifest_text is None:
         raise AdapterFileError(failures)
-    if header.manifest_text is None:
-        raise AdapterFileError(failures)
-    parsed = parse_manifest(header.manifest_text, max_values=limits.max_json_values)
+    parsed = parse_manifest(header.manifest_text, max_values=limits.max_json_values, judge=judge)
     failures += parsed.failures
     if parsed.has_head:
         failures += _head_failures(header, parsed.num_labels)
@@ -84,19 +83,17 @@ def read_adapter(data: bytes, *, limits: FileLimits | None = None) -> AdapterFil
     failures += _value_failures(data, header)
     if failures or parsed.manifest is None:
         raise AdapterFileError(failures)
-    return AdapterFile(parsed.manifest, _tensors(data), _digest(data), len(data))
+    return AdapterFile(parsed.manifest, _tensors(data), digest_of(data), len(data))
 
 
-def read_adapter_file(path: Path, *, limits: FileLimits | None = None) -> AdapterFile:
+def read_adapter_file(
+    path: Path, *, limits: FileLimits | None = None, judge: Judge = no_judge
+) -> AdapterFile:
     """As read_adapter, from a file, of which no more is read than the limit allows. Raises OSError too."""
     limits = limits or FileLimits()
     with Path(path).open("rb") as file:
         data = file.read(limits.max_file_bytes + 1)
-    return read_adapter(data, limits=limits)
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+    return read_adapter(data, limits=limits, judge=judge)
 
 
 def _serialised(manifest: Manifest, tensors: Mapping[str, torch.Tensor], dtype: FileDtype) -> bytes:
@@ -145,8 +142,8 @@ def _head_failures(header: Header, num_labels: int | None) -> list[Failure]:
 
 
 def _headless_failures(header: Header) -> list[Failure]:
-    """A text_to_text answers with the backbone's own output layer: head tensors would mean nothing."""
-    allowed = "no tensor of a head: the kind is text_to_text"
+    """A decoder answers with the backbone's own output layer: head tensors would mean nothing."""
+    allowed = "no tensor of a head: the pooling is none"
     return [
         Failure(name, "a tensor", allowed, "Remove it.")
         for name in sorted(header.names)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from failures import Failure
 
 MAX_FAILURES = 1_000
 """Most failures that one error lists: a hostile file must not get an answer larger than itself."""
@@ -16,19 +17,6 @@ _SHOWN.maxlevel, _SHOWN.maxstring, _SHOWN.maxother, _SHOWN.maxlong = 3, 80, 80, 
 def show(value: object) -> str:
     """A short, bounded picture of an untrusted value, fit for a message or a log line."""
     return _SHOWN.repr(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One thing that is wrong: where, what was found, what is allowed, what to do about it."""
-
-    field: str
-    got: str
-    allowed: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.field}: got {self.got}; allowed: {self.allowed}. {self.remedy}"
 
 
 class StoreError(Exception):

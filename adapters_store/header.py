@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from adapters_store.errors import Failure, show
+from adapters_store.errors import show
 from adapters_store.strict_json import parse_json
+from failures import Failure
 
 METADATA_KEY = "trunkline"
 ITEM_BYTES = {"F32": 4, "F16": 2}

@@ -7,7 +7,7 @@ those between parts, such as a probe with fewer logits than there are labels.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
@@ -15,9 +15,10 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, FailFast, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from adapters_store.errors import Failure, show
-from adapters_store.names import NAME_PATTERN
+from adapters_store.errors import show
+from adapters_store.names import Digest, Name
 from adapters_store.strict_json import parse_json
+from failures import Failure
 
 SCHEMA_VERSION = 1
 MIN_PROBES, MAX_PROBES = 8, 32
@@ -27,8 +28,8 @@ MAX_NEW_TOKENS = 100_000
 MAX_KEYS = 1_000
 """Most keys of one object; each unknown one is a failure, and probes are objects too."""
 
-CHOICE_LABEL = "choice"
-TEXT_TO_TEXT = "text_to_text"
+NO_POOLING = "none"
+"""The pooling of a task that has no head."""
 
 _CORRECT = "Correct it and write the file again."
 _NO_PAIR = ("null, as input.fields has one", "null: each choice is the second text of a pair")
@@ -47,8 +48,6 @@ def _utc_time(text: str) -> str:
 
 
 _NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f]*$"  # names are printed on terminals
-TaskName = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 UtcTime = Annotated[str, Field(max_length=40), AfterValidator(_utc_time)]
 ShortText = Annotated[str, Field(min_length=1, max_length=200, pattern=_NO_CONTROL_CHARACTERS)]
 
@@ -56,7 +55,7 @@ ShortText = Annotated[str, Field(min_length=1, max_length=200, pattern=_NO_CONTR
 class BackboneRef(BaseModel, frozen=True, extra="forbid"):
     """The backbone the adapter was trained on; both digests must be those of the backbone that serves it."""
 
-    family: TaskName
+    family: Name
     name: ShortText
     config_digest: Digest
     weights_digest: Digest
@@ -65,20 +64,18 @@ class BackboneRef(BaseModel, frozen=True, extra="forbid"):
 class MethodRef(BaseModel, frozen=True, extra="forbid"):
     """A method by name, and its configuration as plain JSON data; only the method knows what it means."""
 
-    name: TaskName
+    name: Name
     config: dict[str, Any]
 
 
 class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """What the logits mean: `labels` in the order of the rows of head/weight; regression has one name.
+    """What the answers are: `labels` in the order of the rows of head/weight, `pooling` none without a head.
 
-    multiple_choice has one output, which scores a choice, and the one label `choice`. text_to_text has no
-    head: its labels are the strings that are scored, and its pooling is `none`; without labels it answers
-    with any text of at most `max_new_tokens` tokens. `threshold` belongs to multi_label alone, `low` and
-    `high` (both or none) to regression alone.
+    What a kind means, and which of the other fields it has, is for `modeling` to say: here they are only
+    sound in themselves.
     """
 
-    kind: Literal["single_label", "multi_label", "regression", "multiple_choice", "text_to_text"]
+    kind: Name
     labels: Annotated[list[ShortText], Field(max_length=MAX_LABELS)]
     pooling: Literal["mean", "first", "pooler", "eos", "none"] = "mean"
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -87,11 +84,6 @@ class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     max_new_tokens: Annotated[
         Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] | None, Field(exclude_if=lambda limit: limit is None)
     ] = None
-
-    @property
-    def is_free_text(self) -> bool:
-        """Whether answers are written and not chosen among labels."""
-        return self.kind == TEXT_TO_TEXT and not self.labels
 
     @model_validator(mode="after")
     def _is_consistent(self) -> HeadRef:
@@ -127,8 +119,8 @@ class Provenance(BaseModel, frozen=True, extra="forbid"):
 class Probe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """One input with the logits [L] the trainer saw; replayed before a version becomes visible.
 
-    A multiple_choice probe has `choices`, and one logit for each; a text_to_text without labels has a
-    `target`, and one logit: its log probability. Other probes are written without these keys.
+    A probe with `choices` has one logit for each; one with a `target` has one, its log probability. Other
+    probes are written without these keys.
     """
 
     text: str
@@ -141,6 +133,13 @@ class Probe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     logits: Annotated[list[float], Field(min_length=1, max_length=MAX_LABELS), FailFast()]
 
 
+def rows_of(text: str, text_pair: str | None, choices: Sequence[str] | None) -> list[str | tuple[str, str]]:
+    """The texts and pairs that a backbone reads for one input: each choice is the second text of a pair."""
+    if choices is not None:
+        return [(text, choice) for choice in choices]
+    return [text if text_pair is None else (text, text_pair)]
+
+
 Probes = Annotated[list[Probe], Field(min_length=MIN_PROBES, max_length=MAX_PROBES)]
 
 
@@ -148,7 +147,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     """Everything an adapter file says about itself."""
 
     schema_version: Literal[1] = 1
-    task: TaskName
+    task: Name
     description: Annotated[str, Field(max_length=2_000)] = ""
     created: UtcTime
     backbone: BackboneRef
@@ -176,26 +175,8 @@ def _head_violations(head: HeadRef) -> Iterator[_Violation]:
         first = first_seen.setdefault(label, index)
         if first != index:
             yield ("labels", index), f"A label that is not also label {first}", label
-    regression = head.kind == "regression"
-    if not head.labels and head.kind != TEXT_TO_TEXT:
-        yield ("labels",), "At least one label; only a text_to_text may have none", head.labels
-    if (head.max_new_tokens is not None) != head.is_free_text:
-        allowed = "A number for a text_to_text without labels, null for all else"
-        yield ("max_new_tokens",), allowed, head.max_new_tokens
-    if regression and len(head.labels) != 1:
-        yield ("labels",), "Exactly one name for a regression", head.labels
-    if head.kind == "multiple_choice" and head.labels != [CHOICE_LABEL]:
-        yield ("labels",), f"[{CHOICE_LABEL!r}]: the head of a multiple_choice scores one choice", head.labels
-    if (head.kind == TEXT_TO_TEXT) != (head.pooling == "none"):
-        allowed = (
-            "none: a text_to_text has no head" if head.kind == TEXT_TO_TEXT else "A pooling for the head"
-        )
-        yield ("pooling",), allowed, head.pooling
-    if head.threshold is not None and head.kind != "multi_label":
-        yield ("threshold",), f"null for {head.kind}", head.threshold
-    for name in ("low", "high"):
-        if getattr(head, name) is not None and not regression:
-            yield (name,), f"null for {head.kind}", getattr(head, name)
+    if not head.labels and head.pooling != NO_POOLING:
+        yield ("labels",), "At least one label for a head", head.labels
     if (head.low is None) != (head.high is None):
         yield ("low",), "Both low and high, or neither", head.low
     if head.low is not None and head.high is not None and head.low >= head.high:
@@ -203,41 +184,36 @@ def _head_violations(head: HeadRef) -> Iterator[_Violation]:
 
 
 def _probe_violations(head: HeadRef, fields: InputRef, probes: list[Probe]) -> Iterator[_Violation]:
-    multiple = head.kind == "multiple_choice"
-    pairs = len(fields.fields) == 2 and not multiple  # the second field may name the choices
+    choose = bool(probes) and probes[0].choices is not None
+    pairs = len(fields.fields) == 2 and not choose  # the second field may name the choices
     for index, probe in enumerate(probes):
-        num_logits = len(probe.choices or ()) if multiple else len(head.labels) or 1
-        if (probe.choices is not None) != multiple:
-            allowed = "A list of choices" if multiple else f"No choices: the kind is {head.kind}"
+        num_logits = len(probe.choices or head.labels) or 1
+        if (probe.choices is not None) != choose:
+            allowed = f"{'A list of' if choose else 'No'} choices, like the first probe"
             yield ("probes", index, "choices"), allowed, probe.choices
         elif len(probe.logits) != num_logits:
-            allowed = f"{num_logits} logits, one per {'choice' if multiple else 'label'}"
+            allowed = f"{num_logits} logits, one per {'choice' if choose else 'label'}"
             yield ("probes", index, "logits"), allowed, f"{len(probe.logits)} logits"
-        if bool(probe.target) != head.is_free_text:
-            allowed = "A string" if head.is_free_text else "null: the head has labels"
-            yield ("probes", index, "target"), allowed, probe.target
         if (probe.text_pair is not None) != pairs:
-            allowed = "A second text, as input.fields has two" if pairs else _NO_PAIR[multiple]
+            allowed = "A second text, as input.fields has two" if pairs else _NO_PAIR[choose]
             yield ("probes", index, "text_pair"), allowed, probe.text_pair
 
 
 def _raise(title: str, violations: list[_Violation]) -> None:
     """Raises all violations as one pydantic error, so that each keeps its own place."""
     if violations:
-        details = [_detail(*violation) for violation in violations]
+        details: list[InitErrorDetails] = []
+        for loc, allowed, got in violations:
+            kind = PydanticCustomError("inconsistent", "{allowed}", {"allowed": allowed})
+            details.append(InitErrorDetails(type=kind, loc=loc, input=got))
         raise ValidationError.from_exception_data(title, details)
-
-
-def _detail(loc: tuple[str | int, ...], allowed: str, got: object) -> InitErrorDetails:
-    kind = PydanticCustomError("inconsistent", "{allowed}", {"allowed": allowed})
-    return InitErrorDetails(type=kind, loc=loc, input=got)
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedManifest:
     """The manifest if it is valid; `num_labels` as far as it can be told, for checks against the head.
 
-    `has_head` is False for a kind that has no head tensors.
+    `has_head` is False where there are no tensors of a head.
     """
 
     manifest: Manifest | None
@@ -246,7 +222,15 @@ class ParsedManifest:
     has_head: bool = True
 
 
-def parse_manifest(text: str, *, max_values: int = 500_000) -> ParsedManifest:
+Judge = Callable[[HeadRef, Sequence[Probe]], list[Failure]]
+"""What is wrong with a sound head and sound probes, for who knows what kinds mean."""
+
+
+def no_judge(head: HeadRef, probes: Sequence[Probe]) -> list[Failure]:
+    return []
+
+
+def parse_manifest(text: str, *, max_values: int = 500_000, judge: Judge = no_judge) -> ParsedManifest:
     """Reads a manifest and lists everything that is wrong with it. Raises nothing."""
     raw = text.encode("utf-8", "surrogatepass")  # a lone surrogate then fails as invalid UTF-8
     value, failures = parse_json(raw, "manifest", max_values=max_values, max_keys=MAX_KEYS)
@@ -256,10 +240,10 @@ def parse_manifest(text: str, *, max_values: int = 500_000) -> ParsedManifest:
     unknown = _schema_failure(value)
     if unknown is not None:  # another schema has other keys: reporting each would only confuse
         return ParsedManifest(None, None, [*failures, unknown])
-    manifest, violations = _violations_of(value, raw)
-    kind, num_labels = _kind_and_labels(value)
-    sound = None if failures else manifest
-    return ParsedManifest(sound, num_labels, failures + violations, has_head=kind != TEXT_TO_TEXT)
+    manifest, violations = _violations_of(value, raw, judge)
+    pooling, num_labels = _pooling_and_labels(value)
+    failures += violations
+    return ParsedManifest(None if failures else manifest, num_labels, failures, pooling != NO_POOLING)
 
 
 def _schema_failure(value: dict[str, object]) -> Failure | None:
@@ -270,25 +254,28 @@ def _schema_failure(value: dict[str, object]) -> Failure | None:
     return Failure("manifest.schema_version", show(found), str(SCHEMA_VERSION), remedy)
 
 
-def _kind_and_labels(value: dict[str, object]) -> tuple[object, int | None]:
-    """The head's kind and its number of labels, valid or not; None where there is nothing to count."""
+def _pooling_and_labels(value: dict[str, object]) -> tuple[object, int | None]:
+    """The head's pooling and its number of labels, valid or not; None where there is nothing to count."""
     head = value.get("head")
     if not isinstance(head, dict):
         return None, None
     labels = head.get("labels")
-    return head.get("kind"), len(labels) if isinstance(labels, list) else None
+    return head.get("pooling"), len(labels) if isinstance(labels, list) else None
 
 
-def _violations_of(value: dict[str, object], raw: bytes) -> tuple[Manifest | None, list[Failure]]:
+def _violations_of(
+    value: dict[str, object], raw: bytes, judge: Judge
+) -> tuple[Manifest | None, list[Failure]]:
     try:
-        return Manifest.model_validate_json(raw, strict=True), []
+        manifest = Manifest.model_validate_json(raw, strict=True)
     except ValidationError as error:
         failures = [_failure(details) for details in error.errors(include_url=False)]
         known = {failure.field for failure in failures}
-        return None, failures + [failure for failure in _cross_failures(value) if failure.field not in known]
+        return None, failures + [one for one in _cross_failures(value, judge) if one.field not in known]
+    return manifest, judge(manifest.head, manifest.probes)
 
 
-def _cross_failures(value: dict[str, object]) -> list[Failure]:
+def _cross_failures(value: dict[str, object], judge: Judge) -> list[Failure]:
     """Violations between parts that are sound themselves; pydantic stops before them when any part is not."""
     head, fields = _part(HeadRef, value.get("head")), _part(InputRef, value.get("input"))
     items = value.get("probes")
@@ -296,10 +283,11 @@ def _cross_failures(value: dict[str, object]) -> list[Failure]:
     if head is None or fields is None or None in probes:
         return []
     sound = [probe for probe in probes if probe is not None]
-    return [
+    found = [
         Failure(_place(loc), show(got), allowed, _CORRECT)
         for loc, allowed, got in _probe_violations(head, fields, sound)
     ]
+    return found + judge(head, sound)
 
 
 _Part = TypeVar("_Part", bound=BaseModel)

@@ -51,6 +51,7 @@ class AdapterStore:
         for folder in (root / "adapters", self._tasks, self._temporary):
             durable.make_folder(folder)
         self._blobs = Blobs(root / "adapters", temporary=self._temporary, lock=root / "lock")
+        # Threads may leave an older commit here than another has seen: the next look then finds out.
         self._newest: dict[str, Commit] = {}
         self._remove_stale()
         self._blobs.remove_unused(self._used_digests, wait=False)
@@ -153,7 +154,7 @@ class AdapterStore:
             durable.make_folder(path.parent)
         if not durable.put_if_absent(path, task_log.encode(commit), self._temporary):
             return False
-        self._remember(commit)
+        self._newest[commit.task] = commit
         return True
 
     def _current(self, task: str) -> Commit:
@@ -165,12 +166,8 @@ class AdapterStore:
         if revision == 0:
             return task_log.blank(task)
         commit = task_log.decode(self._path(task, revision).read_bytes(), task, revision)
-        self._remember(commit)
+        self._newest[task] = commit
         return commit
-
-    def _remember(self, commit: Commit) -> None:
-        """Threads may leave an older commit here than another has seen: the next look then finds out."""
-        self._newest[commit.task] = commit
 
     def _last_revision(self, task: str) -> int:
         try:

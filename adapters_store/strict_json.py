@@ -10,7 +10,8 @@ import json
 import math
 from dataclasses import dataclass, field
 
-from adapters_store.errors import MAX_FAILURES, Failure, show
+from adapters_store.errors import MAX_FAILURES, show
+from failures import Failure
 
 _REWRITE = "Write the file again with Trunkline's own writer."
 

@@ -14,21 +14,18 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from adapters_store.errors import Conflict, Corrupt, NotFound, PreconditionFailed
-from adapters_store.names import NAME_PATTERN, PREVIOUS, PRODUCTION
+from adapters_store.names import PREVIOUS, PRODUCTION, Digest, Name
 
-_FORBID: ConfigDict = ConfigDict(extra="forbid")
 _Count = Annotated[int, Field(ge=1)]
-_Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-_Name = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
 
 
-@with_config(_FORBID)
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, slots=True)
 class VersionRecord:
     """One immutable version: its number, the digest of its file, its size, when it was published (UTC)."""
 
     version: _Count
-    digest: _Digest
+    digest: Digest
     size_bytes: Annotated[int, Field(ge=0)]
     created: str
 
@@ -43,18 +40,18 @@ class TaskState:
     aliases: Mapping[str, int]
 
 
-@with_config(_FORBID)
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, slots=True)
 class Commit:
     """One entry of the log: the state after it, what was done (`action`) and when (`at`, UTC)."""
 
-    task: _Name
+    task: Name
     revision: Annotated[int, Field(ge=0)]
     action: str
     at: str
     next_version: _Count
     versions: tuple[VersionRecord, ...]
-    aliases: dict[_Name, int]
+    aliases: dict[Name, int]
     schema_version: Literal[1] = 1
 
     def state(self) -> TaskState:
@@ -146,7 +143,6 @@ def require_live(current: Commit) -> Commit:
 
 
 def encode(commit: Commit) -> bytes:
-    """The bytes of a commit file."""
     return _COMMIT.dump_json(commit)
 
 

@@ -1,7 +1,5 @@
 """Lists the benchmarks: `python -m benchmarks`, then `python -m benchmarks.NAME --help` for one of them."""
 
-from __future__ import annotations
-
 import ast
 import sys
 from pathlib import Path
@@ -20,7 +18,6 @@ def names() -> dict[str, str]:
 
 
 def main() -> int:
-    """Print them."""
     print("make bench BENCH=NAME [ARGS=...] runs one; results go to benchmarks/results:\n")
     for name, about in names().items():
         print(f"  {name:18} {about}")

@@ -8,55 +8,54 @@ throughput as a ratio to a single padded grid per batch. `modeling/layout.py` us
     python -m benchmarks.attention_groups [--rounds 15] [--rows 64]
 """
 
-from __future__ import annotations
-
-import argparse
 import math
 import random
 import statistics
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from benchmarks import record
-from benchmarks.mixed_batch import bare, random_batch, timed
-from modeling import layout, load_backbone
+from benchmarks import record, turns
+from benchmarks.mixed_batch import bare, random_batch
+from modeling import Backbone, Encoded, layout, load_backbone
 
 NAME = "attention_groups"
 CHOICES = (1.0, 1.2, 1.5, 2.0, 3.0)
-ONE_GRID = math.inf
+ONE_GRID = "one grid"
 
 
-def measure(rounds: int, rows: int) -> dict[str, Any]:
+def measure(num_rounds: int, rows: int) -> dict[str, Any]:
     """Throughput ratios of each choice to one grid per batch."""
     rng, backbone = random.Random(0), load_backbone("minilm")
     in_use = layout.GROUP_STRETCH["cpu"]
-    ratios: dict[float, list[float]] = {choice: [] for choice in CHOICES}
-    for round_ in range(rounds + 1):
-        batches = [random_batch(backbone, rows, rng) for _ in range(3)]
-        seconds = {}
-        for choice in sorted([*CHOICES, ONE_GRID], key=lambda _: rng.random()):
-            layout.GROUP_STRETCH["cpu"] = choice
-            seconds[choice] = timed(lambda batch: bare(backbone, batch), batches)
-        if round_ > 0:  # the first round warms up
-            for choice, values in ratios.items():
-                values.append(seconds[ONE_GRID] / seconds[choice])
+    rounds = [[random_batch(backbone, rows, rng) for _ in range(3)] for _ in range(num_rounds + 1)]
+    variants = {f"stretch {stretch:g}": grouped(backbone, stretch) for stretch in CHOICES}
+    seconds = turns.take_turns(variants | {ONE_GRID: grouped(backbone, math.inf)}, rounds, rng)
+    one_grid = seconds.pop(ONE_GRID)
     return {
         "origin": record.origin(),
         "rows_per_batch": rows,
-        "rounds": rounds,
+        "rounds": num_rounds,
         "in_use": in_use,
         "throughput_ratios_to_one_padded_grid": {
-            f"stretch {stretch:g}": round(statistics.median(values), 3) for stretch, values in ratios.items()
+            name: round(statistics.median(one / own for one, own in zip(one_grid, spent, strict=True)), 3)
+            for name, spent in seconds.items()
         },
     }
 
 
+def grouped(backbone: Backbone, stretch: float) -> Callable[[list[Encoded]], None]:
+    """The bare backbone with this choice."""
+
+    def run(batch: list[Encoded]) -> None:
+        layout.GROUP_STRETCH["cpu"] = stretch
+        bare(backbone, batch)
+
+    return run
+
+
 def main() -> int:
-    """Measure, print, record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--rows", type=int, default=64)
-    args = parser.parse_args()
+    args = turns.options(__doc__, rounds=15, rows=64).parse_args()
     result = measure(args.rounds, args.rows)
     for name, value in result["throughput_ratios_to_one_padded_grid"].items():
         print(f"{name:28} {value:6.3f}")

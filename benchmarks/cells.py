@@ -4,32 +4,27 @@ The backbone is loaded once per process; tokens, the frozen backbone's features 
 finds on them are the same for every method of a task (same seed), so they are made once per task.
 """
 
-from __future__ import annotations
-
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks import record
 from benchmarks.mixed_precision import in_bfloat16, rounded_products
 from modeling import Adapter, Backbone, load_backbone
-from training.config import Hyper, TrainConfig
-from training.data import TaskData, load_data
-from training.fit import Learner, StageResult, fit
-from training.full import unfrozen_copy
-from training.journal import NoJournal
-from training.progress import NullProgress
-from training.publish import head_spec
-from training.recipe import build_method, frozen_features, prepare, settle, stage_plan, train_head
-from training.stages import Material, adapter_learner, full_learner
+from training.data.load import load_data
+from training.loop.fit import EpochRecord, StageResult, fit
+from training.loop.journal import NoJournal
+from training.loop.progress import NullProgress
+from training.loop.stages import adapter_learner
+from training.run import build_method, frozen_features, prepare, settle, stage_plan, train_head
+from training.settings.config import Hyper, TrainConfig
 
-PROBE, FULL = "linear_probe", "full"
+PROBE = "linear_probe"
 
 
 @dataclass(frozen=True)
@@ -65,22 +60,16 @@ class TaskBench:
         self.backbone, self.seed = backbone, seed
         self._given = {"data": str(data / task), "task": task, "seed": seed, **settings}
         config = TrainConfig(**self._given, method=PROBE)
-        self.data: TaskData = load_data(config)
-        self.hyper: Hyper = settle(config, self.data, backbone)
-        self.material: Material = prepare(config, self.hyper, self.data, backbone)[0]
-        self.head, self.first = self._first_stage()
-
-    def _first_stage(self) -> tuple[nn.Linear, StageResult]:
-        """The head that every method starts from."""
-        features = frozen_features(self.material, self.hyper.pooling, NullProgress())
-        head = nn.Linear(self.backbone.hidden_size, len(self.data.task.labels))
-        found = train_head(self.material, features, head, self.hyper, self.seed, NullProgress(), NoJournal())
-        return head, found
+        self.data = load_data(config)
+        hyper = settle(config, self.data, backbone)
+        self.material, _ = prepare(config, hyper, self.data, backbone)
+        features = frozen_features(self.material, NullProgress())
+        self.head = nn.Linear(backbone.hidden_size, len(self.data.task.labels))
+        self.first = train_head(self.material, features, self.head, hyper, seed, NullProgress(), NoJournal())
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Train the cell from the shared head; its record."""
         started = time.monotonic()
-        method = PROBE if cell.method == FULL else cell.method
         config = TrainConfig(
             **self._given,
             method=cell.method,
@@ -90,40 +79,14 @@ class TaskBench:
             batch_size=cell.batch_size,
             evaluate_steps=cell.evaluate_steps,
         )
-        made = build_method(replace(config, method=method) if cell.method == FULL else config)
+        made = build_method(config)
         hyper = settle(config, self.data, self.backbone, virtual=made.virtual_tokens)
-        spec = head_spec(self.data.task, hyper.pooling)
-        adapter = Adapter.create(self.backbone, made, spec, seed=self.seed)
+        adapter = Adapter.create(self.backbone, made, self.material.spec, seed=self.seed)
         assert adapter.head is not None
         adapter.head.load_state_dict(self.head.state_dict())
-        if cell.method == PROBE:
-            return self._record(cell, hyper, self.first, 0, started)
-        if cell.method == FULL:
-            result, count = self._full(adapter.head, hyper, cell)
-        else:
-            result, count = self._adapter(adapter, hyper, cell), adapter.num_body_parameters
-        return self._record(cell, hyper, result, count, started)
-
-    def _adapter(self, adapter: Adapter, hyper: Hyper, cell: Cell) -> StageResult:
-        with adapter.attached(self.backbone):
-            learner = adapter_learner(self.material, adapter, hyper, self.seed)
-            return self._fit(learner, self.backbone, hyper, cell)
-
-    def _full(self, head: nn.Linear, hyper: Hyper, cell: Cell) -> tuple[StageResult, int]:
-        """Every parameter of a copy of the backbone, without dropout, as the adapters."""
-        own = replace(self.material, backbone=unfrozen_copy(self.backbone))
-        learner = full_learner(own, head, hyper, self.seed)
-        count = sum(p.numel() for p in own.backbone.model.parameters())
-        return self._fit(learner, own.backbone, hyper, cell), count
-
-    def _fit(self, learner: Learner, backbone: Backbone, hyper: Hyper, cell: Cell) -> StageResult:
-        plan = stage_plan("adapter", hyper, len(learner.batches(1)))
-        return fit(plan, _in_precision(learner, backbone, cell.precision), NullProgress(), NoJournal())
-
-    def _record(
-        self, cell: Cell, hyper: Hyper, result: StageResult, count: int, started: float
-    ) -> dict[str, Any]:
-        metric = self.data.task.metric.name
+        body = None if cell.method == PROBE else self._adapter(adapter, hyper, cell)
+        result, metric = body or self.first, self.data.task.metric.name
+        count = 0 if body is None else adapter.num_body_parameters
         return {
             "task": self._given["task"],
             "method": cell.method,
@@ -134,59 +97,34 @@ class TaskBench:
             "head_only": self.first.best.value,
             "parameters": count,
             "share_percent": 100 * count / self.backbone.num_parameters,
-            "best_epoch": 0 if cell.method == PROBE else result.best_epoch,
+            "best_epoch": 0 if body is None else body.best_epoch,
             "rows": len(self.data.train),
             "validation_rows": len(self.data.validation),
-            "curve": []
-            if cell.method == PROBE
-            else [[r.epoch, _rounded(r.loss), round(r.values[metric], 5)] for r in result.history],
-            "settings": {k: dict(v) if k == "method_config" else v for k, v in vars(hyper).items()},
+            "curve": [] if body is None else [_point(r, metric) for r in body.history],
+            "settings": dict(vars(hyper)),
             "training_products": cell.precision,
             "seconds": round(time.monotonic() - started),
             "origin": record.origin(),
         }
 
-
-def _rounded(loss: float | None) -> float | None:
-    return None if loss is None else round(loss, 5)
-
-
-def _in_precision(learner: Learner, backbone: Backbone, precision: str) -> Learner:
-    """The learner with its training steps' matrix products in bfloat16; evaluation stays float32."""
-    if precision != "bfloat16":
-        return learner
-    products = rounded_products(backbone.model)
-    inner: Callable[[Sequence[int]], Tensor] = learner.loss
-
-    def loss(rows: Sequence[int]) -> Tensor:
-        with ExitStack() as stack:
-            stack.enter_context(in_bfloat16(products))
-            return inner(rows)
-
-    return replace(learner, loss=loss)
+    def _adapter(self, adapter: Adapter, hyper: Hyper, cell: Cell) -> StageResult:
+        with adapter.attached(self.backbone):
+            learner = adapter_learner(self.material, adapter, hyper, self.seed)
+            plan = stage_plan("adapter", hyper, len(learner.batches(1)))
+            if cell.precision == "bfloat16":  # the products of training steps; evaluation stays float32
+                products = rounded_products(self.backbone.model)
+                learner = replace(learner, loss=in_bfloat16(products)(learner.loss))
+            return fit(plan, learner, NullProgress(), NoJournal())
 
 
-def train_missing(name: str, wanted: Sequence[Wanted], data: Path, minutes: float) -> None:
-    """Train the cells that `results/<name>.json` lacks, or has at another rate; write each when it is done.
+def _point(epoch: EpochRecord, metric: str) -> list[float | None]:
+    loss = None if epoch.loss is None else round(epoch.loss, 5)
+    return [epoch.epoch, loss, round(epoch.values[metric], 5)]
 
-    Cells of the same data and seed that follow each other share its preparation. No cell is started after
-    `minutes`.
-    """
-    until = time.time() + 60 * minutes
-    backbone, opened, bench = None, None, None
-    for one in wanted:
-        if is_done(one, record.read(name)):
-            continue  # before, or by another process meanwhile
-        if time.time() > until:
-            print("out of time; run again to go on")
-            return
-        backbone = backbone or open_backbone()
-        if bench is None or opened != (one.task, one.seed, one.settings):
-            opened = (one.task, one.seed, one.settings)
-            bench = TaskBench(backbone, data, one.task, one.seed, one.settings)
-        made = bench.run(one.cell)
-        record.add(name, one.key, made)
-        print(one.key, made["metric"], f"{100 * made['value']:.2f}", f"{made['seconds']} s", flush=True)
+
+def missing(name: str, wanted: Iterable[Wanted]) -> Iterator[Wanted]:
+    """Those that `results/<name>.json` lacks, or has at another rate, when it is their turn."""
+    return (one for one in wanted if not is_done(one, record.read(name)))
 
 
 def is_done(one: Wanted, found: dict[str, Any]) -> bool:
@@ -195,7 +133,34 @@ def is_done(one: Wanted, found: dict[str, Any]) -> bool:
     return cell is not None and one.cell.lr in (0, cell["settings"]["lr"])
 
 
-def open_backbone(name: str = "minilm") -> Backbone:
+def train_cells(
+    name: str,
+    cells: Iterable[Wanted],
+    data: Path,
+    minutes: float,
+    add: Callable[[str, str, dict[str, Any]], None] = record.add,
+) -> None:
+    """Train each cell and `add` it to `results/<name>.json`, whose state may decide which is the next.
+
+    Cells of the same data and seed that follow each other share its preparation. No cell is started after
+    `minutes`.
+    """
+    until = time.time() + 60 * minutes
+    backbone, opened, bench = None, None, None
+    for one in cells:
+        if time.time() > until:
+            print("out of time; run again to go on")
+            return
+        backbone = backbone or open_backbone()
+        if bench is None or opened != (one.task, one.seed, one.settings):
+            opened = (one.task, one.seed, one.settings)
+            bench = TaskBench(backbone, data, one.task, one.seed, one.settings)
+        made = bench.run(one.cell)
+        add(name, one.key, made)
+        print(one.key, made["metric"], f"{100 * made['value']:.2f}", f"{made['seconds']} s", flush=True)
+
+
+def open_backbone() -> Backbone:
     """On the processor, with the threads that the environment allows."""
     torch.manual_seed(0)
-    return load_backbone(name, device="cpu")
+    return load_backbone("minilm", device="cpu")

@@ -11,18 +11,17 @@ bfloat16 (see `mixed_precision`), evaluation is float32; two cells are repeated 
     python -m benchmarks.method_quality --table                     # only print what there is
 """
 
-from __future__ import annotations
-
-import argparse
 import sys
-import time
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import record
+from benchmarks import record, tables
+from benchmarks.cells import PROBE, Cell, Wanted, train_cells
 
 NAME = "method_quality"
-PROBE, FULL = "linear_probe", "full"
+FULL = "full"
+Cells = dict[str, Any]
 EPOCHS = 3
 AT_THE_END = 10**6  # steps between evaluations: before the first step and after the last one only
 RATE_EPOCHS, RATE_ROWS, RATE_TASKS = 2, 2_000, ("trec", "sst2")
@@ -85,11 +84,10 @@ def wanted(tasks: list[str], methods: list[str]) -> list[tuple[str, str, str]]:
 
 
 def rate_key(task: str, method: str, lr: float) -> str:
-    """The reduced run of a candidate."""
     return f"rates/{task}/{method}/{lr:g}"
 
 
-def chosen_rate(results: dict[str, Any], method: str) -> float:
+def chosen_rate(results: Cells, method: str) -> float:
     """The candidate that is best on average, the lower among equals.
 
     Full-length runs decide among the candidates that have them on every task on which at least two do (see
@@ -99,7 +97,7 @@ def chosen_rate(results: dict[str, Any], method: str) -> float:
     return decision(results, method)[0]
 
 
-def decision(results: dict[str, Any], method: str) -> tuple[float, str]:
+def decision(results: Cells, method: str) -> tuple[float, str]:
     """The rate of `chosen_rate`, and what decided: "full", "reduced" or the name of a relative, else ""."""
     full = [_values({lr: at_rate(results, task, method, lr) for lr in RATES[method]}) for task in TASKS]
     reduced = [
@@ -118,7 +116,7 @@ def _values(cells: dict[float, dict[str, Any] | None]) -> dict[float, float]:
     return {lr: cell["value"] for lr, cell in cells.items() if cell}
 
 
-def at_rate(results: dict[str, Any], task: str, method: str, lr: float) -> dict[str, Any] | None:
+def at_rate(results: Cells, task: str, method: str, lr: float) -> dict[str, Any] | None:
     """The full-length cell that was trained at this rate, in the table or tried."""
     cell: dict[str, Any] | None = results.get(f"{task}/{method}")
     if cell is None or cell["settings"]["lr"] != lr:
@@ -126,7 +124,7 @@ def at_rate(results: dict[str, Any], task: str, method: str, lr: float) -> dict[
     return cell
 
 
-def is_missing(key: str, method: str, results: dict[str, Any]) -> bool:
+def is_missing(key: str, method: str, results: Cells) -> bool:
     """Whether a cell has not been run, or with a rate that is not the chosen one any more."""
     cell = results.get(key)
     if cell is None or not key.startswith(tuple(TASKS)):
@@ -135,7 +133,7 @@ def is_missing(key: str, method: str, results: dict[str, Any]) -> bool:
     return bool(rate and cell["settings"]["lr"] != rate)
 
 
-def settle(results: dict[str, Any]) -> dict[str, Any]:
+def settle(results: Cells) -> Cells:
     """The results with the cells of the chosen rates in the table and the others as tried."""
     settled = dict(results)
     for task in TASKS:
@@ -148,62 +146,155 @@ def settle(results: dict[str, Any]) -> dict[str, Any]:
     return settled
 
 
-def cell_of(key: str, method: str, results: dict[str, Any]) -> Any:
-    """What to train for a key."""
-    from benchmarks.cells import Cell
-
+def cell_of(key: str, method: str, results: Cells) -> Cell:
     common: dict[str, Any] = {
         "batch_size": BATCH_SIZE.get(method, 32),
         "options": OPTIONS.get(method, {}),
         "evaluate_steps": AT_THE_END,
     }
-    if key.startswith("rates/"):
-        lr = float(key.rpartition("/")[2])
-        return Cell(method, lr, RATE_EPOCHS, **common)
-    precision = "float32" if key.startswith("float32/") else "bfloat16"
-    tried = float(key.rpartition("/")[2]) if key.startswith("tried/") else None
-    return Cell(method, tried or chosen_rate(results, method), EPOCHS, precision=precision, **common)
+    section, *_, last = key.split("/")
+    if section == "rates":
+        return Cell(method, float(last), RATE_EPOCHS, **common)
+    precision = "float32" if section == "float32" else "bfloat16"
+    lr = float(last) if section == "tried" else chosen_rate(results, method)
+    return Cell(method, lr, EPOCHS, precision=precision, **common)
 
 
-def run(
-    cells: list[tuple[str, str, str]], data: Path, seed: int, name: str, until: float, *, again: bool
-) -> None:
-    """Train the cells in order; one task's data is kept at a time. Stops when the clock says `until`."""
-    from benchmarks.cells import TaskBench, open_backbone
-
-    backbone = open_backbone()
-    opened: tuple[Any, Any] = (None, None)
+def to_train(name: str, cells: Iterable[tuple[str, str, str]], seed: int, *, again: bool) -> Iterator[Wanted]:
+    """The cells that are missing when it is their turn, with the rates that are chosen by then."""
     for key, task, method in cells:
-        if time.time() > until:
-            print("out of time; run again to go on")
-            return
-        if not (again or is_missing(key, method, record.read(name))):
-            continue  # another process has done it meanwhile
-        settings = {"max_train_rows": RATE_ROWS} if key.startswith("rates/") else TASKS[task]
-        if opened[0] != (task, settings):
-            opened = ((task, settings), TaskBench(backbone, data, task, seed, settings))
-        cell = opened[1].run(cell_of(key, method, record.read(name)))
-        before = record.read(name).get(key)
-        if before is not None and before["settings"]["lr"] != cell["settings"]["lr"]:
-            record.add(name, f"tried/{key}/{before['settings']['lr']:g}", before)
-        record.add(name, key, cell)
-        record.change(name, settle)
-        print(key, cell["metric"], f"{100 * cell['value']:.2f}", f"{cell['seconds']} s", flush=True)
+        results = record.read(name)
+        if again or is_missing(key, method, results):
+            settings = {"max_train_rows": RATE_ROWS} if key.startswith("rates/") else TASKS[task]
+            yield Wanted(key, task, cell_of(key, method, results), seed, settings)
+
+
+def add(name: str, key: str, cell: Cells) -> None:
+    """Into the results; the same cell at another rate is kept as tried."""
+    before = record.read(name).get(key)
+    if before is not None and before["settings"]["lr"] != cell["settings"]["lr"]:
+        record.add(name, f"tried/{key}/{before['settings']['lr']:g}", before)
+    record.add(name, key, cell)
+    record.change(name, settle)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method's scores (x 100) by task, its trained parameters, their share of the backbone in percent.
+
+    `otherwise`: tasks whose cell was trained at another rate than the one that is chosen by now.
+    """
+
+    method: str
+    scores: dict[str, float]
+    parameters: int
+    share: float
+    otherwise: frozenset[str] = frozenset()
+
+    def average(self, tasks: Iterable[str]) -> float | None:
+        """Over `tasks`; None while one of them is missing."""
+        found = [self.scores.get(task) for task in tasks]
+        return sum(x for x in found if x is not None) / len(found) if found and None not in found else None
+
+
+def lines(cells: Cells) -> list[Line]:
+    """Every method that has a cell, the one with the fewest parameters first."""
+    found = []
+    for method in RATES:
+        own = {task: cells[f"{task}/{method}"] for task in TASKS if f"{task}/{method}" in cells}
+        if own:
+            first = next(iter(own.values()))
+            scores = {task: 100 * cell["value"] for task, cell in own.items()}
+            otherwise = frozenset(task for task in own if is_missing(f"{task}/{method}", method, cells))
+            found.append(Line(method, scores, first["parameters"], first["share_percent"], otherwise))
+    return sorted(found, key=lambda line: line.parameters)
+
+
+def complete_tasks(found: list[Line]) -> list[str]:
+    """The tasks that every method has, the costly ones aside."""
+    general = [line for line in found if line.method not in COSTLY]
+    return [task for task in TASKS if general and all(task in line.scores for line in general)]
+
+
+def quality(cells: Cells) -> str:
+    """Score per task, the average over complete tasks, its distance to full's and share of it, parameters."""
+    found = lines(cells)
+    tasks = [task for task in TASKS if any(task in line.scores for line in found)]
+    complete = complete_tasks(found)
+    full = next((line.average(complete) for line in found if line.method == FULL), None)
+    named = f"average of {', '.join(complete)}" if complete else "average"
+    head = ["method", *tasks, named, "to full", "of full", "trained parameters", "share"]
+    rows = []
+    for line in found:
+        average = line.average(complete)
+        rows.append(
+            [
+                f"`{line.method}`",
+                *(_shown(line.scores.get(task)) + "*" * (task in line.otherwise) for task in tasks),
+                _shown(average),
+                "" if average is None or full is None else f"{average - full:+.1f}",
+                "" if average is None or full is None else f"{100 * average / full:.1f} %",
+                f"{line.parameters:,}",
+                f"{line.share:.3f} %",
+            ]
+        )
+    return tables.table(head, rows)
+
+
+def rates(cells: Cells) -> str:
+    """The reduced runs: the scores of every candidate on each task, the chosen one in bold.
+
+    With a dagger where full-length runs chose it.
+    """
+    candidates = sorted({lr for tried in RATES.values() for lr in tried})
+    rows = []
+    for method, tried in RATES.items():
+        shown = {lr: _reduced(cells, method, lr) for lr in tried}
+        if any(shown.values()):
+            chosen, by = decision(cells, method)
+            shown[chosen] = f"**{shown[chosen]}**" + "†" * (by == "full")
+            rows.append([f"`{method}`", *(shown.get(lr, "") for lr in candidates)])
+    return tables.table(["method", *(f"{lr:g}" for lr in candidates)], rows)
+
+
+def _reduced(cells: Cells, method: str, lr: float) -> str:
+    """Scores of a candidate, task by task."""
+    found = [cells.get(rate_key(task, method, lr)) for task in RATE_TASKS]
+    return " / ".join(tables.points(cell["value"]) for cell in found if cell)
+
+
+def tried(cells: Cells) -> str:
+    """Cells of an earlier choice of the rate, beside the present one."""
+    rows = []
+    for key, cell in cells.items():
+        if key.startswith("tried/"):
+            now = cells[f"{cell['task']}/{cell['method']}"]
+            shown = [f"{tables.points(c['value'])} at {c['settings']['lr']:g}" for c in (cell, now)]
+            rows.append([cell["task"], f"`{cell['method']}`", *shown])
+    return tables.table(["task", "method", "tried", "in the table"], sorted(rows))
+
+
+def precision(cells: Cells) -> str:
+    """Cells that were trained with products in bfloat16 and once more in float32."""
+    rows = []
+    for task, method in FLOAT32_CHECKS:
+        pair = [cells.get(f"{task}/{method}"), cells.get(f"float32/{task}/{method}")]
+        if all(pair):
+            rows.append([task, f"`{method}`", *(tables.points(cell["value"]) for cell in pair if cell)])
+    return tables.table(["task", "method", "products in bfloat16", "in float32"], rows)
+
+
+def _shown(score: float | None) -> str:
+    return "" if score is None else f"{score:.1f}"
 
 
 def main() -> int:
-    """Run what is missing, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of data sets")
-    parser.add_argument("--task", action="append", choices=TASKS, help="only these tasks")
-    parser.add_argument("--method", action="append", choices=RATES, help="only these methods, in this order")
+    parser = tables.options(__doc__, TASKS, RATES, timed=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default=NAME, help="result file (use another one for trials)")
-    parser.add_argument("--minutes", type=float, default=1e6, help="start no cell after this time")
     parser.add_argument("--rate", type=float, help="try the cells at this rate; where it is better it stays")
     parser.add_argument("--borrow", action="store_true", help="no reduced runs: take the rates there are")
     parser.add_argument("--again", action="store_true", help="run cells that are there already")
-    parser.add_argument("--table", action="store_true", help="train nothing, print the table")
     args = parser.parse_args()
     cells = wanted(args.task or list(TASKS), args.method or list(RATES))
     if args.rate:
@@ -215,15 +306,11 @@ def main() -> int:
         ]
     if args.borrow:
         cells = [cell for cell in cells if not cell[0].startswith("rates/")]
-    found = record.read(args.name)
-    missing = args.again or any(is_missing(key, method, found) for key, _, method in cells)
-    if missing and not args.table:
-        until = time.time() + 60 * args.minutes
-        run(cells, args.data, args.seed, args.name, until, again=args.again)
-    from benchmarks import quality_tables
-
+    if not args.table:
+        found = to_train(args.name, cells, args.seed, again=args.again)
+        train_cells(args.name, found, args.data, args.minutes, add)
     results = record.read(args.name)
-    print("\n\n".join(show(results) for show in (quality_tables.rates, quality_tables.quality)))
+    print(f"{rates(results)}\n\n{quality(results)}")
     return 0
 
 

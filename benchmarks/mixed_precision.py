@@ -4,8 +4,6 @@ About 1.6 times as fast as float32 on processors with AVX512-BF16, forward and b
 themselves stay float32, and a benchmark evaluates without this, so only gradients are a little noisier.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

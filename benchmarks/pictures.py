@@ -3,14 +3,13 @@
 python -m benchmarks.pictures
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks import low_resource, method_quality, record
-from benchmarks.quality_tables import Line, complete_tasks, lines
+from benchmarks.cells import PROBE
+from benchmarks.method_quality import Line, complete_tasks, lines
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 _PLACES = ((6, 4), (6, -10), (-6, 4), (-6, -10), (0, 9), (0, -15), (14, 14), (-14, -20), (14, -22), (-14, 16))
@@ -27,7 +26,7 @@ def score_against_parameters(cells: dict[str, Any]) -> Path | None:
     figure, (axes,) = _canvas()
     axes.set_xscale("log")
     for line, value in done:
-        if line.method in (method_quality.PROBE, method_quality.FULL):
+        if line.method in (PROBE, method_quality.FULL):
             axes.axhline(value, color="0.6", linewidth=0.8, linestyle="--")
             axes.annotate(line.method, (0.01, value), (0, 3), xycoords=("axes fraction", "data"),
                           textcoords="offset points", fontsize=8, color="0.4")  # fmt: skip
@@ -61,7 +60,7 @@ def _draw_rows(axes: Any, cells: dict[str, Any], task: str) -> None:
         known = {rows: cell for rows, cell in own.items() if cell}
         heads |= {rows: 100 * cell["head_only"] for rows, cell in known.items()}
         axes.plot(list(known), [100 * cell["value"] for cell in known.values()], marker="o", label=method)
-    axes.plot(list(heads), list(heads.values()), color="0.6", linestyle="--", label=method_quality.PROBE)
+    axes.plot(list(heads), list(heads.values()), color="0.6", linestyle="--", label=PROBE)
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{rows:,}" for rows in sizes])
     axes.minorticks_off()
@@ -124,7 +123,6 @@ def _saved(figure: Any, name: str) -> Path:
 
 
 def main() -> int:
-    """Draw what there are results for."""
     drawn = (
         score_against_parameters(record.read(method_quality.NAME)),
         score_against_rows(record.read(low_resource.NAME)),

@@ -8,15 +8,16 @@ the top, are trained from the start. Rate, rows and epochs are those of `method_
     python -m benchmarks.pruning --table                    # only print what there is
 """
 
-from __future__ import annotations
-
-import argparse
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import method_quality, record
+from benchmarks import method_quality, record, tables
+from benchmarks.cells import open_backbone
+from training.file.prune import prune_file
+from training.run import train
+from training.settings.config import TrainConfig
 
 NAME = "pruning"
 TASKS = ("trec", "sst2")
@@ -26,11 +27,6 @@ PRESET = "last-two-thirds"
 
 def run_task(task: str, data: Path, seed: int) -> dict[str, Any]:
     """Train, prune, and train with two thirds of the layers alone."""
-    from benchmarks.cells import open_backbone
-    from training.config import TrainConfig
-    from training.prune import prune_file
-    from training.recipe import train
-
     backbone = open_backbone()
     lr = method_quality.chosen_rate(record.read(method_quality.NAME), METHOD)
     settings: dict[str, Any] = {
@@ -71,36 +67,27 @@ def run_task(task: str, data: Path, seed: int) -> dict[str, Any]:
 def table(found: dict[str, Any]) -> str:
     """A row for each number of layers, then the two that were trained with two thirds of them alone."""
     tasks = [task for task in TASKS if task in found]
-    lines = ["| layers | trained parameters | share | " + " | ".join(tasks) + " |"]
-    lines.append("| --- | --: | --: |" + " --: |" * len(tasks))
-    if not tasks:
-        return "\n".join(lines)
-    first = found[tasks[0]]
+    first, rows = found[tasks[0]] if tasks else {"pruned": (), "alone": ()}, []
     for row, one in enumerate(first["pruned"]):
         cells = [found[task]["pruned"][row] for task in tasks]
-        kept = [", ".join(map(str, cell["layers"])) for cell in cells]
-        values = [f"{100 * c['value']:.1f} ({k})" for c, k in zip(cells, kept, strict=True)]
-        lines.append(_line(f"{len(one['layers'])}, pruned", one["parameters"], first, values))
-    for name, words in (("drift", "by drift"), (PRESET, f"`{PRESET}`")):
-        values = [f"{100 * found[task]['alone'][name]['value']:.1f}" for task in tasks]
-        parameters = first["alone"][name]["parameters"]
-        lines.append(_line(f"two thirds {words}, trained alone", parameters, first, values))
-    return "\n".join(lines)
+        values = [f"{tables.points(c['value'])} ({', '.join(map(str, c['layers']))})" for c in cells]
+        rows.append([f"{len(one['layers'])}, pruned", *_size(one, first), *values])
+    for name in first["alone"]:
+        values = [tables.points(found[task]["alone"][name]["value"]) for task in tasks]
+        words = "by drift" if name == "drift" else f"`{name}`"
+        rows.append([f"two thirds {words}, trained alone", *_size(first["alone"][name], first), *values])
+    return tables.table(["layers", "trained parameters", "share", *tasks], rows)
 
 
-def _line(name: str, parameters: int, result: dict[str, Any], values: list[str]) -> str:
-    share = f"{100 * parameters / result['backbone_parameters']:.3f} %"
-    return f"| {name} | {parameters:,} | {share} | " + " | ".join(values) + " |"
+def _size(cell: dict[str, Any], result: dict[str, Any]) -> tuple[str, str]:
+    count = cell["parameters"]
+    return f"{count:,}", f"{100 * count / result['backbone_parameters']:.3f} %"
 
 
 def main() -> int:
-    """Run what is missing, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of data sets")
-    parser.add_argument("--task", action="append", choices=TASKS, help="only these tasks")
+    parser = tables.options(__doc__, TASKS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", action="store_true", help="run tasks that are there already")
-    parser.add_argument("--table", action="store_true", help="train nothing, print the table")
     args = parser.parse_args()
     for task in args.task or TASKS:
         if not args.table and (args.again or task not in record.read(NAME)):

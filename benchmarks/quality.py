@@ -10,15 +10,15 @@ averages, and as the mean of the tasks' own shares).
     python -m benchmarks.quality --table                          # only print what there is
 """
 
-from __future__ import annotations
-
-import argparse
+import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
+from benchmarks import record, tables
+from training.run import train
+from training.settings.config import TrainConfig
 
 NAME = "quality"
 # rows of the train file (None: all), and the metric that decides where the card names several
@@ -29,66 +29,46 @@ TASKS: dict[str, dict[str, Any]] = {
     "stsb": {},
     "sst2": {"max_train_rows": 10_000},
 }
-METHODS = ("linear_probe", "full", "hadamard", "bitfit", "ln_tuning")
 PROBE, FULL = "linear_probe", "full"
+METHODS = (PROBE, FULL, "hadamard", "bitfit", "ln_tuning")
 
 
 def run_cell(task: str, method: str, data: Path, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     """Train one cell of the table and return its record."""
-    from training.config import TrainConfig
-    from training.full import full_finetune
-    from training.recipe import train
-
     started = time.monotonic()
-    config = TrainConfig(
-        data=str(data / task),
-        task=task,
-        method="hadamard" if method == FULL else method,
-        seed=seed,
-        **(TASKS[task] | settings),
-    )
-    result: Any = full_finetune(config, dropout=False) if method == FULL else train(config, write_file=False)
+    given = TASKS[task] | settings
+    config = TrainConfig(data=str(data / task), task=task, method=method, seed=seed, **given)
+    result = train(config, write_file=False)
     return {
         "task": task,
         "method": method,
         "seed": seed,
         "metric": result.metric,
-        "value": result.metrics[result.metric],
+        "value": result.value,
         "values": dict(result.metrics),
         "head_only": result.head_metrics[result.metric] if result.head_metrics else None,
-        "parameters": result.num_parameters if method == FULL else result.num_body_parameters,
+        "parameters": result.num_body_parameters,
         "best_epoch": result.best_epoch,
         "curve": [
             [r.stage, r.epoch, round(r.values[result.metric], 5)] for r in result.history if r.stage != "head"
         ],
-        "settings": settings | _hyper(config, method),
+        "settings": {**settings, **result.hyper},
         "seconds": round(time.monotonic() - started),
         "origin": record.origin(),
     }
 
 
-def _hyper(config: Any, method: str) -> dict[str, Any]:
-    from training.config import resolve
-
-    hyper = vars(resolve(config, FULL) if method == FULL else resolve(config))
-    return {key: dict(value) if key == "method_config" else value for key, value in hyper.items()}
-
-
 def table(cells: dict[str, Any]) -> str:
     """Rows are methods, columns tasks; then the two figures of the issue, averaged over complete tasks."""
-    lines = [
-        "| method | "
-        + " | ".join(TASKS)
-        + " | average | of full | of the way from probe to full | mean of the tasks' own |"
-    ]
-    lines.append("| --- |" + " --: |" * (len(TASKS) + 4))
+    rows = []
     for method in METHODS:
         found = {task: cells.get(f"{task}/{method}") for task in TASKS}
         values = {task: 100 * cell["value"] for task, cell in found.items() if cell}
         row = [f"{values[task]:.2f}" if task in values else "" for task in TASKS]
         average = f"{sum(values.values()) / len(values):.2f}" if len(values) == len(TASKS) else ""
-        lines.append(f"| {method} | " + " | ".join([*row, average, *_shares(cells, method)]) + " |")
-    return "\n".join(lines)
+        rows.append([method, *row, average, *_shares(cells, method)])
+    shares = ("of full", "of the way from probe to full", "mean of the tasks' own")
+    return tables.table(["method", *TASKS, "average", *shares], rows)
 
 
 def _shares(cells: dict[str, Any], method: str) -> list[str]:
@@ -109,37 +89,27 @@ def _shares(cells: dict[str, Any], method: str) -> list[str]:
     return [f"{100 * share:.1f} %" for share in shares]
 
 
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    import json
-
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        key, _, value = pair.partition("=")
-        try:
-            settings[key] = json.loads(value)
-        except ValueError:
-            settings[key] = value
-    return settings
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def main() -> int:
-    """Run what is missing, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of data sets")
-    parser.add_argument("--task", action="append", choices=TASKS, help="only these tasks")
-    parser.add_argument("--method", action="append", choices=METHODS, help="only these methods")
+    parser = tables.options(__doc__, TASKS, METHODS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a training setting")
     parser.add_argument("--name", default=NAME, help="result file (use another one for trials)")
     parser.add_argument("--again", action="store_true", help="run cells that are there already")
-    parser.add_argument("--table", action="store_true", help="train nothing, print the table")
     args = parser.parse_args()
+    settings = {key: _value(text) for key, _, text in (pair.partition("=") for pair in args.set)}
     for task in args.task or TASKS:
         for method in args.method or METHODS:
             key = f"{task}/{method}"
             if args.table or (key in record.read(args.name) and not args.again):
                 continue
-            cell = run_cell(task, method, args.data, args.seed, _settings(args.set))
+            cell = run_cell(task, method, args.data, args.seed, settings)
             record.add(args.name, key, cell)
             print(key, cell["metric"], f"{100 * cell['value']:.2f}", f"{cell['seconds']} s", flush=True)
     print(table(record.read(args.name)))

@@ -1,7 +1,5 @@
 """What every result file says of its origin: commit, machine, library versions; and how it is written."""
 
-from __future__ import annotations
-
 import datetime
 import fcntl
 import json

@@ -7,38 +7,29 @@ A seed decides the rows of a batch and every random start. Rates, epochs and all
     python -m benchmarks.seeds --table                                     # only print what there is
 """
 
-from __future__ import annotations
-
-import argparse
 import statistics
 import sys
-from pathlib import Path
 from typing import Any
 
-from benchmarks import method_quality, record
+from benchmarks import method_quality, record, tables
+from benchmarks.cells import Wanted, missing, train_cells
 
 NAME = "seeds"
 METHODS = ("full", "houlsby", "hadamard", "compacter", "compacter_pp", "bitfit")
 FIRST, OTHERS = 0, (1, 2)
 
 
-def wanted(tasks: list[str], methods: list[str], seeds: list[int]) -> list[Any]:
+def wanted(tasks: list[str], methods: list[str], seeds: list[int]) -> list[Wanted]:
     """The cells of some seeds, with the rates that `method_quality` chose."""
-    from benchmarks.cells import Wanted
-
     chosen = record.read(method_quality.NAME)
-    return [
-        Wanted(
-            f"{task}/{method}/{seed}",
-            task,
-            method_quality.cell_of(f"{task}/{method}", method, chosen),
-            seed,
-            method_quality.TASKS[task],
-        )
-        for seed in seeds
-        for task in tasks
-        for method in methods
-    ]
+    cells = []
+    for seed in seeds:
+        for task in tasks:
+            for method in methods:
+                cell = method_quality.cell_of(f"{task}/{method}", method, chosen)
+                key, settings = f"{task}/{method}/{seed}", method_quality.TASKS[task]
+                cells.append(Wanted(key, task, cell, seed, settings))
+    return cells
 
 
 def scores(cells: dict[str, Any], table: dict[str, Any], task: str, method: str) -> list[float]:
@@ -61,16 +52,16 @@ def table(cells: dict[str, Any], first: dict[str, Any]) -> str:
     most = max((len(values) for values in found.values()), default=0)
     complete = [t for t in tasks if all(len(found[t, m]) == most for m in METHODS)]
     head = ["method", *tasks, *([f"average of {', '.join(complete)}", "to full"] if complete else [])]
-    lines = ["| " + " | ".join(head) + " |", "| --- |" + " --: |" * (len(head) - 1)]
     averages = {
         m: statistics.fmean(statistics.fmean(found[t, m]) for t in complete) for m in METHODS if complete
     }
+    rows = []
     for m in METHODS:
         row = [f"`{m}`", *(_shown(found[t, m]) for t in tasks)]
         if complete:
             row += [f"{averages[m]:.1f}", f"{averages[m] - averages[method_quality.FULL]:+.1f}"]
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines)
+        rows.append(row)
+    return tables.table(head, rows)
 
 
 def _shown(values: list[float]) -> str:
@@ -80,24 +71,13 @@ def _shown(values: list[float]) -> str:
 
 
 def main() -> int:
-    """Run what is missing, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of data sets")
-    parser.add_argument("--task", action="append", choices=method_quality.TASKS, help="only these tasks")
-    parser.add_argument(
-        "--method", action="append", choices=METHODS, help="only these methods, in this order"
-    )
+    parser = tables.options(__doc__, method_quality.TASKS, METHODS, timed=True)
     parser.add_argument("--seed", type=int, action="append", choices=OTHERS, help="only these seeds")
-    parser.add_argument("--minutes", type=float, default=1e6, help="start no cell after this time")
-    parser.add_argument("--table", action="store_true", help="train nothing, print the table")
     args = parser.parse_args()
     if not args.table:
-        from benchmarks.cells import train_missing
-
-        cells = wanted(
-            args.task or list(method_quality.TASKS), args.method or list(METHODS), args.seed or list(OTHERS)
-        )
-        train_missing(NAME, cells, args.data, args.minutes)
+        tasks, methods = args.task or list(method_quality.TASKS), args.method or list(METHODS)
+        cells = wanted(tasks, methods, args.seed or list(OTHERS))
+        train_cells(NAME, missing(NAME, cells), args.data, args.minutes)
     print(table(record.read(NAME), record.read(method_quality.NAME)))
     return 0
 

@@ -16,8 +16,6 @@ programs disturb less than the clock's.
     python -m benchmarks.training_cost --table                               # only print what there is
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random
@@ -25,14 +23,19 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from tokenizers import Tokenizer, models
+from torch import nn
+from transformers import AutoModelForSeq2SeqLM
 
-from benchmarks import record
+from benchmarks import record, tables, turns
+from modeling import METHODS as REGISTERED
+from modeling import Adapter, Backbone, Encoded, HeadSpec, decoding
+from modeling.counts import architecture
 
 NAME = "training_cost"
 FULL = "full"
@@ -81,10 +84,7 @@ class Shape:
 class Trainee:
     """One method in training on a backbone: `step()` is one whole step of the optimiser."""
 
-    def __init__(self, shape: Shape, method: str, backbone: Any) -> None:
-        from modeling import METHODS as REGISTERED
-        from modeling import Adapter, HeadSpec
-
+    def __init__(self, shape: Shape, method: str, backbone: Backbone) -> None:
         self.backbone, self.batch = backbone, _batch(shape)
         self.adapter = None
         if method == FULL:
@@ -97,43 +97,26 @@ class Trainee:
         self.optimizer = torch.optim.AdamW(self.parameters, lr=LR, weight_decay=0.0)
         self.count = sum(p.numel() for p in self.parameters)
 
-    def loss(self) -> Tensor:
-        """Of the batch, with whatever is attached."""
-        virtual = 0 if self.adapter is None else self.adapter.virtual_tokens
-        found: Tensor = self.backbone.target_loss(self.batch, [TARGET] * len(self.batch), virtual)
-        return found
-
     def step(self) -> None:
         """Forward, backward, clipping, update."""
-        if self.adapter is None:
-            self._step()
-            return
-        with self.adapter.attached(self.backbone):
-            self._step()
-
-    def _step(self) -> None:
-        self.loss().backward()  # type: ignore[no-untyped-call]  # torch's own, without types
-        nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        with nullcontext() if self.adapter is None else self.adapter.attached(self.backbone):
+            virtual = 0 if self.adapter is None else self.adapter.virtual_tokens
+            packed = self.backbone.pack(self.batch, virtual)
+            loss = decoding.target_loss(self.backbone, packed, [TARGET] * len(self.batch))
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's own, without types
+            nn.utils.clip_grad_norm_(self.parameters, 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
 
 
-def _batch(shape: Shape) -> list[Any]:
-    from modeling import Encoded
-
+def _batch(shape: Shape) -> list[Encoded]:
     rng = random.Random(0)
     texts = [[rng.randrange(3, 30_000) for _ in range(shape.tokens - 1)] + [1] for _ in range(shape.rows)]
     return [Encoded(ids, [0] * len(ids), len(ids), truncated=False) for ids in texts]
 
 
-def new_backbone(shape: Shape) -> Any:
+def new_backbone(shape: Shape) -> Backbone:
     """Random weights of the named architecture; it needs no tokenizer, so it has an empty one."""
-    from tokenizers import Tokenizer, models
-    from transformers import AutoModelForSeq2SeqLM
-
-    from modeling import Backbone
-    from modeling.counts import architecture
-
     torch.manual_seed(0)
     config = architecture(shape.name)
     config.decoder_start_token_id = 0
@@ -187,36 +170,25 @@ def _flags(shape: Shape) -> list[str]:
     return [str(part) for pair in named.items() for part in pair]
 
 
-def step_ratios(shape: Shape, methods: list[str], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every step, by method; each method takes one step a round, in a random order."""
+def step_seconds(shape: Shape, methods: list[str], rounds: int) -> turns.Seconds:
+    """Of every step, by method; the first step of each creates the optimiser's state and does not count."""
     frozen = new_backbone(shape)
     trainees = {m: Trainee(shape, m, new_backbone(shape) if m == FULL else frozen) for m in methods}
-    seconds: dict[str, list[float]] = {m: [] for m in methods}
-    rng = random.Random(0)
-    for round_ in range(rounds + 1):
-        for method in sorted(methods, key=lambda _: rng.random()):
-            spent = _seconds(trainees[method].step, shape.device)
-            if round_ > 0:  # the first one creates the optimiser's state
-                seconds[method].append(spent)
-    return seconds
+    variants = {m: lambda _, trainee=trainee: trainee.step() for m, trainee in trainees.items()}
+    on_gpu = shape.device.startswith("cuda")
+    clock = _synchronized if on_gpu else time.process_time
+    return turns.take_turns(variants, [[None]] * (rounds + 1), random.Random(0), clock)
 
 
-def _seconds(run: Callable[[], None], device: str) -> float:
-    clock = time.process_time
-    if device.startswith("cuda"):
-        clock = time.perf_counter
-        torch.cuda.synchronize()
-    start = clock()
-    run()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return clock() - start
+def _synchronized() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def measure(shape: Shape, methods: list[str], rounds: int) -> dict[str, Any]:
     """The result of one shape."""
     peaks = {method: _peak_in_a_process(shape, method) for method in methods}
-    seconds = step_ratios(shape, methods, rounds)
+    seconds = step_seconds(shape, methods, rounds)
     total = peaks[FULL]["parameters"]
     rows = {}
     for method in methods:
@@ -234,10 +206,7 @@ def measure(shape: Shape, methods: list[str], rounds: int) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """As the paper's Table 3: share, memory and time relative to full fine-tuning, ours and theirs."""
-    lines = [
-        "| method | trained share | peak memory | paper | time per step | paper |",
-        "| --- | --: | --: | --: | --: | --: |",
-    ]
+    rows = []
     for method in (m for m in METHODS if m in result["methods"]):
         row = result["methods"][method]
         memory, spent = (f"{value:+.1f} %" for value in (row["memory_percent"], row["time_percent"]))
@@ -245,9 +214,9 @@ def table(result: dict[str, Any]) -> str:
         if method == FULL:
             memory = f"{row['peak_bytes'] / 1e6:,.0f} MB"
             spent, theirs = f"{row['seconds_per_step']:.2f} s", ["", ""]
-        share = f"{row['share_percent']:.3f} %"
-        lines.append(f"| `{method}` | {share} | {memory} | {theirs[0]} | {spent} | {theirs[1]} |")
-    return "\n".join(lines)
+        rows.append([f"`{method}`", f"{row['share_percent']:.3f} %", memory, theirs[0], spent, theirs[1]])
+    head = ("method", "trained share", "peak memory", "paper", "time per step", "paper")
+    return tables.table(head, rows)
 
 
 def described(result: dict[str, Any]) -> str:
@@ -261,7 +230,6 @@ def described(result: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--shape", default="t5-small", help="an architecture of `trunkline methods`")
     parser.add_argument("--rows", type=int, default=16, help="rows of a batch")

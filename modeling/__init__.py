@@ -5,53 +5,58 @@ a bank, G slots. It knows tensors and networks; it knows no files, versions, HTT
 """
 
 from .adapter import Adapter, PackedAdapter
-from .backbone import Backbone, load_backbone
-from .counts import ARCHITECTURES, MethodCount, methods_table
+from .backbone import Backbone
+from .counts import MethodCount, methods_table
 from .errors import (
     AdapterError,
     BackboneError,
-    Failure,
     MethodError,
     ModelingError,
     TextError,
     UnknownNameError,
 )
 from .families import FAMILIES
-from .heads import HEADS, Answer, HeadSpec, answer
+from .kinds import KINDS, Answer, HeadSpec, Kind
+from .loading import load_backbone
 from .methods import METHODS, Method
 from .packed import PackedBatch
-from .served import ServedModel
+from .readouts import READOUTS, Readout, Wanted, file_kinds, kind_of, readout_of
+from .served import Placement, ServedModel
 from .sites import Site, Tap
-from .text import Encoded, TextEncoder, TextItem, Tokens
+from .text import Encoded, TextItem, Tokens
 
 __all__ = [
-    "ARCHITECTURES",
     "FAMILIES",
-    "HEADS",
+    "KINDS",
     "METHODS",
+    "READOUTS",
     "Adapter",
     "AdapterError",
     "Answer",
     "Backbone",
     "BackboneError",
     "Encoded",
-    "Failure",
     "HeadSpec",
+    "Kind",
     "Method",
     "MethodCount",
     "MethodError",
     "ModelingError",
     "PackedAdapter",
     "PackedBatch",
+    "Placement",
+    "Readout",
     "ServedModel",
     "Site",
     "Tap",
-    "TextEncoder",
     "TextError",
     "TextItem",
     "Tokens",
     "UnknownNameError",
-    "answer",
+    "Wanted",
+    "file_kinds",
+    "kind_of",
     "load_backbone",
     "methods_table",
+    "readout_of",
 ]

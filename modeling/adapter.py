@@ -8,23 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from failures import Failure
+
 from .backbone import Backbone
-from .errors import AdapterError, Failure, MethodError, UnknownNameError
-from .heads import HEADS, HeadSpec
+from .errors import AdapterError, MethodError, UnknownNameError
+from .kinds import HeadSpec
 from .methods import Method
-from .methods.exclusive import Weights, weights_of
+from .methods.exclusive import Weights
 from .methods.output_layer import OUTPUT_LAYER
-from .ops import PackedTap
+from .ops import PackedTap, TapModule
+from .readouts import READOUTS, readout_of
 from .sites import Site, Tap
 from .tapped import Act, attached, frozen_module
 
 _HEAD_INIT_STD = 0.02
-TEXT_TO_TEXT = "text_to_text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,14 @@ class Adapter:
     """Trained (or trainable) parameters of one method for one task, and the task's head.
 
     `body` are modules at taps, `shared` the parameters that all of them use, `weights` the module of an
-    exclusive method. `head` is None for text to text.
+    exclusive method. `head` is None where the readout has none.
     """
 
     def __init__(
         self,
         method: Method,
         spec: HeadSpec,
-        body: dict[Tap, nn.Module],
+        body: dict[Tap, TapModule],
         head: nn.Linear | None,
         shared: Mapping[str, nn.Parameter] | None = None,
         weights: Weights | None = None,
@@ -69,9 +70,9 @@ class Adapter:
 
         Raises AdapterError if the head or the method's layers do not fit the backbone.
         """
-        failures = _check_spec(backbone, spec)
+        failures, has_head = _check_spec(backbone, spec)
         try:
-            method.select(usable_taps(backbone.taps, spec.kind))
+            method.select(usable_taps(backbone.taps, has_head=has_head))
         except MethodError as error:
             allowed, remedy = "layers of this backbone", "train for this backbone."
             failures.append(Failure("method.config.layers", str(error), allowed, remedy))
@@ -84,32 +85,28 @@ class Adapter:
             except MethodError as error:
                 allowed, remedy = "options that fit this backbone", "train for this backbone."
                 raise AdapterError([Failure("method.config", str(error), allowed, remedy)]) from error
-        for module in adapter._modules():
+        for module in (*adapter._body_modules(), *([] if adapter.head is None else [adapter.head])):
             module.to(backbone.device).requires_grad_(True)
         return adapter
 
     @classmethod
     def _build(cls, backbone: Backbone, method: Method, spec: HeadSpec) -> Adapter:
         """With the paper's initial values, from the current random state."""
-        head = None
-        weights = weights_of(method, backbone.parameters) if method.exclusive else None
-        if (
-            weights is not None
-            and spec.kind != TEXT_TO_TEXT
-            and set(weights.file_tensors()) == {OUTPUT_LAYER}
-        ):
+        has_head, head = readout_of(spec).has_head, None
+        weights = method.weights(backbone.parameters)
+        if weights is not None and has_head and set(weights.file_tensors()) == {OUTPUT_LAYER}:
             raise MethodError(
                 f"method {method.name}: train_output_layer needs a text_to_text task on this backbone, whose "
                 f"output layer is not its embedding: a {spec.kind} task does not read it"
             )
-        taps = method.select(usable_taps(backbone.taps, spec.kind))
+        taps = method.select(usable_taps(backbone.taps, has_head=has_head))
         shared = method.share(taps)
         for name, parameter in shared.items():  # on the device before modules refer to them
             shared[name] = nn.Parameter(parameter.detach().float().to(backbone.device))
         body = {
             tap: method.build(tap, frozen_module(backbone.model, tap.path), shared).float() for tap in taps
         }
-        if spec.kind != TEXT_TO_TEXT:
+        if has_head:
             head = nn.Linear(backbone.hidden_size, len(spec.labels))
             nn.init.normal_(head.weight, std=_HEAD_INIT_STD)
             nn.init.zeros_(head.bias)
@@ -146,7 +143,10 @@ class Adapter:
     @contextmanager
     def attached(self, backbone: Backbone) -> Iterator[None]:
         """Put the training form on the backbone for the time of the context."""
-        acts: dict[Tap, Act] = {tap: _act(module, backbone) for tap, module in self.body.items()}
+        acts: dict[Tap, Act] = {
+            tap: _PlacedAct(module, backbone) if module.op.by_place else module
+            for tap, module in self.body.items()
+        }
         swapped = nullcontext() if self.weights is None else backbone.weights_from(self.weights)
         with swapped, attached(backbone.model, acts):
             yield
@@ -163,14 +163,13 @@ class Adapter:
 
     @property
     def num_head_parameters(self) -> int:
-        """Weight and bias of the head."""
         return 0 if self.head is None else sum(parameter.numel() for parameter in self.head.parameters())
 
     def pack(self) -> PackedAdapter:
         """The serving form; it shares memory with this adapter."""
         head = self.head
         return PackedAdapter(
-            body={tap: self.method.pack(tap, module) for tap, module in self.body.items()},
+            body={tap: module.pack() for tap, module in self.body.items()},
             head_weight=None if head is None else head.weight.detach(),
             head_bias=None if head is None else head.bias.detach(),
             spec=self.spec,
@@ -180,10 +179,7 @@ class Adapter:
         )
 
     def _body_modules(self) -> list[nn.Module]:
-        return [*self.body.values(), *([] if self.weights is None else [cast(nn.Module, self.weights)])]
-
-    def _modules(self) -> list[nn.Module]:
-        return [*self._body_modules(), *([] if self.head is None else [self.head])]
+        return [*self.body.values(), *([] if self.weights is None else [self.weights])]
 
     def named_parameters(self) -> dict[str, Tensor]:
         """Everything that a file holds, by its name there."""
@@ -197,52 +193,33 @@ class Adapter:
         return named
 
 
-def usable_taps(taps: Sequence[Tap], kind: str) -> list[Tap]:
-    """The taps that a task of this kind passes: only text to text reads the output layer."""
-    return [tap for tap in taps if kind == TEXT_TO_TEXT or tap.site is not Site.LM_HEAD]
-
-
-def _act(module: nn.Module, backbone: Backbone) -> Act:
-    """A module at a tap is an act; one that needs the place of tokens is told the batch that runs."""
-    if not getattr(module, "by_place", False):
-        return module  # type: ignore[return-value]  # modules at taps are acts
-    return _PlacedAct(module, backbone)
+def usable_taps(taps: Sequence[Tap], *, has_head: bool) -> list[Tap]:
+    """The taps that a task passes: one with a head does not read the output layer."""
+    return [tap for tap in taps if not has_head or tap.site is not Site.LM_HEAD]
 
 
 @dataclass(frozen=True, slots=True)
 class _PlacedAct:
     """A training form that must know where rows begin: it is told the batch that runs."""
 
-    module: Any
+    module: TapModule
     backbone: Backbone
     replaces: bool = False
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        assert self.backbone.source is not None, "a prompt acts outside a batch: this is a bug"
         new: Tensor = self.module(x, y, self.backbone.source)
         return new
 
 
-def _check_spec(backbone: Backbone, spec: HeadSpec) -> list[Failure]:
+def _check_spec(backbone: Backbone, spec: HeadSpec) -> tuple[list[Failure], bool]:
+    """What is wrong with a spec on this backbone, and whether it has a head."""
     try:
-        failures = HEADS[spec.kind].check(spec)
+        readout = readout_of(spec)
     except UnknownNameError as error:
         known = ", ".join(error.known)
-        failures = [Failure("head.kind", repr(spec.kind), known, "use a kind that this version knows.")]
-    if spec.kind == TEXT_TO_TEXT:
-        if not backbone.is_encoder_decoder:
-            remedy = "use a T5 or BART backbone, or another kind of task."
-            failures.append(
-                Failure("head.kind", TEXT_TO_TEXT, f"heads, as {backbone.name} has no decoder", remedy)
-            )
-        if spec.pooling != "none":
-            failures.append(
-                Failure("head.pooling", repr(spec.pooling), "none", "text to text pools nothing.")
-            )
-    elif spec.pooling not in backbone.poolings:
-        known = ", ".join(backbone.poolings)
-        failures.append(Failure("head.pooling", repr(spec.pooling), known, "train for this backbone."))
-    return failures
+        unknown = Failure("head.kind", repr(spec.kind), known, "use a kind that this version knows.")
+        return [unknown, *READOUTS["pooled"].check_backbone(spec, backbone)], True
+    return [*readout.check(spec), *readout.check_backbone(spec, backbone)], readout.has_head
 
 
 def _compare(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> list[Failure]:

@@ -5,11 +5,13 @@ It is the only place that knows where a sequence ends. T tokens in all, h heads,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from .layout import Group
@@ -41,59 +43,51 @@ def packed_attention(
     """
     call = _Call(packed, dropout, scaling, position_bias, sliding_window)
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [T, h, D] each
-    if isinstance(packed, PackedBatch):
-        return call.encoder(q, k, v)[None], None
-    if getattr(module, STACK_MARK) == "cross":
-        return call.cross(packed, q, k, v)[None], None
-    return (call.step(packed, q, k, v) if packed.step is not None else call.decoder(packed, q, k, v))[
-        None
-    ], None
+    if isinstance(packed, PackedBatch):  # every token sees its own sequence
+        out = call.encoder(packed, q, k, v)
+    elif getattr(module, STACK_MARK) == "cross":  # every target token sees its own source row
+        out = call.grids(packed.cross, q, k, v, causal=False)
+    elif packed.step is None:  # every token sees its own sequence up to itself
+        out = call.grids([(grid, grid) for grid in packed.own], q, k, v, causal=True)
+    else:
+        out = call.step(q, k, v)
+    return out[None], None
 
 
+@dataclass(frozen=True, slots=True)
 class _Call:
     """One attention call: what all of its grids share."""
 
-    def __init__(
-        self,
-        batch: PackedBatch | TargetBatch,
-        dropout: float,
-        scaling: float | None,
-        bias: Tensor | None,
-        window: int | None,
-    ) -> None:
-        self.batch, self.dropout, self.scaling, self.bias, self.window = batch, dropout, scaling, bias, window
+    batch: PackedBatch | TargetBatch
+    dropout: float
+    scaling: float | None
+    bias: Tensor | None
+    window: int | None
 
-    def encoder(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Every token sees its own sequence: [T, h, D]."""
-        assert isinstance(self.batch, PackedBatch)
-        if (
-            q.is_cuda
-            and q.dtype in (torch.float16, torch.bfloat16)
-            and not self.dropout
-            and self.bias is None
-        ):
-            return self._varlen(self.batch, q, k, v)
-        return _joined([self._grid(g, g, q, k, v, causal=False) for g in self.batch.groups])
+    def encoder(self, batch: PackedBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        half = q.is_cuda and q.dtype in (torch.float16, torch.bfloat16)
+        if half and not self.dropout and self.bias is None:
+            return self._varlen(batch, q, k, v)
+        return self.grids([(grid, grid) for grid in batch.groups], q, k, v, causal=False)
 
-    def decoder(self, batch: TargetBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Every token sees its own sequence up to itself: [T, h, D]."""
-        return _joined([self._grid(g, g, q, k, v, causal=True) for g in batch.own])
+    def grids(
+        self, pairs: Sequence[tuple[Group, Group]], q: Tensor, k: Tensor, v: Tensor, *, causal: bool
+    ) -> Tensor:
+        """The tokens of all queries [T, h, D], each pair of queries and keys by itself."""
+        parts = [self._grid(queries, keys, q, k, v, causal=causal) for queries, keys in pairs]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def cross(self, batch: TargetBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Every target token sees its own source row: [T, h, D]."""
-        return _joined([self._grid(c.queries, c.keys, q, k, v, causal=False) for c in batch.cross])
-
-    def step(self, batch: TargetBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def step(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """One new token per row sees the cached ones, which lie step by step: q [R, h, D], k [S R, h, D]."""
         rows = q.shape[0]
         keys, values = (x.view(-1, rows, *x.shape[1:]).permute(1, 2, 0, 3) for x in (k, v))  # [R, h, S, D]
-        mask = None if self.bias is None else self._bias_of(1, keys.shape[2])
+        mask = self._mask(1, keys.shape[2], None, causal=False)
         out = scaled_dot_product_attention(q[:, :, None], keys, values, attn_mask=mask, scale=self.scaling)
         return out[:, :, 0]
 
     def _grid(self, queries: Group, keys: Group, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
         """The tokens of one group of queries: [t, h, D]."""
-        mask = self._mask(queries.length, keys, q, causal=causal)
+        mask = self._mask(queries.length, keys.length, keys.mask, causal=causal)
         out = scaled_dot_product_attention(
             queries.grid(q).transpose(1, 2),
             keys.grid(k).transpose(1, 2),
@@ -105,45 +99,38 @@ class _Call:
         )
         return queries.tokens(out.transpose(1, 2))
 
-    def _mask(self, num_queries: int, keys: Group, q: Tensor, *, causal: bool) -> Tensor | None:
+    def _mask(self, queries: int, keys: int, tokens: Tensor | None, *, causal: bool) -> Tensor | None:
         """What a grid's queries see, [rows or 1, 1 or h, q, k]; None if they see all there is.
 
-        In a causal grid padding stands behind every token that could see it.
+        Made once for all layers: a stack's table of biases and a grid's mask of `tokens` live as long.
         """
-        visible = None if causal else keys.mask
-        if self.window is not None and keys.length > self.window:
-            place = torch.arange(keys.length, device=q.device)
-            near = (place[:, None] - place).abs() < self.window
-            visible = (
-                near
-                if visible is None
-                else (visible & near) | torch.eye(keys.length, dtype=torch.bool, device=q.device)
-            )  # a padding query sees itself, or its row of the softmax is empty
+        name = (id(self.bias), id(tokens), self.window, queries, keys, causal)
+        if name not in self.batch.masks:
+            made = self._new_mask(queries, keys, tokens, causal=causal)
+            self.batch.masks[name] = (self.bias, made)  # the table is kept, so that its id stays taken
+        return self.batch.masks[name][1]
+
+    def _new_mask(self, queries: int, keys: int, tokens: Tensor | None, *, causal: bool) -> Tensor | None:
+        """In a causal grid padding stands behind every token that could see it."""
+        visible, device = None if causal else tokens, self.batch.ids.device
+        if self.window is not None and keys > self.window:
+            place = torch.arange(keys, device=device)
+            distance = (place[:, None] - place).abs()
+            near = distance < self.window
+            # A padding query sees itself, or its row of the softmax is empty.
+            visible = near if visible is None else (visible & near) | (distance == 0)
         if self.bias is None:
             return visible
-        bias = self._bias_of(num_queries, keys.length)
+        bias = _by_distance(self.bias, queries, keys)
         if causal:
-            visible = torch.ones(num_queries, keys.length, dtype=torch.bool, device=q.device).tril()
+            visible = torch.ones(queries, keys, dtype=torch.bool, device=device).tril()
         return bias if visible is None else bias.masked_fill(~visible, torch.finfo(bias.dtype).min)
-
-    def _bias_of(self, num_queries: int, num_keys: int) -> Tensor:
-        """The bias of a grid, [1, h, q, k]; the last query stands at the last key. Made once per stack."""
-        assert self.bias is not None
-        name = (id(self.bias), num_queries, num_keys)
-        if name not in self.batch.biases:
-            most = self.bias.shape[-1] // 2
-            place = torch.arange(num_keys, device=self.bias.device)
-            distance = place - place[num_keys - num_queries :, None]
-            grid = self.bias[:, :, 0][..., distance.clamp(-most, most) + most]
-            self.batch.biases[name] = (self.bias, grid)  # the table is kept, so that its id stays taken
-        return self.batch.biases[name][1]
 
     def _varlen(self, batch: PackedBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Flash attention over sequence bounds: [T, h, D], 16 bit, CUDA."""
         from torch.nn.attention.varlen import varlen_attn
 
-        bounds = pad(batch.lengths.cumsum(0), (1, 0)).to(torch.int32)
-        longest = int(batch.layout.lengths.max())
+        bounds, longest = batch.bounds, int(batch.layout.lengths.max())
         window = (-1, -1) if self.window is None else (self.window - 1, self.window - 1)
         q, k, v = (x.contiguous() for x in (q, k, v))
         out = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=self.scaling, window_size=window)
@@ -151,8 +138,12 @@ class _Call:
         return out
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def _by_distance(bias: Tensor, queries: int, keys: int) -> Tensor:
+    """The bias of a grid, [1, h, q, k]; the last query stands at the last key."""
+    most = bias.shape[-1] // 2
+    place = torch.arange(keys, device=bias.device)
+    distance = place - place[keys - queries :, None]
+    return bias[:, :, 0][..., distance.clamp(-most, most) + most]
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:

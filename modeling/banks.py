@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,15 @@ class _Rows:
 
     slots: Tensor | None = None
     uniform: bool = True
+    found: dict[Subset, Tensor] = field(default_factory=dict)
+
+    def of(self, subset: Subset, layout: Layout) -> Tensor:
+        """The slots of some rows [r], made once per batch."""
+        assert self.slots is not None
+        if subset not in self.found:
+            every = self.slots.expand(layout.num_rows) if self.uniform else self.slots
+            self.found[subset] = every.index_select(0, subset.rows)
+        return self.found[subset]
 
     def values(self, part: Part, layout: Layout) -> Tensor:
         """A vector part per token [T, D], per row of a padded grid [R, 1, D], or [1, D] for a whole batch."""
@@ -78,14 +87,14 @@ class _Use:
     rows: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Place:
     """A variant at a tap, with the numbers of the signatures that have it."""
 
     tap: Tap
     variant: Variant
-    parts: dict[str, Part]
-    who: frozenset[int]
+    parts: dict[str, Part] = field(default_factory=dict)
+    who: frozenset[int] = frozenset()
 
 
 class TapBank:
@@ -130,8 +139,7 @@ class TapBank:
         subset = layout.subset(use.rows)
         if not subset.groups:  # none of these rows has tokens here (a decoder pass for other rows)
             return y
-        own = slots.expand(layout.num_rows) if self._rows.uniform else slots
-        chosen = own.index_select(0, subset.rows)
+        chosen = self._rows.of(subset, layout)
         parts = {name: part.gather(chosen) for name, part in use.parts.items()}
         if layout.padded:
             xs, ys = x.index_select(0, subset.rows), y.index_select(0, subset.rows)
@@ -163,24 +171,29 @@ class Banks:
         self._shared: dict[tuple[str, tuple[int, ...]], Part] = {}
         self._known: list[Signature] = []  # each kind of adapter seen so far; number n stands at n - 1
         self._numbers: dict[int, int] = {}  # by slot
+        self._num_slots = 1
         self._plans: dict[frozenset[int], list[_Place]] = {}
         self._rows = _Rows()
 
     def write(self, slot: int, body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> None:
-        """Put an adapter's parts into `slot`."""
+        """Put an adapter's parts into `slot`. What a write that fails has taken, `clear` gives back."""
         entries: list[_Entry] = []
+        values: list[tuple[Part, Tensor]] = []
         for tap, packed in body.items():
             variant = _variant(packed, shared)
-            own = {name: value for name, value in packed.parts.items() if isinstance(value, Tensor)}
             entries += [_Entry(tap, variant, name) for name in packed.parts]
-            for name, value in own.items():
-                self._part(tap, variant, name, value).write(slot, value)
+            for name, value in packed.parts.items():
+                if isinstance(value, Tensor):
+                    values.append((self._part(tap, variant, name, value), value))
         for name, value in shared.items():
             entries.append(_Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name))
-            self._shared_part(name, value).write(slot, value)
+            values.append((self._shared_part(name, value), value))
+        self._num_slots = max(self._num_slots, slot + 1)
+        for part in self._parts():  # a part that is new in a reused slot is asked for higher ones, too
+            part.reserve(self._num_slots)
         self._numbers[slot] = self._number_of(frozenset(entries))
-        for part in self._parts():
-            part.reserve(slot + 1)
+        for part, value in values:
+            part.write(slot, value)
 
     def clear(self, slot: int) -> None:
         """Free everything that `slot` holds."""
@@ -213,6 +226,7 @@ class Banks:
             for tap in needed:
                 self._taps[tap].bind(())
             self._rows.slots = None
+            self._rows.found.clear()
 
     def _needed(self, packed: Sequence[int]) -> dict[Tap, list[_Use]]:
         """What acts where on a batch whose packed rows hold these slots."""
@@ -235,18 +249,15 @@ class Banks:
         if numbers not in self._plans:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
-            places: dict[tuple[Tap, Variant], dict[str, Part]] = {}
-            holders: dict[tuple[Tap, Variant], set[int]] = {}
+            places: dict[tuple[Tap, Variant], _Place] = {}
             for number in numbers:
                 for entry in self._known[number - 1]:
                     if entry.tap is not None:
-                        place = entry.tap, entry.variant
-                        places.setdefault(place, {})[entry.name] = self._find(entry)
-                        holders.setdefault(place, set()).add(number)
-            self._plans[numbers] = [
-                _Place(tap, variant, places[tap, variant], frozenset(holders[tap, variant]))
-                for tap, variant in sorted(places, key=lambda place: place[1].order)
-            ]
+                        key = entry.tap, entry.variant
+                        place = places.setdefault(key, _Place(*key))
+                        place.parts[entry.name] = self._find(entry)
+                        place.who |= {number}
+            self._plans[numbers] = sorted(places.values(), key=lambda place: place.variant.order)
         return self._plans[numbers]
 
     def _find(self, entry: _Entry) -> Part:

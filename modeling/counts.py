@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AlbertConfig,
-    AutoConfig,
-    AutoModel,
-    AutoModelForSeq2SeqLM,
-    BartConfig,
-    BertConfig,
-    DebertaConfig,
-    DebertaV2Config,
-    DistilBertConfig,
-    ElectraConfig,
-    ModernBertConfig,
-    MPNetConfig,
-    PreTrainedConfig,
-    RobertaConfig,
-    T5Config,
-)
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedConfig
 
-from .adapter import TEXT_TO_TEXT, usable_taps
+from .adapter import usable_taps
 from .backbone import family_of
 from .errors import BackboneError, MethodError
 from .families.t5 import as_published
 from .methods import METHODS, Method
-from .methods.exclusive import weights_of
+from .readouts import TEXT_TO_TEXT
 from .sites import Tap
 from .tapped import frozen_module
 
@@ -40,26 +24,9 @@ BYTES_PER_FLOAT32 = 4
 _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 _ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
-_XLM_R = {"vocab_size": 250002, "max_position_embeddings": 514, "type_vocab_size": 1}
-_ELECTRA_BASE = {
-    "hidden_size": 768,
-    "embedding_size": 768,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-}
 _MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
-_DEBERTA: dict[str, Any] = {
-    "relative_attention": True,
-    "pos_att_type": ["c2p", "p2c"],
-    "position_biased_input": False,
-}
+_DEBERTA = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
 _DEBERTA_V3 = _DEBERTA | {"position_buckets": 256, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
-_MODERN_LARGE = {
-    "hidden_size": 1024,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
-    "intermediate_size": 2624,
-}
 # T5's vocabulary as its tokenizer has it; the published checkpoints pad it to 32,128 rows.
 _T5 = {"vocab_size": 32100}
 _T5_BASE = _T5 | {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
@@ -72,38 +39,38 @@ _BART_BASE = {
     "d_model": 768,
 }
 
-# Published sizes; the library's defaults where nothing is given.
-ARCHITECTURES: Mapping[str, Callable[[], PreTrainedConfig]] = {
-    "minilm": lambda: BertConfig(**_MINILM),
-    "bert-base": BertConfig,
-    "bert-base-cased": lambda: BertConfig(vocab_size=28996),
-    "bert-large": lambda: BertConfig(**_LARGE),
-    "bert-large-cased": lambda: BertConfig(**_LARGE, vocab_size=28996),
-    "roberta-base": lambda: RobertaConfig(**_ROBERTA),
-    "roberta-large": lambda: RobertaConfig(**_ROBERTA, **_LARGE),
-    "xlm-roberta-base": lambda: RobertaConfig(**_XLM_R),
-    "electra-small": ElectraConfig,
-    "electra-base": lambda: ElectraConfig(**_ELECTRA_BASE),
-    "electra-large": lambda: ElectraConfig(**_LARGE, embedding_size=1024),
-    "deberta-base": lambda: DebertaConfig(**_DEBERTA),
-    "deberta-large": lambda: DebertaConfig(**_DEBERTA, **_LARGE),
-    "deberta-v2-xlarge": lambda: DebertaV2Config(**_DEBERTA_V3, conv_kernel_size=3, conv_act="gelu"),
-    "deberta-v3-small": lambda: DebertaV2Config(**_DEBERTA_V3, **_BASE | {"num_hidden_layers": 6}),
-    "deberta-v3-base": lambda: DebertaV2Config(**_DEBERTA_V3, **_BASE),
-    "deberta-v3-large": lambda: DebertaV2Config(**_DEBERTA_V3, **_LARGE),
-    "modernbert-base": ModernBertConfig,
-    "modernbert-large": lambda: ModernBertConfig(**_MODERN_LARGE),
-    "distilbert-base": DistilBertConfig,
-    "distilbert-base-cased": lambda: DistilBertConfig(vocab_size=28996),
-    "mpnet-base": lambda: MPNetConfig(max_position_embeddings=514),
-    "albert-base": lambda: AlbertConfig(**_BASE),
-    "albert-large": lambda: AlbertConfig(**_LARGE),
-    "t5-small": lambda: T5Config(**_T5),
-    "t5-base": lambda: T5Config(**_T5_BASE),
-    "t5-large": lambda: T5Config(**_T5_LARGE),
-    "t5-v1.1-base": lambda: T5Config(**_T5_BASE | {"d_ff": 2048}, **_T5_V11),
-    "bart-base": lambda: BartConfig(**_BART_BASE),
-    "bart-large": BartConfig,
+# Published sizes: the library's model type, and where they are not its defaults.
+ARCHITECTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "minilm": ("bert", _MINILM),
+    "bert-base": ("bert", {}),
+    "bert-base-cased": ("bert", {"vocab_size": 28996}),
+    "bert-large": ("bert", _LARGE),
+    "bert-large-cased": ("bert", _LARGE | {"vocab_size": 28996}),
+    "roberta-base": ("roberta", _ROBERTA),
+    "roberta-large": ("roberta", _ROBERTA | _LARGE),
+    "xlm-roberta-base": ("roberta", _ROBERTA | {"vocab_size": 250002}),
+    "electra-small": ("electra", {}),
+    "electra-base": ("electra", _BASE | {"embedding_size": 768}),
+    "electra-large": ("electra", _LARGE | {"embedding_size": 1024}),
+    "deberta-base": ("deberta", _DEBERTA),
+    "deberta-large": ("deberta", _DEBERTA | _LARGE),
+    "deberta-v2-xlarge": ("deberta-v2", _DEBERTA_V3 | {"conv_kernel_size": 3, "conv_act": "gelu"}),
+    "deberta-v3-small": ("deberta-v2", _DEBERTA_V3 | _BASE | {"num_hidden_layers": 6}),
+    "deberta-v3-base": ("deberta-v2", _DEBERTA_V3 | _BASE),
+    "deberta-v3-large": ("deberta-v2", _DEBERTA_V3 | _LARGE),
+    "modernbert-base": ("modernbert", {}),
+    "modernbert-large": ("modernbert", _LARGE | {"num_hidden_layers": 28, "intermediate_size": 2624}),
+    "distilbert-base": ("distilbert", {}),
+    "distilbert-base-cased": ("distilbert", {"vocab_size": 28996}),
+    "mpnet-base": ("mpnet", {"max_position_embeddings": 514}),
+    "albert-base": ("albert", _BASE),
+    "albert-large": ("albert", _LARGE),
+    "t5-small": ("t5", _T5),
+    "t5-base": ("t5", _T5_BASE),
+    "t5-large": ("t5", _T5_LARGE),
+    "t5-v1.1-base": ("t5", _T5_BASE | {"d_ff": 2048} | _T5_V11),
+    "bart-base": ("bart", _BART_BASE),
+    "bart-large": ("bart", {}),
 }
 
 
@@ -148,7 +115,8 @@ def architecture(name: str) -> PreTrainedConfig:
     plain = name.rsplit("/", 1)[-1].lower()
     known = ALIASES.get(plain, plain)
     if known in ARCHITECTURES and not Path(name).is_dir():
-        return ARCHITECTURES[known]()
+        model_type, sizes = ARCHITECTURES[known]
+        return AutoConfig.for_model(model_type, **sizes)
     if Path(name).is_dir():
         try:
             return AutoConfig.from_pretrained(name)
@@ -170,15 +138,13 @@ def methods_table(name: str, *, labels: int = 2, form: str | None = None) -> lis
     answers_text(config, form)
     model = empty_model(config)
     rows = []
-    for _, kind in METHODS.items():
-        method = kind.from_config({})
+    for method in (kind.from_config({}) for _, kind in METHODS.items()):
         try:
             rows.append(count(method, config, model, labels, form))
         except MethodError as error:
             total = sum(p.numel() for p in model.parameters())
-            rows.append(
-                MethodCount(method.name, method.paper, method.config(), 0, 0, 0, 0, total, str(error))
-            )
+            problem = str(error)
+            rows.append(MethodCount(method.name, method.paper, method.config(), 0, 0, 0, 0, total, problem))
     return rows
 
 
@@ -223,8 +189,8 @@ def count(
     text_to_text = answers_text(config, form)
     _check_room(method, config)
     with torch.device("meta"):
-        weights: Any = weights_of(method, model) if method.exclusive else None
-        parameters = _body(method, usable_taps(family.taps(config), _kind(text_to_text)), model)
+        weights = method.weights(model)
+        parameters = _body(method, usable_taps(family.taps(config), has_head=not text_to_text), model)
     parameters += 0 if weights is None else sum(p.numel() for p in weights.parameters())
     total = sum(p.numel() for p in model.parameters())
     head = labels * (int(config.hidden_size) + 1)
@@ -253,10 +219,6 @@ def _check_room(method: Method, config: PreTrainedConfig) -> None:
             f"method {method.name}: {method.virtual_tokens} virtual tokens; this backbone has {positions} "
             "positions: lower them"
         )
-
-
-def _kind(text_to_text: bool) -> str:
-    return TEXT_TO_TEXT if text_to_text else "single_label"
 
 
 def _body(method: Method, taps: list[Tap], model: torch.nn.Module) -> int:

@@ -1,25 +1,25 @@
 """What a decoder is run for: a state that sums a text up, the probability of given strings, or new text.
 
-It knows token ids and probabilities; the backbone runs the passes. `hidden` [T, H] are the encoder's states
-of a packed batch. N sequences, V vocabulary.
+It knows token ids and probabilities; the backbone runs the passes. What takes `hidden` [T, H], the encoder's
+states, is for the batch that runs; what takes none runs the batch, with whatever is attached. Strings are
+ids, their end included (`Backbone.label_ids`). B texts in the caller's order, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
 
+from .backbone import Backbone
 from .layout import put
 from .packed import PackedBatch
-from .target import CrossGroup, TargetBatch, step_targets, targets
+from .target import TargetBatch, first_step, targets
 
-if TYPE_CHECKING:
-    from .backbone import Backbone
-
+Strings = Sequence[Sequence[int]]
+_Asked = tuple[int, int, Sequence[int]]  # packed row, number of the question, ids
 MAX_PASS_TOKENS = 2048  # target tokens of one pass when strings are scored, so that logits stay below 300 MB
 
 
@@ -31,14 +31,15 @@ def end_states(backbone: Backbone, hidden: Tensor, batch: PackedBatch) -> Tensor
     start = _start(backbone)
     sequences = [(row, [start, *batch.encoded[i].ids[:-1]]) for row, i in enumerate(batch.order)]
     target = targets(batch, sequences)
-    return backbone.decode(hidden, batch, target).index_select(0, target.last_tokens())
+    return backbone.decode(hidden, target).index_select(0, target.last_tokens())
 
 
 def score(
-    backbone: Backbone, hidden: Tensor, batch: PackedBatch, asked: Sequence[tuple[int, list[list[int]]]]
+    backbone: Backbone, hidden: Tensor, batch: PackedBatch, asked: Sequence[tuple[int, Strings]]
 ) -> list[Tensor]:
-    """log p(string | text) of every string of each (packed row, strings as ids): [L] each, in this order."""
-    wanted = sorted((row, number) for number, (row, _) in enumerate(asked))
+    """log p(string | text) of every string of each (the caller's row, strings): [L] each, as asked."""
+    place = batch.inverse.tolist()
+    wanted = sorted((place[row], number) for number, (row, _) in enumerate(asked))
     flat = [(row, number, ids) for row, number in wanted for ids in asked[number][1]]
     found: list[list[Tensor]] = [[] for _ in asked]
     for chunk in _chunks(flat):
@@ -48,64 +49,74 @@ def score(
     return [torch.stack(values) for values in found]
 
 
-def loss(backbone: Backbone, hidden: Tensor, batch: PackedBatch, ids: Sequence[list[int]]) -> Tensor:
-    """Mean cross-entropy over all tokens of one string per packed row."""
-    logits, wanted, _ = _teacher_forced(backbone, hidden, batch, list(enumerate(ids)))
+def label_logits(backbone: Backbone, batch: PackedBatch, labels: Strings) -> Tensor:
+    """log p(label | text) [B, L] of every label."""
+    with backbone.running(batch) as hidden:
+        return torch.stack(score(backbone, hidden, batch, [(row, labels) for row in range(batch.num_rows)]))
+
+
+def target_scores(backbone: Backbone, batch: PackedBatch, strings: Strings) -> Tensor:
+    """log p(string | text) [B] of each text's own string."""
+    with backbone.running(batch) as hidden:
+        return torch.cat(score(backbone, hidden, batch, [(row, [ids]) for row, ids in enumerate(strings)]))
+
+
+def target_loss(backbone: Backbone, batch: PackedBatch, strings: Strings) -> Tensor:
+    """Cross-entropy of each text's own string, the mean over all tokens."""
+    packed = [(row, strings[i]) for row, i in enumerate(batch.order)]
+    with backbone.running(batch) as hidden:
+        logits, wanted, _ = teacher_forced(backbone, hidden, batch, packed)
     return torch.nn.functional.cross_entropy(logits.float(), wanted)
 
 
-def logits(backbone: Backbone, hidden: Tensor, batch: PackedBatch, ids: Sequence[list[int]]) -> list[Tensor]:
-    """Logits [T_i, V] at every token of one string per packed row, the decoder being fed the string."""
-    found, _, target = _teacher_forced(backbone, hidden, batch, list(enumerate(ids)))
-    return list(torch.split(found, target.lengths.tolist()))
+def generate(backbone: Backbone, batch: PackedBatch, max_new_tokens: int) -> list[str]:
+    """The most probable next token, until the end or `max_new_tokens`; one text per row."""
+    return [backbone.text.decode(ids) for ids in generate_ids(backbone, batch, max_new_tokens)]
 
 
-def greedy(backbone: Backbone, hidden: Tensor, batch: PackedBatch, max_new_tokens: int) -> list[list[int]]:
-    """The most probable continuation of every packed row, end of sequence left out."""
+@torch.no_grad()
+def generate_ids(backbone: Backbone, batch: PackedBatch, max_new_tokens: int) -> list[list[int]]:
+    """`generate` as token ids, without the end of the sequence."""
     end = int(backbone.config.eos_token_id)
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-    ids = torch.full((batch.num_rows,), _start(backbone), device=hidden.device)
-    ended = torch.zeros_like(ids, dtype=torch.bool)
+    target = first_step(batch, _start(backbone))
+    ended = torch.zeros(batch.num_rows, dtype=torch.bool, device=backbone.device)
     written: list[Tensor] = []
-    cross: list[CrossGroup] = []
-    for step in range(max_new_tokens):
-        target = step_targets(batch, ids, step, cross)
-        cross = target.cross
-        states = backbone.decode(hidden, batch, target, cache)
-        ids = backbone.logits(states, target).argmax(-1)
-        ids = ids.masked_fill(ended, end)
-        ended = ended | (ids == end)
-        written.append(ids)
-        if bool(ended.all()):
-            break
-    rows = torch.stack(written, 1).tolist() if written else [[] for _ in range(batch.num_rows)]
-    return [row[: row.index(end)] if end in row else row for row in rows]
+    with backbone.running(batch) as hidden:
+        for _ in range(max_new_tokens):
+            states = backbone.decode(hidden, target, cache)
+            ids = backbone.logits(states).argmax(-1).masked_fill(ended, end)
+            ended = ended | (ids == end)
+            written.append(ids)
+            if bool(ended.all()):
+                break
+            target = target.following(ids)
+    rows = torch.stack(written, 1).tolist() if written else [[]] * batch.num_rows
+    return [row[: row.index(end)] if end in row else row for row in (rows[i] for i in batch.inverse.tolist())]
 
 
 def _log_probabilities(
-    backbone: Backbone, hidden: Tensor, batch: PackedBatch, strings: Sequence[tuple[int, list[int]]]
+    backbone: Backbone, hidden: Tensor, batch: PackedBatch, strings: Sequence[tuple[int, Sequence[int]]]
 ) -> Tensor:
-    """log p [N] of strings as (packed row, ids)."""
-    logits, wanted, target = _teacher_forced(backbone, hidden, batch, strings)
+    """log p [N] of N strings as (packed row, ids)."""
+    logits, wanted, target = teacher_forced(backbone, hidden, batch, strings)
     wide = logits.float()
     values = wide.gather(-1, wanted[:, None])[:, 0] - wide.logsumexp(-1)  # [T]
     return torch.segment_reduce(values, "sum", lengths=put(target.lengths, values.device))
 
 
-def _teacher_forced(
-    backbone: Backbone, hidden: Tensor, batch: PackedBatch, strings: Sequence[tuple[int, list[int]]]
+def teacher_forced(
+    backbone: Backbone, hidden: Tensor, batch: PackedBatch, strings: Sequence[tuple[int, Sequence[int]]]
 ) -> tuple[Tensor, Tensor, TargetBatch]:
-    """Logits [T, V] at every token of the strings, the tokens wanted there [T], and what was run."""
+    """Strings as (packed row, ids) fed to the decoder: logits [T, V], the tokens wanted [T], what was run."""
     start = _start(backbone)
     target = targets(batch, [(row, [start, *ids[:-1]]) for row, ids in strings])
     wanted = torch.tensor([i for _, ids in strings for i in ids], device=hidden.device)
-    return backbone.logits(backbone.decode(hidden, batch, target), target), wanted, target
+    return backbone.logits(backbone.decode(hidden, target)), wanted, target
 
 
-def _chunks(
-    flat: Sequence[tuple[int, int, list[int]]],
-) -> list[list[tuple[int, int, list[int]]]]:
-    chunks: list[list[tuple[int, int, list[int]]]] = [[]]
+def _chunks(flat: Sequence[_Asked]) -> list[list[_Asked]]:
+    chunks: list[list[_Asked]] = [[]]
     tokens = 0
     for item in flat:
         if chunks[-1] and tokens + len(item[2]) > MAX_PASS_TOKENS:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from failures import Failure
 
 
 class ModelingError(Exception):
@@ -31,19 +32,6 @@ class MethodError(ModelingError):
 
 class TextError(ModelingError):
     """A text cannot be encoded within the asked number of tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One thing that is wrong with an adapter: where, what was found, what is allowed, what to do."""
-
-    field: str
-    got: str
-    allowed: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.field}: got {self.got}; allowed: {self.allowed}. {self.remedy}"
 
 
 class AdapterError(ModelingError):

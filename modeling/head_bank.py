@@ -40,9 +40,10 @@ class HeadBank:
         self._bias[span.start : span.start + span.count] = bias.to(self._bias)
 
     def clear(self, slot: int) -> None:
-        """Give the span of `slot` back and join it with free neighbours."""
-        spans = sorted([*self._free, self._spans.pop(slot)], key=lambda span: span.start)
-        joined = [spans[0]]
+        """Give the span of `slot` back, if it has one, and join it with free neighbours."""
+        own = [self._spans.pop(slot)] if slot in self._spans else []
+        spans = sorted([*self._free, *own], key=lambda span: span.start)
+        joined = spans[:1]
         for span in spans[1:]:
             last = joined[-1]
             if last.start + last.count == span.start:
@@ -84,8 +85,9 @@ class HeadBank:
     def _grow(self, count: int) -> None:
         rows = self._weight.shape[0]
         extra = max(count, min(_MIN_GROWTH, 2 * count), rows // 8)
-        self._weight = torch.cat([self._weight, self._weight.new_zeros(extra, self._weight.shape[1])])
+        weight = torch.cat([self._weight, self._weight.new_zeros(extra, self._weight.shape[1])])
         self._bias = torch.cat([self._bias, self._bias.new_zeros(extra)])
+        self._weight = weight  # both or, without memory, none
         self._free.append(_Span(rows, extra))
 
     @property

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 Ints = npt.NDArray[np.int64]
+# What queries see, by what it depends on; beside it the table of biases that it was made from.
+Masks = dict[tuple[object, ...], tuple[Tensor | None, Tensor | None]]
 # Rows share a grid while the longest is at most this many times the shortest. On the CPU many grids
 # without padding are fastest (benchmarks/attention_groups.py); a GPU wants one grid with padding.
 GROUP_STRETCH = {"cpu": 1.0, "cuda": math.inf}
@@ -51,7 +53,7 @@ class Group:
         return flat if self.flat is None else flat.index_select(0, self.flat)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Subset:
     """Some rows of a layout: `rows` [r], their `tokens` [t] (None: all of them), grids over these tokens."""
 
@@ -97,19 +99,15 @@ class Layout:
         chosen = asked[self.lengths[asked] > 0]
         every = len(chosen) == int((self.lengths > 0).sum())
         tokens = None if every else put(spans(self.starts[chosen], self.lengths[chosen]), self.device)
-        grids = groups(self.lengths[chosen], self.device, stretch_of(self.device))
-        return Subset(put(chosen, self.device), tokens, grids)
+        return Subset(put(chosen, self.device), tokens, groups(self.lengths[chosen], self.device))
 
 
-def groups(lengths: Ints, device: torch.device, stretch: float) -> list[Group]:
-    """Grids over rows that lie one after another, none of them empty."""
+def groups(lengths: Ints, device: torch.device, stretch: float | None = None) -> list[Group]:
+    """Grids over rows that lie one after another, none of them empty; how unequal is up to the device."""
+    if stretch is None:
+        stretch = GROUP_STRETCH.get(device.type, math.inf)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     return [_group(lengths, starts, i, j, device) for i, j in pairwise(_cuts(lengths.tolist(), stretch))]
-
-
-def stretch_of(device: torch.device) -> float:
-    """How unequal the rows of one grid may be on this kind of device."""
-    return GROUP_STRETCH.get(device.type, math.inf)
 
 
 def spans(starts: Ints, lengths: Ints) -> Ints:
@@ -119,7 +117,6 @@ def spans(starts: Ints, lengths: Ints) -> Ints:
 
 
 def put(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """To the device."""
     return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
 
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from .layout import Group, Ints, Layout, put, spans
+from .layout import Group, Ints, Layout, Masks, put, spans
 from .text import Encoded
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # without slots: indices are made when first asked for, and kept
 class PackedBatch:
     """B sequences, each with its virtual tokens in front, as one row of T tokens, in order of length.
 
@@ -36,23 +38,22 @@ class PackedBatch:
     virtual: Ints  # [B], packed order
     layout: Layout
     encoded: Sequence[Encoded]
-    biases: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    @property
-    def num_tokens(self) -> int:
-        """T."""
-        return int(self.ids.shape[1])
+    masks: Masks = field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:
-        """B."""
         return len(self.order)
 
     @property
     def groups(self) -> list[Group]:
-        """Grids over all rows."""
         return self.layout.subset(None).groups
 
+    @cached_property
+    def bounds(self) -> Tensor:
+        """Where rows begin, and the end [B + 1]."""
+        return pad(self.lengths.cumsum(0), (1, 0)).to(torch.int32)
+
+    @cached_property
     def text_starts(self) -> Tensor:
         """Each row's first token behind the virtual ones [B]."""
         return put(self.layout.starts + self.virtual, self.ids.device)
@@ -61,10 +62,16 @@ class PackedBatch:
         """hidden [T, H] -> states of the texts' own tokens, and how many each row has [B]."""
         if not self.virtual.any():
             return hidden, self.lengths
-        own = self.layout.lengths - self.virtual
-        index = put(spans(self.layout.starts + self.virtual, own), hidden.device)
-        return hidden.index_select(0, index), put(own, hidden.device)
+        index, lengths = self._text_tokens
+        return hidden.index_select(0, index), lengths
 
+    @cached_property
+    def _text_tokens(self) -> tuple[Tensor, Tensor]:
+        own = self.layout.lengths - self.virtual
+        index = spans(self.layout.starts + self.virtual, own)
+        return put(index, self.ids.device), put(own, self.ids.device)
+
+    @cached_property
     def virtual_tokens(self) -> Tensor:
         """The places of all virtual tokens, row by row."""
         return put(spans(self.layout.starts, self.virtual), self.ids.device)
@@ -76,7 +83,6 @@ def pack(
     first_position: int,
     device: torch.device,
     virtual: int | Sequence[int] = 0,
-    placeholder: int = 0,
     padded: bool = False,
 ) -> PackedBatch:
     """Lay out sequences one after another. Raises ValueError for an empty batch or an empty sequence."""
@@ -89,17 +95,12 @@ def pack(
     layout = Layout.of(lengths, device, padded=padded)
     total = int(lengths.sum())
     places = np.arange(total) - np.repeat(layout.starts, lengths)
-    front = {v: [placeholder] * v for v in set(extra)}
-    zeros = {v: [0] * v for v in set(extra)}
-    ids = np.fromiter(
-        chain.from_iterable(chain(front[extra[i]], encoded[i].ids) for i in order), np.int64, total
-    )
-    types = np.fromiter(
-        chain.from_iterable(chain(zeros[extra[i]], encoded[i].type_ids) for i in order), np.int64, total
-    )
+    front = {v: [0] * v for v in set(extra)}
+    ids = (chain(front[extra[i]], encoded[i].ids) for i in order)
+    types = (chain(front[extra[i]], encoded[i].type_ids) for i in order)
     return PackedBatch(
-        ids=put(ids, device)[None],
-        type_ids=put(types, device)[None],
+        ids=put(np.fromiter(chain.from_iterable(ids), np.int64, total), device)[None],
+        type_ids=put(np.fromiter(chain.from_iterable(types), np.int64, total), device)[None],
         positions=put(places + first_position, device)[None],
         order=order,
         inverse=put(np.argsort(np.array(order)), device),

@@ -20,19 +20,20 @@ class Part:
         self._free: list[int] = []
 
     def write(self, slot: int, value: Tensor) -> None:
-        """Give `slot` a row of its own with `value`."""
+        """Give `slot` a row of its own with `value`; a write that fails takes none."""
         if not self._free:
             self._grow()
-        row = self._free.pop()
+        row = self._free[-1]
         self.data[row] = value.to(self.data)
-        self._cover(slot)
+        self.reserve(slot + 1)
         self.index[slot] = row
+        self._free.pop()
 
     def clear(self, slot: int) -> None:
-        """Take the row of `slot` back; the slot has the identity again."""
-        row = int(self.index[slot])
-        self.index[slot] = 0
-        self._free.append(row)
+        """Take the row of `slot` back, if it has one; the slot has the identity again."""
+        if row := int(self.index[slot]):
+            self.index[slot] = 0
+            self._free.append(row)
 
     def gather(self, slots: Tensor) -> Tensor:
         """slots [B] -> values [B, ...]."""
@@ -40,19 +41,16 @@ class Part:
 
     def reserve(self, num_slots: int) -> None:
         """Make room for slot numbers below `num_slots`."""
-        self._cover(num_slots - 1)
+        missing = num_slots - self.index.shape[0]
+        if missing > 0:
+            extra = max(missing, self.index.shape[0] // 8)
+            self.index = torch.cat([self.index, self.index.new_zeros(extra)])
 
     def _grow(self) -> None:
         rows = self.data.shape[0]
         extra = max(_MIN_GROWTH, rows // 8)
         self.data = torch.cat([self.data, self.data.new_zeros(extra, *self.data.shape[1:])])
         self._free.extend(range(rows + extra - 1, rows - 1, -1))
-
-    def _cover(self, slot: int) -> None:
-        missing = slot + 1 - self.index.shape[0]
-        if missing > 0:
-            extra = max(missing, self.index.shape[0] // 8)
-            self.index = torch.cat([self.index, self.index.new_zeros(extra)])
 
     @property
     def nbytes(self) -> int:

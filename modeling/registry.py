@@ -4,36 +4,37 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from .errors import UnknownNameError
 
-T = TypeVar("T")
+
+class HasName(Protocol):
+    """What says its own name."""
+
+    @property
+    def name(self) -> str:
+        """The name that users write."""
+
+
+T = TypeVar("T", bound=HasName)
 
 
 class Registry(Generic[T]):
-    """Names to things, each registered once by a decorator in the thing's own file."""
+    """Names to things, each registered once, in the thing's own file."""
 
     def __init__(self, what: str) -> None:
         self.what = what
         self._items: dict[str, T] = {}
 
-    def register(self, *names: str) -> Callable[[T], T]:
-        """Register the decorated thing under `names`. Raises ValueError for a name taken already."""
-
-        def add(item: T) -> T:
-            for name in names:
-                if name in self._items:
-                    raise ValueError(f"{self.what} {name!r} is registered twice")
-                self._items[name] = item
-            return item
-
-        return add
-
-    def unregister(self, name: str) -> None:
-        """Forget `name`; for tests that register a thing for a while."""
-        del self._items[name]
+    def add(self, item: T, *others: str) -> T:
+        """Enter a thing under its name and `others`. Raises ValueError for a name taken already."""
+        for name in (item.name, *others):
+            if name in self._items:
+                raise ValueError(f"{self.what} {name!r} is registered twice")
+            self._items[name] = item
+        return item
 
     def __getitem__(self, name: str) -> T:
         """The thing called `name`. Raises UnknownNameError, which lists the known names."""

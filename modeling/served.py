@@ -12,28 +12,47 @@ import torch
 from torch import Tensor
 
 from . import decoding
-from .adapter import TEXT_TO_TEXT, PackedAdapter
+from .adapter import PackedAdapter
 from .backbone import Backbone
 from .banks import Banks
 from .head_bank import HeadBank
 from .methods.exclusive import Weights
 from .packed import PackedBatch
+from .readouts import Pass, Readout, Reads, readout_of
 from .text import Encoded
 
 Logits = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class _Resident:
-    """What is known of an adapter beside its parameters; `labels` are strings as ids (text to text).
+class Placement:
+    """Where an installed adapter sits, and what a row under it costs beside the tokens of its text.
 
-    A text-to-text task without labels scores each text's own target.
+    `body_slot` 0 means that it has no body: its rows are shared with every other such task. Rows under an
+    `exclusive` body run in batches of their own. Reading its answer costs `decoder_tokens` plus
+    `decoder_per_token` for each token of the text.
     """
 
-    pooling: str
+    slot: int
     body_slot: int
-    virtual_tokens: int
-    labels: list[list[int]]
+    virtual_tokens: int = 0
+    exclusive: bool = False
+    decoder_tokens: int = 0
+    decoder_per_token: int = 0
+
+
+BARE = Placement(slot=0, body_slot=0)
+"""The backbone without an adapter."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Resident:
+    """What is known of an adapter beside its parameters; `strings` are its labels as ids, for a decoder."""
+
+    placement: Placement
+    readout: Readout
+    pooling: str
+    strings: list[list[int]]
     weights: Weights | None
 
 
@@ -50,52 +69,37 @@ class ServedModel:
 
     @torch.inference_mode()
     def install(self, packed: PackedAdapter) -> int:
-        """Make an adapter resident and return its slot (1 or more)."""
+        """Make an adapter resident and return its slot (1 or more). A failure leaves nothing behind."""
+        readout, exclusive = readout_of(packed.spec), packed.weights is not None
+        strings = [] if readout.has_head else self.backbone.label_ids(packed.spec.labels)
+        cost = readout.cost(packed.spec, strings)
         slot = self._free.pop() if self._free else len(self._residents) + 1
-        is_text = packed.spec.kind == TEXT_TO_TEXT
-        self._residents[slot] = _Resident(
-            pooling=packed.spec.pooling,
-            body_slot=slot if packed.body or packed.weights is not None else 0,
-            virtual_tokens=packed.virtual_tokens,
-            labels=self.backbone.label_ids(packed.spec.labels) if is_text else [],
-            weights=packed.weights,
-        )
-        if packed.head_weight is not None and packed.head_bias is not None:
-            self._heads.write(slot, packed.head_weight, packed.head_bias)
-        if packed.body:
-            self._banks.write(slot, packed.body, packed.shared)
+        body_slot = slot if packed.body or exclusive else 0
+        placement = Placement(slot, body_slot, packed.virtual_tokens, exclusive, cost.fixed, cost.per_token)
+        self._residents[slot] = _Resident(placement, readout, packed.spec.pooling, strings, packed.weights)
+        try:
+            if packed.head_weight is not None and packed.head_bias is not None:
+                self._heads.write(slot, packed.head_weight, packed.head_bias)
+            if packed.body:
+                self._banks.write(slot, packed.body, packed.shared)
+        except BaseException:  # no memory, most likely
+            self.remove(slot)
+            raise
         return slot
 
     @torch.inference_mode()
     def remove(self, slot: int) -> None:
         """Free a slot. Raises KeyError if it holds no adapter."""
-        resident = self._residents.pop(slot)
-        if resident.pooling != "none":
-            self._heads.clear(slot)
+        del self._residents[slot]
+        self._heads.clear(slot)
         self._banks.clear(slot)
         if self._in_place is not None and self._in_place[0] == slot:
             self._in_place = None
         self._free.append(slot)
 
-    def body_slot(self, slot: int) -> int:
-        """The slot that a row must run under; 0 for an adapter that has only a head."""
-        return self._residents[slot].body_slot
-
-    def virtual_tokens(self, slot: int) -> int:
-        """Virtual tokens that stand in front of each text of this adapter."""
-        return self._residents[slot].virtual_tokens
-
-    def exclusive(self, slot: int) -> bool:
-        """Whether rows under this slot need a batch of their own."""
-        resident = self._residents.get(slot)
-        return resident is not None and resident.weights is not None
-
-    def decoder_tokens(self, slot: int, text_tokens: int) -> int:
-        """Tokens that the decoder reads to answer one text of `text_tokens` tokens."""
-        resident = self._residents[slot]
-        if resident.labels:
-            return sum(map(len, resident.labels))
-        return text_tokens if resident.pooling == "eos" else 0
+    def placement(self, slot: int) -> Placement:
+        """Where an adapter sits, and what its rows cost."""
+        return self._residents[slot].placement
 
     @torch.inference_mode()
     def run(
@@ -105,9 +109,8 @@ class ServedModel:
 
         Raises ValueError if the body of an exclusive adapter is not the only one in the batch.
         """
-        with self._running(encoded, body_slots) as batch:
-            hidden = self.backbone.hidden(batch)
-            return self._read(hidden, batch, reads) if reads else []
+        with self._selected(encoded, body_slots) as batch, self.backbone.running(batch) as hidden:
+            return self._read(Pass(self.backbone, batch, hidden, self._heads), reads)
 
     def generate(
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], max_new_tokens: int
@@ -124,26 +127,25 @@ class ServedModel:
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], max_new_tokens: int
     ) -> list[list[int]]:
         """`generate` as token ids, without the end of the sequence."""
-        with self._running(encoded, body_slots) as batch:
-            ids = decoding.greedy(self.backbone, self.backbone.hidden(batch), batch, max_new_tokens)
-        return [ids[row] for row in batch.inverse.tolist()]
+        with self._selected(encoded, body_slots) as batch:
+            return decoding.generate_ids(self.backbone, batch, max_new_tokens)
 
     @torch.inference_mode()
     def hidden(self, encoded: Sequence[Encoded], body_slots: Sequence[int]) -> list[Tensor]:
         """Last hidden states [T_i, H] of each row, in the caller's order; virtual tokens are left out."""
-        with self._running(encoded, body_slots) as batch:
-            hidden, lengths = batch.text_only(self.backbone.hidden(batch))
-        rows = torch.split(hidden, lengths.tolist())
+        with self._selected(encoded, body_slots) as batch, self.backbone.running(batch) as hidden:
+            states, lengths = batch.text_only(hidden)
+        rows = torch.split(states, lengths.tolist())
         return [rows[i] for i in batch.inverse.tolist()]
 
     @contextmanager
-    def _running(self, encoded: Sequence[Encoded], body_slots: Sequence[int]) -> Iterator[PackedBatch]:
-        """The packed batch, with every row's adapter in place."""
-        exclusive = {slot for slot in body_slots if self.exclusive(slot)}
+    def _selected(self, encoded: Sequence[Encoded], body_slots: Sequence[int]) -> Iterator[PackedBatch]:
+        """The packed batch, with every row's adapter ready for it."""
+        placements = [self._residents[slot].placement if slot else BARE for slot in body_slots]
+        exclusive = {one.slot for one in placements if one.exclusive}
         if exclusive and len(set(body_slots)) > 1:
             raise ValueError(f"slots {sorted(exclusive)} cannot share a batch with others: this is a bug")
-        virtual = [self._residents[s].virtual_tokens if s else 0 for s in body_slots]
-        batch = self.backbone.pack(encoded, virtual)
+        batch = self.backbone.pack(encoded, [one.virtual_tokens for one in placements])
         slot = body_slots[0]
         own = self.backbone.weights_from(lambda: self._weights_of(slot)) if exclusive else nullcontext()
         with own, self._banks.selected(body_slots, batch.order):
@@ -158,35 +160,24 @@ class ServedModel:
             self._in_place = slot, {name: w.to(self.backbone.dtype) for name, w in weights().items()}
         return self._in_place[1]
 
-    def _read(self, hidden: Tensor, batch: PackedBatch, reads: Sequence[tuple[int, int]]) -> list[Logits]:
+    def _read(self, run: Pass, reads: Sequence[tuple[int, int]]) -> list[Logits]:
+        """The logits of all reads, those that are read alike together."""
+        alike: dict[tuple[object, str], list[int]] = {}
+        for number, (_, slot) in enumerate(reads):
+            resident = self._residents[slot]
+            alike.setdefault((type(resident.readout).read, resident.pooling), []).append(number)
         logits: list[Logits] = [np.empty(0, np.float32)] * len(reads)
-        by_pooling: dict[str, list[int]] = {}
-        for i, (_, slot) in enumerate(reads):
-            by_pooling.setdefault(self._residents[slot].pooling, []).append(i)
-        for pooling, chosen in by_pooling.items():
-            rows, slots = zip(*(reads[i] for i in chosen), strict=True)
-            if pooling == "none":
-                values = self._score(hidden, batch, rows, slots)
-            else:
-                values = self._heads.read(self.backbone.pool(hidden, batch, pooling), rows, slots)
-            for i, found in zip(chosen, values, strict=True):
-                logits[i] = found
+        for (_, pooling), numbers in alike.items():
+            rows, slots = zip(*(reads[number] for number in numbers), strict=True)
+            residents = [self._residents[slot] for slot in slots]
+            strings = [
+                resident.readout.strings(resident.strings, run.batch.encoded[row])
+                for resident, row in zip(residents, rows, strict=True)
+            ]
+            asked = Reads(pooling, rows, slots, strings)
+            for number, found in zip(numbers, residents[0].readout.read(run, asked), strict=True):
+                logits[number] = found
         return logits
-
-    def _score(
-        self, hidden: Tensor, batch: PackedBatch, rows: Sequence[int], slots: Sequence[int]
-    ) -> list[Logits]:
-        """log p of every label string of slot i, or of the row's target, after the text of row i."""
-        place = batch.inverse.tolist()
-        asked = []
-        for row, slot in zip(rows, slots, strict=True):
-            strings = self._residents[slot].labels or [list(batch.encoded[row].target)]
-            if not strings[0]:
-                raise ValueError(f"slot {slot} has no labels and row {row} no target: this is a bug")
-            asked.append((place[row], strings))
-        return [
-            values.float().cpu().numpy() for values in decoding.score(self.backbone, hidden, batch, asked)
-        ]
 
     @property
     def nbytes(self) -> int:

@@ -37,7 +37,7 @@ class Tapped(nn.Module):
     def __init__(self, base: nn.Module) -> None:
         super().__init__()
         self.base = base
-        self.acts: list[tuple[Tap, Act]] = []
+        self.acts: list[tuple[Tap, Act, Tensor | None]] = []  # with the columns that a tap covers
 
     def __getattr__(self, name: str) -> Any:
         # Library code reads attributes of the module it calls (T5: wo.weight), so they pass through.
@@ -48,22 +48,21 @@ class Tapped(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [1, T, I] -> [1, T, O]."""
-        for tap, act in self.acts:
+        for tap, act, _ in self.acts:
             if tap.side == "in":
                 x = act(x, x).to(x.dtype)  # parameters are float32, whatever the backbone runs in
         # An output act that replaces the module is handed its input twice and must not read the second.
-        y = x if any(act.replaces for tap, act in self.acts if tap.side == "out") else self.base(x)
-        for tap, act in self.acts:
+        y = x if any(act.replaces for tap, act, _ in self.acts if tap.side == "out") else self.base(x)
+        for tap, act, columns in self.acts:
             if tap.side == "out":
-                y = _on_columns(act, tap.columns, x, y).to(y.dtype)
+                y = _on_columns(act, columns, x, y).to(y.dtype)
         return y
 
 
-def _on_columns(act: Act, columns: tuple[int, ...] | None, x: Tensor, y: Tensor) -> Tensor:
+def _on_columns(act: Act, columns: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
     if columns is None:
         return act(x, y)
-    index = torch.tensor(columns, device=y.device)
-    return y.index_copy(-1, index, act(x, y.index_select(-1, index)))
+    return y.index_copy(-1, columns, act(x, y.index_select(-1, columns)))
 
 
 def frozen_module(model: nn.Module, path: str) -> nn.Module:
@@ -78,7 +77,11 @@ def attach(model: nn.Module, tap: Tap, act: Act) -> None:
     if not isinstance(module, Tapped):
         module = Tapped(module)
         _replace(model, tap.path, module)
-    module.acts.append((tap, act))
+    columns = None
+    if tap.columns is not None:
+        with torch.inference_mode(False):  # whoever attaches: passes with gradients may read it, too
+            columns = torch.tensor(tap.columns, device=next(module.parameters()).device)
+    module.acts.append((tap, act, columns))
 
 
 def detach(model: nn.Module, tap: Tap, act: Act) -> None:
@@ -86,7 +89,7 @@ def detach(model: nn.Module, tap: Tap, act: Act) -> None:
     module = model.get_submodule(tap.path)
     if not isinstance(module, Tapped):
         raise ValueError(f"nothing is attached at {tap.path}: this is a bug")
-    module.acts = [(t, a) for t, a in module.acts if a is not act]
+    module.acts = [placed for placed in module.acts if placed[1] is not act]
     if not module.acts:
         _replace(model, tap.path, module.base)
 

@@ -6,54 +6,48 @@ takes them as one query and adapters see them as one row. R source rows, N seque
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .layout import Group, Layout, groups, put, spans, stretch_of
+from .layout import Group, Ints, Layout, Masks, groups, put, spans
 from .packed import PackedBatch
 
 _SHORT = 16  # target sequences up to this long share one grid, whatever their lengths
-
-
-@dataclass(frozen=True, slots=True)
-class CrossGroup:
-    """Source rows whose target tokens attend together: queries [rows, q] on keys [rows, k]."""
-
-    queries: Group
-    keys: Group
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TargetBatch:
     """N target sequences over R source rows. `starts` and `lengths` [N] are in tokens, on the host.
 
-    `own` are grids over the sequences (self-attention), `cross` pairs target with source tokens. With `step`
-    set it holds one token per source row, the `step`-th of a cached generation.
+    `own` are grids over the sequences (self-attention), `cross` pairs of grids over the same rows: queries
+    [rows, q] among the target tokens on keys [rows, k] among the source's. With `step` set it holds one token
+    per source row, the `step`-th of a cached generation.
     """
 
     ids: Tensor  # [1, T]
     positions: Tensor  # [1, T], from 0
-    starts: np.ndarray[tuple[int], np.dtype[np.int64]]
-    lengths: np.ndarray[tuple[int], np.dtype[np.int64]]
+    starts: Ints
+    lengths: Ints
     layout: Layout
     own: list[Group]
-    cross: list[CrossGroup]
+    cross: list[tuple[Group, Group]]
     step: int | None = None
-    biases: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    @property
-    def num_tokens(self) -> int:
-        """T."""
-        return int(self.ids.shape[1])
+    masks: Masks = field(default_factory=dict)
 
     def last_tokens(self) -> Tensor:
         """The place of each sequence's last token [N]."""
         return put(self.starts + self.lengths - 1, self.ids.device)
+
+    def following(self, ids: Tensor) -> TargetBatch:
+        """Of a cached generation, the next step: one token per source row again, ids [R] in packed order."""
+        assert self.step is not None
+        return replace(self, ids=ids[None], positions=self.positions + 1, step=self.step + 1, masks={})
 
 
 def targets(source: PackedBatch, sequences: Sequence[tuple[int, Sequence[int]]]) -> TargetBatch:
@@ -66,7 +60,7 @@ def targets(source: PackedBatch, sequences: Sequence[tuple[int, Sequence[int]]])
     rows = np.array([row for row, _ in sequences], dtype=np.int64)
     per_row = np.bincount(rows, weights=lengths, minlength=source.num_rows).astype(np.int64)
     layout = Layout.of(per_row, device, padded=False)
-    stretch = float("inf") if lengths.max() <= _SHORT else stretch_of(device)
+    stretch = math.inf if lengths.max() <= _SHORT else None
     return TargetBatch(
         ids=put(ids, device)[None],
         positions=put(spans(np.zeros_like(lengths), lengths), device)[None],
@@ -78,50 +72,40 @@ def targets(source: PackedBatch, sequences: Sequence[tuple[int, Sequence[int]]])
     )
 
 
-def step_targets(source: PackedBatch, ids: Tensor, step: int, cross: list[CrossGroup]) -> TargetBatch:
-    """The `step`-th token of every source row, ids [R] in packed order; `cross` of the first step is kept."""
-    rows = source.num_rows
-    ones = np.ones(rows, dtype=np.int64)
-    layout = Layout.of(ones, ids.device)
+def first_step(source: PackedBatch, start: int) -> TargetBatch:
+    """The first token of a cached generation, `start` for every source row."""
+    ones = np.ones(source.num_rows, dtype=np.int64)
+    layout = Layout.of(ones, source.ids.device)
+    ids = torch.full((1, source.num_rows), start, device=source.ids.device)
     return TargetBatch(
-        ids=ids[None],
-        positions=torch.full_like(ids, step)[None],
-        starts=np.arange(rows),
+        ids=ids,
+        positions=torch.zeros_like(ids),
+        starts=layout.starts,
         lengths=ones,
         layout=layout,
         own=[],
-        cross=cross or _cross(source.layout, layout),
-        step=step,
+        cross=_cross(source.layout, layout),
+        step=0,
     )
 
 
-def _cross(source: Layout, target: Layout) -> list[CrossGroup]:
+def _cross(source: Layout, target: Layout) -> list[tuple[Group, Group]]:
     """Cut where neither the number of queries nor that of keys may share a grid any more."""
     device = source.device
     rows = np.flatnonzero(target.lengths > 0)
     keys, queries = source.lengths[rows], target.lengths[rows]
-    ends = _ends(groups(keys, device, stretch_of(device))) | _ends(
-        groups(queries, device, stretch_of(device))
-    )
+    ends = {grid.first + grid.rows for grid in [*groups(keys, device), *groups(queries, device)]}
     ends |= set(np.flatnonzero(np.diff(rows) > 1) + 1)  # rows without targets lie between: no slice covers it
-    found = []
-    for i, j in pairwise(sorted({0, *ends})):
-        found.append(
-            CrossGroup(
-                _placed(queries[i:j], int(target.starts[rows[i]]), device),
-                _placed(keys[i:j], int(source.starts[rows[i]]), device),
-            )
+    return [
+        (
+            _placed(queries[i:j], int(target.starts[rows[i]]), device),
+            _placed(keys[i:j], int(source.starts[rows[i]]), device),
         )
-    return found
+        for i, j in pairwise(sorted({0, *ends}))
+    ]
 
 
-def _ends(grids: Sequence[Group]) -> set[int]:
-    return {grid.first + grid.rows for grid in grids}
-
-
-def _placed(lengths: np.ndarray[tuple[int], np.dtype[np.int64]], start: int, device: torch.device) -> Group:
+def _placed(lengths: Ints, start: int, device: torch.device) -> Group:
     """One grid over rows of these lengths, whose tokens begin at `start`."""
-    (grid,) = groups(lengths, device, float("inf"))
-    return Group(
-        start + grid.start, start + grid.stop, grid.first, grid.rows, grid.length, grid.flat, grid.mask
-    )
+    (grid,) = groups(lengths, device, math.inf)
+    return replace(grid, start=start + grid.start, stop=start + grid.stop)

@@ -71,10 +71,14 @@ class TextEncoder:
         self._pair = _template(self._tokenizer, pair=True)
 
     def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]:
-        """Texts to ids. The slow part: once per text, off the event loop; it releases the GIL."""
-        flat = [text for item in items for text in ((item,) if isinstance(item, str) else item)]
-        ids = iter([e.ids for e in self._tokenizer.encode_batch_fast(flat, add_special_tokens=False)])
-        return [Tokens(next(ids), None if isinstance(item, str) else next(ids)) for item in items]
+        """Texts to ids. The slow part: each different text once, off the event loop; it releases the GIL."""
+        texts = list(dict.fromkeys(t for item in items for t in ((item,) if isinstance(item, str) else item)))
+        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        ids = {text: encoding.ids for text, encoding in zip(texts, encodings, strict=True)}
+        return [
+            Tokens(ids[item], None) if isinstance(item, str) else Tokens(ids[item[0]], ids[item[1]])
+            for item in items
+        ]
 
     def assemble(self, tokens: Tokens, max_tokens: int | None = None) -> Encoded:
         """Add special tokens; cut to `max_tokens` (the backbone's limit by default), the longer text first.

@@ -27,8 +27,8 @@ class OwnParameters:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._first = dict(model.named_parameters())
-        self._every = dict(model.named_parameters(remove_duplicate=False))
+        self.first = dict(model.named_parameters())
+        self.every = dict(model.named_parameters(remove_duplicate=False))
         self.places = [
             (f"{path}.{name}" if path else name, module, name)
             for path, module in model.named_modules()
@@ -37,27 +37,23 @@ class OwnParameters:
         ]
 
     def named_parameters(self, *, remove_duplicate: bool = True) -> Iterator[tuple[str, nn.Parameter]]:
-        """As of the model."""
-        return iter((self._first if remove_duplicate else self._every).items())
+        return iter((self.first if remove_duplicate else self.every).items())
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """As of the model."""
-        return iter(self._first.values())
+        return iter(self.first.values())
 
 
 @contextmanager
-def replaced(model: nn.Module | OwnParameters, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Let `weights` (by parameter name) stand for the model's parameters.
+def replaced(own: OwnParameters, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let `weights` (by parameter name) stand for a model's own parameters.
 
     Tied parameters move together under the first of their names; another of their names among the weights
     stands for that place alone. The tensors may carry gradients. Raises KeyError for an unknown name.
     """
-    own = model if isinstance(model, OwnParameters) else OwnParameters(model)
-    first, every = dict(own.named_parameters()), dict(own.named_parameters(remove_duplicate=False))
-    unknown = [name for name in weights if name not in every]
+    unknown = [name for name in weights if name not in own.every]
     if unknown:
         raise KeyError(f"the model has no parameter {unknown[0]}")
-    by_parameter = {id(first[name]): tensor for name, tensor in weights.items() if name in first}
+    by_parameter = {id(own.first[name]): tensor for name, tensor in weights.items() if name in own.first}
     taken: list[tuple[nn.Module, str, nn.Parameter]] = []
     try:
         for place, module, name in own.places:

@@ -2,19 +2,26 @@
 
 A place for a section is a pair of comments; what stands between them is replaced:
 
-    <!-- generated: commands -->      every command of the program with its example
-    <!-- generated: errors -->        every error of the HTTP interface with its code and status
-    <!-- generated: item-errors -->   every reason for which one input of a request has no answer
-    <!-- generated: metrics -->       every metric of the service
-    <!-- generated: methods -->       every method: what it does, its paper, its options
-    <!-- generated: benchmarks -->    what the scripts in benchmarks/ measured last
+    <!-- generated: commands -->              every command of the program with its example
+    <!-- generated: errors -->                every error of the HTTP interface with its code and status
+    <!-- generated: item-errors -->           every reason for which one input of a request has no answer
+    <!-- generated: metrics -->               every metric of the service
+    <!-- generated: service-settings -->      every setting of the service
+    <!-- generated: training-settings -->     every setting of a training run
+    <!-- generated: methods -->               every method: what it does, its paper, its options
+    <!-- generated: counts bert-base -->      parameters, share and file size of every method, by model
+    <!-- generated: paper-shares t5-base -->  the papers' trainable shares beside ours
+    <!-- generated: benchmarks -->            what the scripts in benchmarks/ measured last
+    <!-- generated: method-quality rates -->  of `benchmarks.method_quality`: quality, rates, tried, precision
+    <!-- generated: low-resource trec -->     of `benchmarks.low_resource`, on a task
+    <!-- generated: longer-training -->       of `benchmarks.longer_training`
+    <!-- generated: seeds -->                 of `benchmarks.seeds`
+    <!-- generated: pruning -->               of `benchmarks.pruning`
+    <!-- generated: training-cost t5-small cpu 16x64 -->  of `benchmarks.training_cost`
     <!-- end generated -->
 
-`--check` writes nothing and ends with status 1 where a file is stale. The tables of counts and settings are
-written by `generate_tables.py`.
+`--check` writes nothing and ends with status 1 where a file is stale. An unknown section ends it with 2.
 """
-
-from __future__ import annotations
 
 import argparse
 import dataclasses
@@ -22,50 +29,19 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # as a script, Python looks for modules beside this file only
 
-from scripts.generate_tables import table  # noqa: E402  (after the path is set)
-
-PLACE = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- generated: ([a-z-]+)((?: [\w.-]+)*) -->\n).*?(<!-- end generated -->)", re.DOTALL)
 NO_RESULTS = "No results are stored yet: the scripts in `benchmarks/` write them.\n"
-LITERAL_CODE = re.compile(r'ItemError\(\s*"([a-z_]+)"')
 GIVEN_CODE = re.compile(r'code="([a-z_]+)"')
-ITEM_ERRORS = {
-    "invalid_item": "not a text, and not an object with `text` and perhaps `text_pair` or `choices`",
-    "invalid_choices": "`choices` are not 2 to 100 different texts",
-    "too_long": "more tokens than the task takes, without `truncate`; or more characters than allowed",
-    "text_pair_required": "the task is about pairs, and there is no `text_pair`",
-    "text_pair_not_allowed": "the task is about single texts, and there is a `text_pair`",
-    "choices_required": "the task chooses, and there are no `choices`",
-    "choices_not_allowed": "the task does not choose, and there are `choices`",
-    "non_finite": "the model's output is not a number; it is withheld",
-    "out_of_memory": "the device had no room for this input, even alone",
-    "internal": "the pass failed for a reason of the service's; its log says why",
-    "unknown_task": "one of several `tasks` is not there (stands for the whole task)",
-    "adapter_unavailable": "one of several `tasks` could not be loaded (stands for the whole task)",
-}
-
-
 INPUT_CODES = {"generate_not_allowed": "`generate` for a task that scores and does not write."}
-OPTION_VALUES = {
-    "activation": "`gelu_new`, `gelu`, `relu`, `swish`",
-    "alpha": "a number above 0; the update is scaled by alpha / rank",
-    "bottleneck": "`None`, or 1 and more: the width of the bottleneck, instead of `reduction_factor`",
-    "dimension": "a whole number above that of the backbone's tensors, at most that of its parameters",
-    "division": "1 and more; divides the width and the bottleneck",
-    "first_layer": "0 to the last layer",
-    "layers": "`all`, `last-two-thirds`, a range `4-11`, several `0,2,4-7`, a list `[0, 2]`",
-    "projection_seed": "0 to 2147483647",
-    "rank": "1 and more, at most that of the matrix (of a bottleneck: its width over `division`)",
-    "reduction_factor": "1 and more; the bottleneck is the width over it, rounded down",
-    "tokens": "1 to 4096, below the backbone's positions",
-}
+OPTION_VALUES = {bool: "`true`, `false`", int: "1 and more", float: "a number above 0"}
 
 
 def commands() -> str:
@@ -89,8 +65,7 @@ def errors() -> str:
     from service.api.errors import _HTTP_CODES, _TABLE
 
     rows: dict[tuple[int, str], tuple[str, ...]] = {}
-    for kind, status, code, title in _TABLE:
-        word = code or str(getattr(kind, "code", "internal"))
+    for kind, status, word, title in _TABLE:
         meaning = (inspect.getdoc(kind) or title).split("\n\n", 1)[0].replace("\n", " ")
         meaning = (
             "A fault of the service; its log has the reason." if meaning.startswith("Base of") else meaning
@@ -109,12 +84,10 @@ def errors() -> str:
 
 
 def item_errors() -> str:
-    """The reasons of single inputs; raises KeyError when the service has one that is not explained here."""
-    sources = [path.read_text() for path in (ROOT / "service").rglob("*.py")]
-    used = {code for source in sources for code in LITERAL_CODE.findall(source)}
-    if used - ITEM_ERRORS.keys():
-        raise KeyError(f"item errors without an explanation: {sorted(used - ITEM_ERRORS.keys())}")
-    return table(("code", "meaning"), [(f"`{code}`", meaning) for code, meaning in ITEM_ERRORS.items()])
+    """The reasons of single inputs, from the one table of the service."""
+    from service.errors import ITEM_CODES
+
+    return table(("code", "meaning"), [(f"`{code}`", one.meaning) for code, one in ITEM_CODES.items()])
 
 
 def metrics() -> str:
@@ -132,6 +105,43 @@ def metrics() -> str:
     return table(("metric", "kind", "meaning"), rows)
 
 
+def service_settings() -> str:
+    from service.settings import Settings
+
+    rows = [
+        (flag(name), f"`TRUNKLINE_{name.upper()}`", shown(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+    return table(("flag", "variable", "default", "meaning"), rows)
+
+
+def training_settings() -> str:
+    from training.settings.config import TrainConfig
+
+    rows = [
+        (flag(field.name), shown(default_of(field)), field.metadata["help"])
+        for field in dataclasses.fields(TrainConfig)
+    ]
+    return table(("flag", "default", "meaning"), rows)
+
+
+def flag(name: str) -> str:
+    return f"`--{name.replace('_', '-')}`"
+
+
+def default_of(field: dataclasses.Field[object]) -> object:
+    """A dataclass field's default, `MISSING` where a value must be given."""
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
+
+
+def shown(default: object) -> str:
+    """A default as a reader sees it; nothing for "not set"."""
+    if default is dataclasses.MISSING:
+        return "required"
+    return "" if default in (None, "", {}) else f"`{default}`"
+
+
 def methods() -> str:
     """A section for each method, from its own file: the module's docstring and its options."""
     from modeling import METHODS
@@ -142,21 +152,35 @@ def methods() -> str:
 def _method_section(name: str, method: type[Any]) -> str:
     module = importlib.import_module(method.__module__)
     about = inspect.getdoc(module) or ""
-    options = [
-        (f"`{f.name}`", _choices(f.name, get_type_hints(method)[f.name]), f"`{f.default}`")
-        for f in dataclasses.fields(method)
-    ]
+    hints = method.options()
+    options = [(f"`{f.name}`", _choices(hints[f.name]), f"`{f.default}`") for f in dataclasses.fields(method)]
     listed = table(("option", "values", "default"), options) if options else "It has no options.\n"
     return f"## {name}\n\n{about}\n\n{listed}"
 
 
-def _choices(option: str, hint: Any) -> str:
-    """What an option may be; raises KeyError for a number or text that nobody has explained."""
+def _choices(hint: Any) -> str:
+    """What an option may be: the text of its annotation, or what its type allows."""
     if get_origin(hint) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(hint))
-    if hint is bool:
-        return "`true`, `false`"
-    return OPTION_VALUES[option]
+    said = [mark for mark in get_args(hint) if isinstance(mark, str)]
+    return said[0] if said else OPTION_VALUES[hint]
+
+
+def counts(architecture: str) -> str:
+    """Every method with its default options on one architecture; the head is that of two labels."""
+    from modeling import methods_table
+
+    rows = [
+        (
+            f"`{row.method}`",
+            f"{row.parameters:,}",
+            f"{row.share_percent:.3f} %",
+            f"{row.file_bytes / 1000:,.1f} kB",
+        )
+        for row in methods_table(architecture)
+    ]
+    head = ("method", "parameters", "share of the backbone", "tensors in the file, with a 2-label head")
+    return table(head, rows)
 
 
 def benchmarks() -> str:
@@ -201,7 +225,6 @@ def mixed_batch_results() -> str:
 
 
 def text_to_text_results() -> str:
-    """Throughput ratios of an encoder-decoder."""
     from benchmarks import record, text_to_text
 
     result = record.read(text_to_text.NAME)
@@ -226,34 +249,100 @@ def _machine(origin: dict[str, Any]) -> str:
     return str(origin.get("gpu") or f"{origin['threads']} thread(s) of {origin['processor']}")
 
 
-SECTIONS: dict[str, Callable[[], str]] = {
+def paper_shares(architecture: str) -> str:
+    from benchmarks import papers
+
+    return papers.table(architecture) + "\n"
+
+
+def method_quality(what: str = "quality") -> str:
+    """Tables of the results of `benchmarks/method_quality.py`: quality, rates or precision."""
+    from benchmarks import method_quality, record
+
+    made = (method_quality.quality, method_quality.rates, method_quality.tried, method_quality.precision)
+    show = {f.__name__: f for f in made}
+    return show[what](record.read(method_quality.NAME)) + "\n"
+
+
+def low_resource(task: str) -> str:
+    from benchmarks import low_resource, record
+
+    return low_resource.table(record.read(low_resource.NAME), task) + "\n"
+
+
+def longer_training() -> str:
+    from benchmarks import longer_training, method_quality, record
+
+    found = record.read(longer_training.NAME)
+    return longer_training.table(found, record.read(method_quality.NAME)) + "\n"
+
+
+def seeds() -> str:
+    from benchmarks import method_quality, record, seeds
+
+    return seeds.table(record.read(seeds.NAME), record.read(method_quality.NAME)) + "\n"
+
+
+def pruning() -> str:
+    from benchmarks import pruning, record
+
+    return pruning.table(record.read(pruning.NAME)) + "\n"
+
+
+def training_cost(shape: str, device: str, batch: str) -> str:
+    """Memory and time of a training step relative to full fine-tuning; a sentence while not measured."""
+    from benchmarks import record, training_cost
+
+    result = record.read(training_cost.NAME).get(f"{shape}/{device}/{batch}")
+    return (training_cost.described(result) if result else "Not measured yet.") + "\n"
+
+
+SECTIONS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "errors": errors,
     "item-errors": item_errors,
     "metrics": metrics,
+    "service-settings": service_settings,
+    "training-settings": training_settings,
     "methods": methods,
+    "counts": counts,
+    "paper-shares": paper_shares,
     "benchmarks": benchmarks,
+    "method-quality": method_quality,
+    "low-resource": low_resource,
+    "longer-training": longer_training,
+    "seeds": seeds,
+    "pruning": pruning,
+    "training-cost": training_cost,
 }
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 def renewed(text: str) -> str:
     """The document with every section made anew. Raises KeyError for a section nobody knows."""
-    return PLACE.sub(lambda match: match[1] + SECTIONS[match[2]]() + match[3], text)
+    return PLACE.sub(lambda match: match[1] + SECTIONS[match[2]](*match[3].split()) + match[4], text)
 
 
 def main() -> int:
-    """Exit status: 0 all up to date (or now written), 1 stale with --check."""
+    """Exit status: 0 all up to date (or now written), 1 stale with --check, 2 unknown section."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--check", action="store_true", help="write nothing, fail where a section is stale")
     check = parser.parse_args().check
     stale = 0
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-        text = path.read_text()
-        new = renewed(text)
+        text, name = path.read_text(), path.relative_to(ROOT)
+        try:
+            new = renewed(text)
+        except KeyError as error:
+            print(f"{name}: no section {error}; there are: {', '.join(SECTIONS)}", file=sys.stderr)
+            return 2
         if new != text:
             stale += 1
-            state = "stale, run scripts/generate_docs.py" if check else "written"
-            print(f"{path.relative_to(ROOT)}: {state}")
+            print(f"{name}: {'stale, run `make docs`' if check else 'written'}")
             if not check:
                 path.write_text(new)
     return int(check and stale > 0)

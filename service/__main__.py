@@ -1,29 +1,24 @@
-"""`python -m service serve` and `python -m service check FILE`; the same are commands of `trunkline`."""
+"""`python -m service serve`, without the `trunkline` command; every flag is also TRUNKLINE_<NAME>."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from .settings import Settings
 
+_PROGRAM = "python -m service serve"
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status."""
-    arguments = _parser().parse_args(argv)
-    if arguments.command == "check":
-        return _check(arguments.file, arguments.backbone)
-    given = {
-        name: value for name, value in vars(arguments).items() if value is not None and name != "command"
-    }
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit status."""
+    if argv[:1] != ["serve"]:
+        sys.stderr.write(f"usage: {_PROGRAM} [--help]\n")
+        return 2
     try:
-        settings = Settings(**given)
+        settings = Settings(_cli_parse_args=list(argv[1:]), _cli_kebab_case=True, _cli_prog_name=_PROGRAM)
     except ValidationError as error:
         for details in error.errors(include_url=False):
             where = ".".join(str(part) for part in details["loc"])
@@ -34,41 +29,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     return serve(settings)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m service", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="serve over HTTP; every flag is also TRUNKLINE_<NAME>")
-    for name, field in Settings.model_fields.items():
-        shown = f"{field.description} (default: {field.default})".replace("%", "%%")
-        serve.add_argument(f"--{name.replace('_', '-')}", dest=name, help=shown, metavar="VALUE")
-    check = commands.add_parser("check", help="do with a file what an upload does, and publish nothing")
-    check.add_argument("file", type=Path)
-    check.add_argument("--backbone", default="minilm")
-    return parser
-
-
-def _check(path: Path, backbone_name: str) -> int:
-    from modeling import BackboneError, load_backbone
-
-    from .errors import RefusedAdapter
-    from .residency.loader import check_file
-
-    try:
-        report: dict[str, Any] = asdict(check_file(path.read_bytes(), load_backbone(backbone_name)))
-    except RefusedAdapter as refused:
-        for problem in refused.problems:
-            sys.stderr.write(
-                f"{problem.field}: got {problem.got}; allowed: {problem.allowed}. {problem.remedy}\n"
-            )
-        return 1
-    except (OSError, BackboneError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    from pydantic_core import to_json
-
-    sys.stdout.write(to_json(report, indent=2).decode() + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from adapters_store import StoreError
+from proof.errors import Refused
 
 from .api import health, predict, tasks
 from .api.envelope import Envelope
@@ -54,7 +55,7 @@ def build_app(settings: Settings, *, on_started: Callable[[bool], None] | None =
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.service = service
-    for kind in (ServiceError, StoreError):
+    for kind in (ServiceError, StoreError, Refused):
         app.add_exception_handler(kind, on_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)

@@ -1,120 +1,118 @@
-"""Every error that the service raises for a caller; HTTP statuses are in `api/errors.py` alone."""
+"""Every error that the service raises for a caller, with its HTTP status, which `api/errors.py` answers."""
 
 # ruff: noqa: N818 - they are the words of the interface, and each ends up as a code in an answer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from failures import Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong: where, what was found, what is allowed, what to do."""
+class ItemCode:
+    """Why one input of a request has no answer, or one task of several no result; docs/api.md reads this.
 
-    field: str
-    got: str
-    allowed: str
-    remedy: str
+    A single input that fails is the caller's fault (422) or not (500).
+    """
+
+    meaning: str
+    of_input: bool = True
+
+
+ITEM_CODES: Mapping[str, ItemCode] = {
+    "invalid_item": ItemCode(
+        "not a text, and not an object with `text` and perhaps `text_pair` or `choices`"
+    ),
+    "invalid_choices": ItemCode("`choices` are not 2 to 100 different texts"),
+    "too_long": ItemCode(
+        "more tokens than the task takes, without `truncate`; or more characters than allowed"
+    ),
+    "text_pair_required": ItemCode("the task is about pairs, and there is no `text_pair`"),
+    "text_pair_not_allowed": ItemCode("the task is about single texts, and there is a `text_pair`"),
+    "choices_required": ItemCode("the task chooses, and there are no `choices`"),
+    "choices_not_allowed": ItemCode("the task does not choose, and there are `choices`"),
+    "non_finite": ItemCode("the model's output is not a number; it is withheld"),
+    "out_of_memory": ItemCode("the device had no room for this input, even alone", of_input=False),
+    "internal": ItemCode("the pass failed for a reason of the service's; its log says why", of_input=False),
+    "unknown_task": ItemCode("one of several `tasks` is not there (stands for the whole task)"),
+    "adapter_unavailable": ItemCode(
+        "one of several `tasks` could not be loaded (stands for the whole task)", of_input=False
+    ),
+}
 
 
 class ServiceError(Exception):
     """Base of all errors of this package. `code` is the stable word a program may rely on."""
 
-    code = "internal"
+    status, code, title = 500, "internal", "Internal error"
+
+    def __init_subclass__(cls, status: int = status, code: str = code, title: str = title) -> None:
+        cls.status, cls.code, cls.title = status, code, title
 
 
-class MalformedRequest(ServiceError):
+class MalformedRequest(ServiceError, status=400, code="malformed", title="Malformed request"):
     """The bytes are not what they claim to be: not JSON, not a valid header."""
 
-    code = "malformed"
 
-
-class Unauthorized(ServiceError):
+class Unauthorized(ServiceError, status=401, code="unauthorized", title="Not authorised"):
     """No token, or a wrong one."""
 
-    code = "unauthorized"
 
-
-class CrossSite(ServiceError):
+class CrossSite(ServiceError, status=403, code="cross_site", title="Request of another site"):
     """A web page of another origin calls a service that has no token."""
 
-    code = "cross_site"
 
-
-class InvalidInput(ServiceError):
+class InvalidInput(ServiceError, status=422, code="invalid_input", title="Invalid input"):
     """Readable, but impossible: wrong fields, too many items, an input that the task cannot take."""
 
-    code = "invalid_input"
-
-    def __init__(self, message: str, problems: Sequence[Problem] = (), *, code: str | None = None) -> None:
+    def __init__(self, message: str, failures: Sequence[Failure] = (), *, code: str | None = None) -> None:
         super().__init__(message)
-        self.problems = tuple(problems)
+        self.failures = tuple(failures)
         self.code = code or self.code
 
 
-class RefusedAdapter(InvalidInput):
-    """An uploaded adapter that must not be served; `problems` holds every reason."""
-
-    code = "adapter_refused"
-
-
-class TooLarge(ServiceError):
+class TooLarge(ServiceError, status=413, code="too_large", title="Body too large"):
     """A body above its limit."""
 
-    code = "too_large"
 
-
-class UnsupportedMedia(ServiceError):
+class UnsupportedMedia(
+    ServiceError, status=415, code="unsupported_media_type", title="Unsupported content type"
+):
     """A body of another content type."""
 
-    code = "unsupported_media_type"
 
-
-class UnknownTask(ServiceError):
+class UnknownTask(ServiceError, status=404, code="unknown_task", title="Unknown task"):
     """No such task, version or alias: never answered by anything else."""
 
-    code = "unknown_task"
 
-
-class AdapterUnavailable(ServiceError):
+class AdapterUnavailable(ServiceError, status=503, code="adapter_unavailable", title="Adapter not available"):
     """The version exists, but could not be loaded when the service started."""
 
-    code = "adapter_unavailable"
 
-
-class RegistryFull(ServiceError):
+class RegistryFull(ServiceError, status=507, code="registry_full", title="Registry full"):
     """As many adapters are resident as the settings allow."""
 
-    code = "registry_full"
 
-
-class Overloaded(ServiceError):
+class Overloaded(ServiceError, status=429, code="overloaded", title="Too many requests"):
     """The queue is full; come back after `retry_after_s` seconds."""
-
-    code = "overloaded"
 
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
-class NotReady(ServiceError):
+class NotReady(ServiceError, status=503, code="not_ready", title="Not ready"):
     """The backbone or the stored adapters are still loading, or loading them failed."""
 
-    code = "not_ready"
 
-
-class Draining(ServiceError):
+class Draining(ServiceError, status=503, code="draining", title="Stopping"):
     """The service is about to stop: what it has accepted it finishes, nothing more is accepted."""
-
-    code = "draining"
 
 
 class ItemFailed(ServiceError):
     """The only input of a request could not be answered for a reason of ours (memory, a bug)."""
-
-    code = "internal"
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
@@ -123,5 +121,3 @@ class ItemFailed(ServiceError):
 
 class ConfigurationError(ServiceError):
     """The settings contradict each other or are unsafe: the service does not start."""
-
-    code = "configuration"

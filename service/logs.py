@@ -24,7 +24,6 @@ class JsonFormatter(logging.Formatter):
     """time, level, logger, message, request_id, what `extra` holds, and the exception's type and places."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line of JSON."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

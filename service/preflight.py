@@ -6,30 +6,13 @@ sentence and not a start that fails; what only loading shows (weights, tokenizer
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path
 
 from .settings import Settings
 
-# Model types that need no look at `modeling`, whose import takes seconds: those seconds would be missing
-# before `/live` answers. It is no list of what there is: a family that is not here is looked up.
-_SUPPORTED = frozenset(
-    {
-        "albert",
-        "bart",
-        "bert",
-        "deberta",
-        "deberta-v2",
-        "distilbert",
-        "electra",
-        "modernbert",
-        "mpnet",
-        "roberta",
-        "t5",
-        "xlm-roberta",
-    }
-)
 _ANY_CAN = frozenset({"auto", "float32"})
 _EMBEDDED = "minilm"
 _REMEDY = (
@@ -49,7 +32,7 @@ def refusal(settings: Settings) -> str | None:
         model_type = _model_type(folder)
     except (OSError, ValueError) as error:
         return _cannot(name, f"its config.json cannot be read: {error}")
-    if model_type is None or (model_type in _SUPPORTED and settings.dtype in _ANY_CAN):
+    if model_type is None or (settings.dtype in _ANY_CAN and _registered(model_type)):
         return None
     return _refused_by_family(name, model_type, settings.dtype)
 
@@ -64,6 +47,15 @@ def _model_type(folder: Path) -> str | None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     found = config.get("model_type") if isinstance(config, dict) else None
     return found if isinstance(found, str) else None
+
+
+def _registered(model_type: str) -> bool:
+    """Whether a family's file says so: read, because the seconds of importing it would delay `/live`."""
+    modeling = importlib.util.find_spec("modeling")
+    assert modeling is not None
+    assert modeling.origin is not None
+    texts = (file.read_text() for file in Path(modeling.origin).parent.glob("families/*.py"))
+    return any(f'"{model_type}"' in text.partition("FAMILIES.add(")[2] for text in texts)
 
 
 def _refused_by_family(name: str, model_type: str, dtype: str) -> str | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
-from pydantic import Field, SecretStr
+from pydantic import Field, JsonValue, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import ConfigurationError
@@ -19,50 +20,65 @@ from .errors import ConfigurationError
 MIB = 1024 * 1024
 
 
+def _setting(
+    panel: str, default: Any, text: str, *, ge: float | None = None, le: float | None = None, told: str = ""
+) -> Any:
+    """`panel` is its heading on the help page; `told` puts it among the limits at `/v1/limits`."""
+    extra: dict[str, JsonValue] = {"panel": panel, "told": told}
+    return Field(default, description=text, ge=ge, le=le, json_schema_extra=extra)
+
+
+_serving = partial(_setting, "Serving")
+_access = partial(_setting, "Access")
+_limit = partial(_setting, "Limits")
+_of_requests = partial(_limit, told="requests")
+_of_load = partial(_limit, told="load")
+_other = partial(_setting, "Other")
+
+
 class Settings(BaseSettings):
     """What a running service can be told."""
 
     model_config = SettingsConfigDict(env_prefix="TRUNKLINE_", frozen=True, extra="forbid")
 
-    backbone: str = Field("minilm", description="minilm, a local Hugging Face directory, or a hub id")
-    store: Path = Field(Path("adapters_store/data"), description="folder of the adapter versions")
-    host: str = Field("127.0.0.1", description="address to listen on; without a token loopback only")
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the backbone runs")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="number format of the backbone; auto is float32, and T5 refuses float16"
+    backbone: str = _serving("minilm", "minilm, a local Hugging Face directory, or a hub id")
+    store: Path = _serving(Path("adapters_store/data"), "folder of the adapter versions")
+    host: str = _serving("127.0.0.1", "address to listen on; without a token loopback only")
+    port: int = _serving(8000, "port to listen on; 0 takes a free one", ge=0, le=65535)
+    device: Literal["auto", "cpu", "cuda"] = _serving("auto", "where the backbone runs")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _serving(
+        "auto", "number format of the backbone; auto is float32, and T5 refuses float16"
     )
-    token: SecretStr | None = Field(None, description="bearer token that callers must send")
-    token_file: Path | None = Field(
-        None, description="file with the token; created with a random one if missing"
-    )
+    token: SecretStr | None = _access(None, "bearer token that callers must send")
+    token_file: Path | None = _access(None, "file with the token; created with a random one if missing")
 
-    max_batch_tokens: int | None = Field(
-        None, ge=16, description="tokens per forward pass; by device if not set"
-    )
-    max_batch_rows: int = Field(1024, ge=1, description="rows per forward pass")
-    max_waiting_tokens: int = Field(1_000_000, ge=1, description="charged tokens that may wait; then 429")
-    max_items: int = Field(10_000, ge=1, description="inputs per request")
-    max_tasks: int = Field(64, ge=1, description="tasks per request")
-    max_scores: int = Field(2_000_000, ge=1, description="inputs x labels over all tasks of a request")
-    max_text_chars: int = Field(
-        1_000_000, ge=1, description="characters per input, its pair or choices included"
-    )
-    max_new_tokens: int = Field(128, ge=1, description="tokens that a request may have generated per input")
-    max_body_bytes: int = Field(32 * MIB, ge=1024, description="body of a predict call")
-    max_adapter_bytes: int = Field(64 * MIB, ge=1024, description="uploaded adapter file")
-    max_adapters: int = Field(10_000, ge=1, description="adapter versions on the device")
-    max_metric_tasks: int = Field(100, ge=0, description="tasks with metric series of their own")
+    max_batch_tokens: int | None = _of_load(None, "tokens per forward pass; by device if not set", ge=16)
+    max_batch_rows: int = _of_load(1024, "rows per forward pass", ge=1)
+    max_waiting_tokens: int = _of_load(1_000_000, "charged tokens that may wait; then 429", ge=1)
+    max_items: int = _of_requests(10_000, "inputs per request", ge=1)
+    max_tasks: int = _of_requests(64, "tasks per request", ge=1)
+    max_scores: int = _of_requests(2_000_000, "inputs x labels over all tasks of a request", ge=1)
+    max_text_chars: int = _of_requests(1_000_000, "characters per input, its pair or choices included", ge=1)
+    max_new_tokens: int = _of_requests(128, "tokens that a request may have generated per input", ge=1)
+    max_body_bytes: int = _of_requests(32 * MIB, "body of a predict call", ge=1024)
+    max_adapter_bytes: int = _of_requests(64 * MIB, "uploaded adapter file", ge=1024)
+    max_adapters: int = _of_requests(10_000, "adapter versions on the device", ge=1)
+    max_metric_tasks: int = _limit(100, "tasks with metric series of their own", ge=0)
 
-    tokenizer_threads: int = Field(2, ge=1, le=64, description="threads that tokenise")
-    device_threads: int | None = Field(
-        None, ge=1, description="CPU threads of a forward pass; torch decides if not set"
-    )
-    startup_probes: int = Field(2, ge=0, le=32, description="probes replayed per stored adapter at start")
-    drain_timeout_s: float = Field(30.0, ge=0, description="longest wait for accepted requests on SIGTERM")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least level that is logged"
-    )
+    tokenizer_threads: int = _other(2, "threads that tokenise", ge=1, le=64)
+    device_threads: int | None = _other(None, "CPU threads of a forward pass; torch decides if not set", ge=1)
+    startup_probes: int = _other(2, "probes replayed per stored adapter at start", ge=0, le=32)
+    drain_timeout_s: float = _other(30.0, "longest wait for accepted requests on SIGTERM", ge=0)
+    log_level: Literal["debug", "info", "warning", "error"] = _other("info", "least level that is logged")
+
+
+def told_limits() -> list[str]:
+    """The settings at `/v1/limits`: those of a request, then those of the load."""
+    told = {
+        name: cast(dict[str, str], field.json_schema_extra)["told"]
+        for name, field in Settings.model_fields.items()
+    }
+    return sorted(filter(told.get, told), key=lambda name: told[name] == "load")
 
 
 def resolve_token(settings: Settings) -> str | None:

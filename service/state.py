@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING, Literal
 
 from .engine.engine import Engine
 from .engine.request import Row
-from .engine.runner import Model
 from .engine.scheduler import Scheduler
 from .engine.tokenizer import Tokenizer
 from .errors import Draining, NotReady
@@ -25,7 +24,7 @@ from .metrics import Metrics
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from modeling import Backbone, Encoded
+    from modeling import ServedModel
 
     from .residency.catalog import Catalog
 
@@ -44,8 +43,7 @@ _WARM_UP_ROWS = 64
 class Parts:
     """What exists once the backbone is loaded."""
 
-    backbone: Backbone
-    model: Model
+    model: ServedModel
     engine: Engine
     tokenizer: Tokenizer
     catalog: Catalog
@@ -146,7 +144,8 @@ class Service:
             max_charge_tokens=max(1, settings.max_waiting_tokens // _SHARES),
         )
         engine = self._engine = Engine(scheduler, self.metrics)
-        backbone, model = await _load(engine, settings, device)
+        model = await _load(engine, settings, device)
+        backbone = model.backbone
         tokenizer = self._tokenizer = Tokenizer(
             backbone.text,
             engine,
@@ -155,13 +154,24 @@ class Service:
             max_text_chars=settings.max_text_chars,
         )
         store = await asyncio.to_thread(AdapterStore, settings.store)
-        catalog = _catalog(store, backbone, engine, self.metrics, settings, max_batch_tokens)
+        from .residency.catalog import Catalog  # only now: it imports modeling, which a thread has done
+
+        catalog = Catalog(
+            store,
+            backbone,
+            engine,
+            self.metrics,
+            max_adapter_bytes=settings.max_adapter_bytes,
+            max_adapters=settings.max_adapters,
+            max_batch_tokens=max_batch_tokens,
+            startup_probes=settings.startup_probes,
+        )
         max_new_tokens = min(settings.max_new_tokens, backbone.max_tokens)  # a decoder has positions too
-        return Parts(backbone, model, engine, tokenizer, catalog, device, max_batch_tokens, max_new_tokens)
+        return Parts(model, engine, tokenizer, catalog, device, max_batch_tokens, max_new_tokens)
 
     async def _warm_up(self, parts: Parts) -> None:
         """The longest row and a batch of many residents, so that no request pays for being the first."""
-        text, limit = parts.backbone.text, parts.backbone.max_tokens
+        text, limit = parts.model.backbone.text, parts.model.backbone.max_tokens
         longest = text.encode(["warm " * limit], min(limit, parts.max_batch_tokens))
         short = text.encode(["a text to warm up with"])
         room = limit - len(short[0])
@@ -169,20 +179,15 @@ class Service:
         mixing = [one for one in placements if not one.exclusive and one.virtual_tokens <= room]
         slots = [0, *(one.body_slot for one in mixing)][:_WARM_UP_ROWS]
         for encoded, body_slots in ((longest, [0]), (short * len(slots), slots)):
-            run = partial(_run, encoded=encoded, body_slots=body_slots)
-            await asyncio.wrap_future(parts.engine.call(run))
+            await asyncio.wrap_future(parts.engine.call(methodcaller("run", encoded, body_slots, [])))
 
     def _watch(self, parts: Parts) -> None:
-        load = parts.engine.load
-        self.metrics.waiting_rows.read_from(lambda: load()["waiting_rows"])
-        self.metrics.waiting_tokens.read_from(lambda: load()["waiting_tokens"])
-        self.metrics.open_requests.read_from(lambda: load()["open_requests"])
-        self.metrics.resident_adapters.read_from(lambda: parts.model.num_resident)
-        self.metrics.resident_bytes.read_from(lambda: parts.model.nbytes)
-
-
-def _run(model: Model, encoded: Sequence[Encoded], body_slots: Sequence[int]) -> None:
-    model.run(encoded, body_slots, [])
+        scheduler = parts.engine.scheduler
+        self.metrics.waiting_rows.set_function(lambda: scheduler.waiting_rows)
+        self.metrics.waiting_tokens.set_function(lambda: scheduler.waiting_tokens)
+        self.metrics.open_requests.set_function(lambda: scheduler.num_open)
+        self.metrics.resident_adapters.set_function(lambda: parts.model.num_resident)
+        self.metrics.resident_bytes.set_function(lambda: parts.model.nbytes)
 
 
 def _device(settings: Settings) -> str:
@@ -196,43 +201,16 @@ def _device(settings: Settings) -> str:
     return settings.device
 
 
-async def _load(engine: Engine, settings: Settings, device: str) -> tuple[Backbone, Model]:
+async def _load(engine: Engine, settings: Settings, device: str) -> ServedModel:
     """Load the backbone on the device thread, which alone will use it."""
-    loaded: list[tuple[Backbone, Model]] = []
 
-    def build() -> Model:
+    def build() -> ServedModel:
         import torch
 
         from modeling import ServedModel, load_backbone
 
         # float32 is the format with the published tolerance on every device; the others are a choice
         dtype = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(settings.dtype, torch.float32)
-        backbone = load_backbone(settings.backbone, device=device, dtype=dtype)
-        model = ServedModel(backbone)
-        loaded.append((backbone, model))
-        return model
+        return ServedModel(load_backbone(settings.backbone, device=device, dtype=dtype))
 
-    await asyncio.wrap_future(engine.start(build))
-    return loaded[0]
-
-
-def _catalog(
-    store: object,
-    backbone: Backbone,
-    engine: Engine,
-    metrics: Metrics,
-    settings: Settings,
-    max_batch_tokens: int,
-) -> Catalog:
-    from adapters_store import AdapterStore
-
-    from .residency.catalog import Catalog, CatalogLimits
-
-    assert isinstance(store, AdapterStore)
-    limits = CatalogLimits(
-        max_adapter_bytes=settings.max_adapter_bytes,
-        max_adapters=settings.max_adapters,
-        max_batch_tokens=max_batch_tokens,
-        startup_probes=settings.startup_probes,
-    )
-    return Catalog(store, backbone, engine, metrics, limits)
+    return await asyncio.wrap_future(engine.start(build))

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -18,6 +19,11 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# `pytest --hypothesis-profile NAME`: ten times as many examples, where a test does not fix their number; or,
+# for `make mutants`, which asks whether a test fails and not how, no search for the smallest failing example.
+settings.register_profile("thorough", max_examples=1000)
+settings.register_profile("unshrunk", phases=[Phase.explicit, Phase.generate], database=None)
 
 
 @pytest.fixture(autouse=True)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import RobertaProcessing, TemplateProcessing
+from torch import Tensor
 from transformers import (
     AlbertConfig,
     AutoModel,
@@ -32,7 +34,17 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from modeling import Backbone, load_backbone
+from modeling import (
+    READOUTS,
+    Answer,
+    Backbone,
+    Encoded,
+    HeadSpec,
+    PackedBatch,
+    decoding,
+    kind_of,
+    load_backbone,
+)
 from modeling.families.t5 import as_published
 
 WORDS = [f"w{i}" for i in range(80)]
@@ -308,3 +320,30 @@ def _fold_types(state: State) -> None:
     kinds = state.pop("embeddings.token_type_embeddings.weight")
     table = state["embeddings.position_embeddings.weight"]
     state["embeddings.position_embeddings.weight"] = table + kinds[0]
+
+
+def hidden_of(backbone: Backbone, encoded: Sequence[Encoded]) -> Tensor:
+    """The encoder's states [T, H] of a batch, packed order, with whatever is attached."""
+    with backbone.running(backbone.pack(encoded)) as hidden:
+        return hidden
+
+
+def pooled_states(backbone: Backbone, batch: PackedBatch, pooling: str) -> Tensor:
+    """What a head reads [B, H] of a batch, in the caller's order, with whatever is attached."""
+    with backbone.running(batch) as hidden:
+        return READOUTS["pooled"].states(backbone, hidden, batch, pooling)
+
+
+def answer(spec: HeadSpec, logits: Any, *, top_k: int | None = None) -> Answer:
+    """What the logits [L] of one row mean; choices are called by their numbers."""
+    kind, row = kind_of(spec), np.asarray(logits, dtype=np.float64)
+    return kind.decide(spec, row[None], top_k, [[str(index) for index in range(len(row))]])[0]
+
+
+def target_logits(backbone: Backbone, batch: PackedBatch, strings: Sequence[list[int]]) -> list[Tensor]:
+    """Logits [T_i, V] at every token of each text's own string, the decoder being fed the string."""
+    packed = [(row, strings[i]) for row, i in enumerate(batch.order)]
+    with backbone.running(batch) as hidden:
+        logits, _, target = decoding.teacher_forced(backbone, hidden, batch, packed)
+    found = torch.split(logits, target.lengths.tolist())
+    return [found[row] for row in batch.inverse.tolist()]

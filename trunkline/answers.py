@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, TypeVar
 
 from trunkline.errors import ItemFailed
 from trunkline.inputs import Item
@@ -111,6 +111,9 @@ class Pushed:
     probes: dict[str, float] = field(default_factory=dict)
 
 
+RecordT = TypeVar("RecordT", bound=Version | Task | Pushed)
+
+
 def read_result(task: str, num_inputs: int, result: Json) -> list[Prediction]:
     """All predictions of one task; a failed task (unknown among several) gives its error for every input.
 
@@ -153,48 +156,20 @@ def _failed(task: str, index: int, error: Json, version: int | None = None) -> P
     return Prediction(task=task, version=version, error=found)
 
 
-def read_version(record: Json) -> Version:
-    """One version record."""
-    reason = record.get("reason") or record.get("error") or ""
-    return Version(
-        version=record["version"],
-        digest=record["digest"],
-        size_bytes=record["size_bytes"],
-        created=record["created"],
-        state=record.get("state") or "",
-        method=record.get("method") or "",
-        kind=record.get("kind") or "",
-        labels=tuple(record.get("labels") or ()),
-        reason=str(reason),
-        example=record.get("example"),
-    )
+def read(kind: type[RecordT], body: Json) -> RecordT:
+    """A record from what has the names of its fields; what has a default may be missing, or null."""
+    values: dict[str, Any] = {}
+    for one in fields(kind):
+        has_default = one.default is not MISSING or one.default_factory is not MISSING
+        if not has_default or body.get(one.name) is not None:
+            value = body[one.name]
+            values[one.name] = _AS[one.name](value) if one.name in _AS else value
+    return kind(**values)
 
 
-def read_task(state: Json) -> Task:
-    """One task's state."""
-    versions = tuple(read_version(record) for record in state["versions"])
-    return Task(
-        task=state["task"], revision=state["revision"], aliases=dict(state["aliases"]), versions=versions
-    )
-
-
-def read_tasks(body: Json) -> list[Task]:
-    """The listing, in the server's order."""
-    states: Sequence[Json] = body["tasks"]
-    return [read_task(state) for state in states]
-
-
-def read_pushed(body: Json, *, created: bool) -> Pushed:
-    """The answer to an upload; `created` is True for status 201."""
-    return Pushed(
-        task=body["task"],
-        version=body["version"],
-        digest=body["digest"],
-        size_bytes=body["size_bytes"],
-        created=created,
-        method=body.get("method") or "",
-        kind=body.get("kind") or "",
-        labels=tuple(body.get("labels") or ()),
-        aliases=dict(body.get("aliases") or {}),
-        probes=dict(body.get("probes") or {}),
-    )
+_AS: Mapping[str, Callable[[Any], object]] = {
+    "labels": tuple,
+    "aliases": dict,
+    "probes": dict,
+    "versions": lambda records: tuple(read(Version, record) for record in records),
+}

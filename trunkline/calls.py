@@ -7,30 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypedDict, TypeVar
 from urllib.parse import quote
 
-from trunkline.answers import (
-    ItemError,
-    Prediction,
-    Pushed,
-    Task,
-    Version,
-    read_pushed,
-    read_result,
-    read_task,
-    read_tasks,
-    read_version,
-)
+from trunkline.answers import ItemError, Prediction, Pushed, Task, Version, read, read_result
 from trunkline.errors import TrunklineError
 from trunkline.inputs import Inputs, is_single, to_body, to_list
 from trunkline.problems import problem_error
 
 T = TypeVar("T")
 
-JSON_TYPE = "application/json"
-FILE_TYPE = "application/octet-stream"
+JSON = {"Content-Type": "application/json"}
 
 
 class Options(TypedDict, total=False):
@@ -87,33 +75,46 @@ class Call(Generic[T]):
         return recovered
 
 
-def predict(task: str, inputs: Inputs, options: Mapping[str, Any]) -> Call[list[Prediction]]:
-    """`inputs` to one task; predictions come in the order of the inputs."""
+def predict(task: str, inputs: Inputs, options: Options) -> Call[Prediction | list[Prediction]]:
+    """`inputs` to one task: one prediction for a single input, else a list in the order of the inputs."""
     items, single = to_list(inputs), is_single(inputs)
-    call = _post(
+
+    def read_predictions(answer: Any, _: int) -> Prediction | list[Prediction]:
+        predictions = read_result(task, len(items), answer)
+        return predictions[0].raise_for_error() if single else predictions
+
+    return Call(
+        "POST",
         "/v1/predict",
-        lambda answer, _: read_result(task, len(items), answer),
-        to_body({"task": task, "inputs": items, **options}),
+        read_predictions,
+        to_body({"task": task, "inputs": items, **_chosen(options)}),
+        headers=JSON,
+        recover=lambda error: None if single else _short_list(task, items, error),
     )
-    return replace(call, recover=lambda error: None if single else _short_list(task, items, error))
 
 
 def predict_tasks(
-    tasks: Iterable[str], inputs: Inputs, options: Mapping[str, Any]
+    tasks: Iterable[str], inputs: Inputs, options: Options
 ) -> Call[dict[str, list[Prediction]]]:
     """`inputs` to several tasks at once; the keys are the tasks as given."""
-    names, items = _names(tasks), to_list(inputs)
+    if isinstance(tasks, str):
+        raise TypeError(f"tasks must be a list of names; for one task call predict({tasks!r}, ...)")
+    names, items = list(tasks), to_list(inputs)
 
-    def read(answer: Any, _: int) -> dict[str, list[Prediction]]:
+    def read_results(answer: Any, _: int) -> dict[str, list[Prediction]]:
         results: Sequence[Mapping[str, Any]] = answer["results"]
         if len(results) != len(names):
             raise ValueError(f"{len(results)} results for {len(names)} tasks")
         pairs = zip(names, results, strict=True)
         return {name: read_result(name, len(items), result) for name, result in pairs}
 
-    call = _post("/v1/predict", read, to_body({"tasks": names, "inputs": items, **options}))
-    return replace(
-        call, recover=lambda error: {name: [] for name in names} if _is_empty(items, error) else None
+    return Call(
+        "POST",
+        "/v1/predict",
+        read_results,
+        to_body({"tasks": names, "inputs": items, **_chosen(options)}),
+        headers=JSON,
+        recover=lambda error: {name: [] for name in names} if _is_empty(items, error) else None,
     )
 
 
@@ -122,41 +123,35 @@ def push(task: str, data: bytes, alias: str | None) -> Call[Pushed]:
     return Call(
         "POST",
         f"/v1/tasks/{_part(task)}/versions",
-        lambda answer, status: read_pushed(answer, created=status == 201),
+        lambda answer, status: read(Pushed, {**answer, "created": status == 201}),
         body=data,
         params={"alias": alias or ""},
-        headers={"Content-Type": FILE_TYPE},
+        headers={"Content-Type": "application/octet-stream"},
     )
 
 
 def tasks() -> Call[list[Task]]:
-    """All tasks."""
-    return Call("GET", "/v1/tasks", lambda answer, _: read_tasks(answer))
+    return Call("GET", "/v1/tasks", lambda answer, _: [read(Task, one) for one in answer["tasks"]])
 
 
 def task(name: str) -> Call[Task]:
-    """One task."""
-    return Call("GET", f"/v1/tasks/{_part(name)}", lambda answer, _: read_task(answer))
+    return Call("GET", f"/v1/tasks/{_part(name)}", lambda answer, _: read(Task, answer))
 
 
 def version(name: str, number: int) -> Call[Version]:
-    """One version of a task."""
-    return Call("GET", f"/v1/tasks/{_part(name)}/versions/{number}", lambda answer, _: read_version(answer))
+    return Call("GET", f"/v1/tasks/{_part(name)}/versions/{number}", lambda answer, _: read(Version, answer))
 
 
 def promote(name: str, number: int, alias: str, expect_revision: int | None) -> Call[Task]:
     """Move an alias; with `expect_revision` only when nobody changed the task since."""
-    headers = {"Content-Type": JSON_TYPE}
-    if expect_revision is not None:
-        headers["If-Match"] = f'"{expect_revision}"'
+    unchanged = {} if expect_revision is None else {"If-Match": f'"{expect_revision}"'}
     path = f"/v1/tasks/{_part(name)}/aliases/{_part(alias)}"
     body = to_body({"version": number})
-    return Call("PUT", path, lambda answer, _: read_task(answer), body=body, headers=headers)
+    return Call("PUT", path, lambda answer, _: read(Task, answer), body=body, headers=JSON | unchanged)
 
 
 def rollback(name: str) -> Call[Task]:
-    """Production back to the previous version."""
-    return Call("POST", f"/v1/tasks/{_part(name)}/rollback", lambda answer, _: read_task(answer))
+    return Call("POST", f"/v1/tasks/{_part(name)}/rollback", lambda answer, _: read(Task, answer))
 
 
 def delete(name: str, number: int | None) -> Call[None]:
@@ -171,7 +166,6 @@ def info() -> Call[dict[str, Any]]:
 
 
 def limits() -> Call[dict[str, Any]]:
-    """Every limit of the server."""
     return Call("GET", "/v1/limits", lambda answer, _: dict(answer))
 
 
@@ -180,22 +174,11 @@ def ready() -> Call[bool]:
     return Call("GET", "/ready", lambda _, __: True)
 
 
-def chosen(
-    *,
-    top_k: int | None = None,
-    raw: bool = False,
-    truncate: bool = False,
-    generate: bool = False,
-    max_new_tokens: int | None = None,
-) -> dict[str, Any]:
-    """The options of a prediction, without those left at the server's default."""
-    switches = {"raw": raw, "truncate": truncate, "generate": generate}
-    numbers = {"top_k": top_k, "max_new_tokens": max_new_tokens}
-    return {
-        name: value
-        for name, value in (numbers | switches).items()
-        if value is not None and value is not False
-    }
+def _chosen(options: Options) -> dict[str, Any]:
+    """The options, without those left at the server's default. Raises TypeError for one that is none."""
+    for name in options.keys() - Options.__optional_keys__:
+        raise TypeError(f"predict() got an unexpected keyword argument {name!r}")
+    return {name: value for name, value in options.items() if value is not None and value is not False}
 
 
 def _short_list(task: str, items: list[Any], error: TrunklineError) -> list[Prediction] | None:
@@ -213,16 +196,6 @@ def _is_empty(items: list[Any], error: TrunklineError) -> bool:
 
 def _is_about(error: TrunklineError, place: str) -> bool:
     return error.status == 422 and [problem.field for problem in error.errors] == [place]
-
-
-def _names(tasks: Iterable[str]) -> list[str]:
-    if isinstance(tasks, str):
-        raise TypeError(f"tasks must be a list of names; for one task call predict({tasks!r}, ...)")
-    return list(tasks)
-
-
-def _post(path: str, read: Callable[[Any, int], T], body: bytes) -> Call[T]:
-    return Call("POST", path, read, body=body, headers={"Content-Type": JSON_TYPE})
 
 
 def _part(name: str) -> str:

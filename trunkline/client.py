@@ -15,9 +15,9 @@ from trunkline import calls
 from trunkline.answers import Prediction, Pushed, Task, Version
 from trunkline.calls import Call, Options, Reply
 from trunkline.errors import ConnectionFailed, Invalid, TrunklineError, Unavailable
-from trunkline.inputs import Inputs, Item, is_single
+from trunkline.inputs import Inputs, Item
 from trunkline.peek import peek_task
-from trunkline.retry import RetryPolicy
+from trunkline.retry import wait_s
 
 T = TypeVar("T")
 
@@ -25,7 +25,6 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 # Shorter than the 5 s after which servers drop idle connections, so that none is dropped while we send on it.
 POOL = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=3.0)
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-NO_RETRY = RetryPolicy(retries=0)
 POLL_S = 0.2
 
 
@@ -50,15 +49,13 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Open nothing yet; connections are made when needed. `transport` replaces the network (tests)."""
-        self._policy = RetryPolicy(retries=retries)
+        self._retries = retries
         self._http = httpx.Client(transport=transport, limits=POOL, **_settings(url, token, timeout))
 
     def __enter__(self) -> Client:
-        """Itself."""
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        """Close the connections."""
         self.close()
 
     def close(self) -> None:
@@ -80,9 +77,7 @@ class Client:
         write its answer, in at most `max_new_tokens` tokens, instead of scoring its labels.
         In a list, an input that fails carries its own `.error`; a failing single input raises Invalid.
         """
-        single, chosen = is_single(inputs), calls.chosen(**options)
-        predictions = self._run(calls.predict(task, inputs, chosen))
-        return predictions[0].raise_for_error() if single else predictions
+        return self._run(calls.predict(task, inputs, options))
 
     def predict_tasks(
         self, tasks: Iterable[str], inputs: Inputs, **options: Unpack[Options]
@@ -91,7 +86,7 @@ class Client:
 
         A task that is unknown gives its error for every input; the others are answered.
         """
-        return self._run(calls.predict_tasks(tasks, inputs, calls.chosen(**options)))
+        return self._run(calls.predict_tasks(tasks, inputs, options))
 
     def push(
         self, file: str | Path | bytes, task: str | None = None, *, alias: str | None = "production"
@@ -140,8 +135,9 @@ class Client:
 
     def ready(self) -> bool:
         """Whether the server takes requests now; False for one that is absent, starting or draining."""
+        call = calls.ready()
         try:
-            return self._run(calls.ready(), NO_RETRY)
+            return call.answer(self._send(call))  # at once, whatever it is
         except (ConnectionFailed, Unavailable):
             return False
 
@@ -153,15 +149,12 @@ class Client:
                 _not_ready(str(self._http.base_url), timeout_s)
             time.sleep(POLL_S)
 
-    def _run(self, call: Call[T], policy: RetryPolicy | None = None) -> T:
-        policy = policy or self._policy
-        for attempt in range(policy.retries + 1):
-            reply = self._send(call)
-            wait_s = policy.wait_s(attempt, reply)
-            if wait_s is None:
-                return call.answer(reply)
-            time.sleep(wait_s)
-        raise AssertionError("a policy never waits after its last attempt: this is a bug")
+    def _run(self, call: Call[T]) -> T:
+        reply, attempt = self._send(call), 0
+        while (seconds := wait_s(reply, attempt, self._retries)) is not None:
+            time.sleep(seconds)
+            reply, attempt = self._send(call), attempt + 1
+        return call.answer(reply)
 
     def _send(self, call: Call[T]) -> Reply:
         try:
@@ -186,20 +179,16 @@ class AsyncClient:
         retries: int = 3,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """As Client."""
-        self._policy = RetryPolicy(retries=retries)
+        self._retries = retries
         self._http = httpx.AsyncClient(transport=transport, limits=POOL, **_settings(url, token, timeout))
 
     async def __aenter__(self) -> AsyncClient:
-        """Itself."""
         return self
 
     async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        """Close the connections."""
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections; the client is of no use afterwards."""
         await self._http.aclose()
 
     @overload
@@ -213,82 +202,65 @@ class AsyncClient:
     async def predict(
         self, task: str, inputs: Inputs, **options: Unpack[Options]
     ) -> Prediction | list[Prediction]:
-        """As Client.predict."""
-        single, chosen = is_single(inputs), calls.chosen(**options)
-        predictions = await self._run(calls.predict(task, inputs, chosen))
-        return predictions[0].raise_for_error() if single else predictions
+        return await self._run(calls.predict(task, inputs, options))
 
     async def predict_tasks(
         self, tasks: Iterable[str], inputs: Inputs, **options: Unpack[Options]
     ) -> dict[str, list[Prediction]]:
-        """As Client.predict_tasks."""
-        return await self._run(calls.predict_tasks(tasks, inputs, calls.chosen(**options)))
+        return await self._run(calls.predict_tasks(tasks, inputs, options))
 
     async def push(
         self, file: str | Path | bytes, task: str | None = None, *, alias: str | None = "production"
     ) -> Pushed:
-        """As Client.push."""
         name, data = await asyncio.to_thread(_file, file, task)
         return await self._run(calls.push(name, data, alias))
 
     async def tasks(self) -> list[Task]:
-        """As Client.tasks."""
         return await self._run(calls.tasks())
 
     async def task(self, name: str) -> Task:
-        """As Client.task."""
         return await self._run(calls.task(name))
 
     async def version(self, name: str, number: int) -> Version:
-        """As Client.version."""
         return await self._run(calls.version(name, number))
 
     async def promote(
         self, task: str, version: int, *, alias: str = "production", expect_revision: int | None = None
     ) -> Task:
-        """As Client.promote."""
         return await self._run(calls.promote(task, version, alias, expect_revision))
 
     async def rollback(self, task: str) -> Task:
-        """As Client.rollback."""
         return await self._run(calls.rollback(task))
 
     async def delete(self, task: str, version: int | None = None) -> None:
-        """As Client.delete."""
         await self._run(calls.delete(task, version))
 
     async def info(self) -> dict[str, Any]:
-        """As Client.info."""
         return await self._run(calls.info())
 
     async def limits(self) -> dict[str, Any]:
-        """As Client.limits."""
         return await self._run(calls.limits())
 
     async def ready(self) -> bool:
-        """As Client.ready."""
+        call = calls.ready()
         try:
-            return await self._run(calls.ready(), NO_RETRY)
+            return call.answer(await self._send(call))  # at once, whatever it is
         except (ConnectionFailed, Unavailable):
             return False
 
     async def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """As Client.wait_ready."""
         deadline = time.monotonic() + timeout_s
         while not await self.ready():
             if time.monotonic() >= deadline:
                 _not_ready(str(self._http.base_url), timeout_s)
             await asyncio.sleep(POLL_S)
 
-    async def _run(self, call: Call[T], policy: RetryPolicy | None = None) -> T:
-        policy = policy or self._policy
-        for attempt in range(policy.retries + 1):
-            reply = await self._send(call)
-            wait_s = policy.wait_s(attempt, reply)
-            if wait_s is None:
-                return call.answer(reply)
-            await asyncio.sleep(wait_s)
-        raise AssertionError("a policy never waits after its last attempt: this is a bug")
+    async def _run(self, call: Call[T]) -> T:
+        reply, attempt = await self._send(call), 0
+        while (seconds := wait_s(reply, attempt, self._retries)) is not None:
+            await asyncio.sleep(seconds)
+            reply, attempt = await self._send(call), attempt + 1
+        return call.answer(reply)
 
     async def _send(self, call: Call[T]) -> Reply:
         try:

@@ -22,7 +22,6 @@ class Problem:
     message: str = ""
 
     def __str__(self) -> str:
-        """The problem in one line."""
         if self.message:
             return f"{self.field}: {self.message}" if self.field else self.message
         parts = [f"got {self.got}" if self.got else "", f"allowed: {self.allowed}" if self.allowed else ""]
@@ -48,7 +47,6 @@ class TrunklineError(Exception):
         request_id: str = "",
         retry_after_s: float | None = None,
     ) -> None:
-        """Keep what the answer said."""
         super().__init__(message)
         self.status = status
         self.code = code

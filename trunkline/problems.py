@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
-from trunkline.errors import (
-    Conflict,
-    Invalid,
-    NotFound,
-    Overloaded,
-    Problem,
-    TooLarge,
-    TrunklineError,
-    Unauthorized,
-    Unavailable,
-)
+from trunkline import errors
+from trunkline.errors import Problem, TrunklineError
 
 BY_STATUS: Mapping[int, type[TrunklineError]] = {
-    400: Invalid,
-    401: Unauthorized,
-    403: Unauthorized,
-    404: NotFound,
-    409: Conflict,
-    412: Conflict,
-    413: TooLarge,
-    415: Invalid,
-    422: Invalid,
-    429: Overloaded,
-    502: Unavailable,
-    503: Unavailable,
-    504: Unavailable,
+    400: errors.Invalid,
+    401: errors.Unauthorized,
+    403: errors.Unauthorized,
+    404: errors.NotFound,
+    409: errors.Conflict,
+    412: errors.Conflict,
+    413: errors.TooLarge,
+    415: errors.Invalid,
+    422: errors.Invalid,
+    429: errors.Overloaded,
+    502: errors.Unavailable,
+    503: errors.Unavailable,
+    504: errors.Unavailable,
 }
-
-FIELDS = ("field", "got", "allowed", "remedy", "message")
 
 
 def problem_error(status: int, headers: Mapping[str, str], body: bytes) -> TrunklineError:
@@ -73,7 +63,7 @@ def _read(body: bytes) -> dict[str, Any]:
 def _listed(entry: object) -> Problem:
     if not isinstance(entry, Mapping):
         return Problem(message=str(entry))
-    return Problem(**{name: _text(entry.get(name)) for name in FIELDS})
+    return Problem(**{one.name: _text(entry.get(one.name)) for one in fields(Problem)})
 
 
 def _text(value: object) -> str:

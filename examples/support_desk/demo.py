@@ -29,7 +29,7 @@ from training import TrainingError
 from trunkline import Client, TrunklineError
 
 if TYPE_CHECKING:  # torch is loaded when it is needed: the first line should appear at once
-    from training.evaluate import FileEvaluation
+    from training.file.evaluate import FileEvaluation
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path("examples/support_desk")
@@ -93,8 +93,8 @@ def run(device: str) -> None:
 def evaluate_all(device: str) -> dict[str, FileEvaluation]:
     """Each file on its held-out rows, in this process, without a server."""
     from modeling import load_backbone
-    from training.device import pick_device
-    from training.evaluate import evaluate_file
+    from training.file.evaluate import evaluate_file
+    from training.loop.device import pick_device
 
     backbone = load_backbone("minilm", device=pick_device(device))
     found = {task: evaluate_file(_file(task), DATA / task, backbone=backbone) for task in TASKS}
@@ -162,7 +162,6 @@ def _report(offline: FileEvaluation, value: float, num_backbone: int) -> TaskRep
         task=offline.task,
         num_rows=len(offline.rows),
         scores=tuple(scores),
-        baseline_name=offline.baseline.name,
         file_bytes=adapter.size_bytes,
         num_adapter=num_all - num_head,
         num_head=num_head,

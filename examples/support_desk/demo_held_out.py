@@ -17,7 +17,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from trunkline import Client, Prediction
 
 if TYPE_CHECKING:
-    from training.evaluate import FileEvaluation
+    from training.file.evaluate import FileEvaluation
 
 MAX_ROWS_PER_REQUEST = 6
 NUM_CALLERS = 8

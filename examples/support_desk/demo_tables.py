@@ -39,7 +39,6 @@ class TaskReport:
     task: str
     num_rows: int
     scores: tuple[tuple[str, float, float | None], ...]
-    baseline_name: str
     file_bytes: int
     num_adapter: int
     num_head: int

@@ -13,33 +13,26 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedConfig
 
-from ..sites import Site as S
 from ..sites import Tap
-from .base import FAMILIES, Family, SiteRow, layout
+from .base import FAMILIES, Family
+from .bert import PostNorm
+
+_NAMES = PostNorm(
+    query="attention.query",
+    key="attention.key",
+    value="attention.value",
+    out="attention.dense",
+    attention_norm="attention.LayerNorm",
+    up="ffn",
+    down="ffn_output",
+    norm="full_layer_layer_norm",
+)
 
 
 def _taps(config: PreTrainedConfig) -> list[Tap]:
-    h, f, e = config.hidden_size, config.intermediate_size, config.embedding_size
-    rows: list[SiteRow] = [
-        (S.ATTN_Q, "attention.query", "out", h, h),
-        (S.ATTN_K, "attention.key", "out", h, h),
-        (S.ATTN_V, "attention.value", "out", h, h),
-        (S.ATTN_CONTEXT, "attention.dense", "in", h, h),
-        (S.ATTN_OUT, "attention.dense", "out", h, h),
-        (S.ATTN_NORM, "attention.LayerNorm", "out", h, h),
-        (S.FFN_UP, "ffn", "out", h, f),
-        (S.FFN_INNER, "ffn_output", "in", f, h),
-        (S.FFN_OUT, "ffn_output", "out", f, h),
-        (S.FFN_NORM, "full_layer_layer_norm", "out", h, h),
-    ]
-    inner = config.inner_group_num
-    paths = [
-        f"encoder.albert_layer_groups.{i}.albert_layers.{j}"
-        for i in range(config.num_hidden_layers)
-        for j in range(inner)
-    ]
-    embed = Tap(S.EMBED, "encoder", 0, "embeddings.word_embeddings", "out", config.vocab_size, e)
-    return [embed, *(tap for i, path in enumerate(paths) for tap in layout("encoder", i, path, rows))]
+    layers = range(config.num_hidden_layers)
+    groups = [f"encoder.albert_layer_groups.{i}.albert_layers" for i in layers]
+    return _NAMES.taps_in(config, (f"{group}.{j}" for group in groups for j in range(config.inner_group_num)))
 
 
 def _one_module_per_layer(model: Any) -> None:
@@ -59,14 +52,4 @@ def _around_the_same_parameters(module: nn.Module) -> nn.Module:
     return deepcopy(module, {id(thing): thing for thing in kept})
 
 
-FAMILIES.register("albert")(
-    Family(
-        name="albert",
-        norm="post",
-        taps=_taps,
-        first_position=lambda config: 0,
-        max_tokens=lambda config: int(config.max_position_embeddings),
-        poolings=("mean", "first"),
-        prepare=_one_module_per_layer,
-    )
-)
+FAMILIES.add(Family("albert", _taps, prepare=_one_module_per_layer))

@@ -10,40 +10,28 @@ from transformers import PreTrainedConfig
 
 from ..sites import Site as S
 from ..sites import Stack, Tap
-from .base import FAMILIES, Family, Seq2Seq, SiteRow, layout
+from .base import FAMILIES, Family, Seq2Seq, SiteRow, attention, feed_forward, layout
 
 
-def _attention(config: PreTrainedConfig, name: str) -> list[SiteRow]:
-    h = config.d_model
-    return [
-        (S.ATTN_Q, f"{name}.q_proj", "out", h, h),
-        (S.ATTN_K, f"{name}.k_proj", "out", h, h),
-        (S.ATTN_V, f"{name}.v_proj", "out", h, h),
-        (S.ATTN_CONTEXT, f"{name}.out_proj", "in", h, h),
-        (S.ATTN_OUT, f"{name}.out_proj", "out", h, h),
-        (S.ATTN_NORM, f"{name}_layer_norm", "out", h, h),
-    ]
+def _attention(h: int, name: str) -> list[SiteRow]:
+    paths = (f"{name}.{one}_proj" for one in ("q", "k", "v", "out"))
+    return attention(h, h, f"{name}_layer_norm", *paths)
 
 
 def _feed_forward(h: int, f: int) -> list[SiteRow]:
-    return [
-        (S.FFN_UP, "fc1", "out", h, f),
-        (S.FFN_INNER, "fc2", "in", f, h),
-        (S.FFN_OUT, "fc2", "out", f, h),
-        (S.FFN_NORM, "final_layer_norm", "out", h, h),
-    ]
+    return feed_forward(h, f, "final_layer_norm", "fc1", "fc2")
 
 
 def _taps(config: PreTrainedConfig) -> list[Tap]:
     h, vocab = config.d_model, config.vocab_size
     taps = [Tap(S.EMBED, "encoder", 0, "model.encoder.embed_tokens", "out", vocab, h)]
     for i in range(config.encoder_layers):
-        rows = [*_attention(config, "self_attn"), *_feed_forward(h, config.encoder_ffn_dim)]
+        rows = [*_attention(h, "self_attn"), *_feed_forward(h, config.encoder_ffn_dim)]
         taps += layout("encoder", i, f"model.encoder.layers.{i}", rows)
     for i in range(config.decoder_layers):
         path = f"model.decoder.layers.{i}"
-        taps += layout("decoder", i, path, _attention(config, "self_attn"))
-        taps += layout("cross", i, path, _attention(config, "encoder_attn"))
+        taps += layout("decoder", i, path, _attention(h, "self_attn"))
+        taps += layout("cross", i, path, _attention(h, "encoder_attn"))
         taps += layout("decoder", i, path, _feed_forward(h, config.decoder_ffn_dim))
     return [*taps, Tap(S.LM_HEAD, "decoder", 0, "lm_head", "out", h, vocab)]
 
@@ -77,13 +65,10 @@ def _logits(model: Any, states: Tensor) -> Tensor:
     return logits
 
 
-FAMILIES.register("bart")(
+FAMILIES.add(
     Family(
-        name="bart",
-        norm="post",
-        taps=_taps,
-        first_position=lambda config: 0,
-        max_tokens=lambda config: int(config.max_position_embeddings),
+        "bart",
+        _taps,
         poolings=("eos",),
         positions=False,
         prepare=_prepare,

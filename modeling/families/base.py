@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
@@ -17,6 +16,16 @@ SiteRow = tuple[Site, str, Side, int, int]
 
 def _nothing(model: nn.Module) -> None:
     """Most models need no preparation."""
+
+
+def _from_zero(config: PreTrainedConfig) -> int:
+    """Most models number the tokens of a sequence from 0."""
+    return 0
+
+
+def _size_of_table(config: PreTrainedConfig) -> int:
+    """Most models have a table of positions and may use all of it."""
+    return int(config.max_position_embeddings)
 
 
 def _no_positions(model: nn.Module, stack: Stack, positions: Tensor) -> None:
@@ -41,20 +50,19 @@ class Seq2Seq:
 class Family:
     """A kind of backbone.
 
-    `taps(config)` lists every tap; `norm` says where its norms stand; `first_position(config)` is the
-    position id of the first token; `max_tokens(config)` the longest sequence, special tokens included;
-    `poolings` the ways in which a sequence may become one vector, the default first. `padded`: the model
-    has an attention of its own that needs a padded grid. `prepare(model)` is called once, before anything
-    is attached. `positions`: whether the model takes `position_ids`. `refused_dtypes` maps a number format
-    to the reason why the model cannot run in it.
+    `taps(config)` lists every tap; `first_position(config)` is the position id of the first token;
+    `max_tokens(config)` the longest sequence, special tokens included; `poolings` the ways in which a
+    sequence may become one vector, the default first. `padded`: the model has an attention of its own that
+    needs a padded grid. `prepare(model)` is called once, before anything is attached. `positions`: whether
+    the model takes `position_ids`. `refused_dtypes` maps a number format to the reason why the model cannot
+    run in it.
     """
 
     name: str
-    norm: Literal["pre", "post"]
     taps: Callable[[PreTrainedConfig], list[Tap]]
-    first_position: Callable[[PreTrainedConfig], int]
-    max_tokens: Callable[[PreTrainedConfig], int]
-    poolings: tuple[str, ...]
+    poolings: tuple[str, ...] = ("mean", "first")
+    first_position: Callable[[PreTrainedConfig], int] = _from_zero
+    max_tokens: Callable[[PreTrainedConfig], int] = _size_of_table
     padded: bool = False
     positions: bool = True
     prepare: Callable[[nn.Module], None] = _nothing
@@ -63,6 +71,28 @@ class Family:
 
 
 FAMILIES: Registry[Family] = Registry("family")
+
+
+def attention(wide: int, inner: int, norm: str, query: str, key: str, value: str, out: str) -> list[SiteRow]:
+    """An attention sublayer by the paths of its modules; `inner` is the width of all its heads together."""
+    return [
+        (Site.ATTN_Q, query, "out", wide, inner),
+        (Site.ATTN_K, key, "out", wide, inner),
+        (Site.ATTN_V, value, "out", wide, inner),
+        (Site.ATTN_CONTEXT, out, "in", inner, wide),
+        (Site.ATTN_OUT, out, "out", inner, wide),
+        (Site.ATTN_NORM, norm, "out", wide, wide),
+    ]
+
+
+def feed_forward(wide: int, inner: int, norm: str, up: str, down: str) -> list[SiteRow]:
+    """A feed-forward sublayer by the paths of its modules; `inner` is the width behind `up`."""
+    return [
+        (Site.FFN_UP, up, "out", wide, inner),
+        (Site.FFN_INNER, down, "in", inner, wide),
+        (Site.FFN_OUT, down, "out", inner, wide),
+        (Site.FFN_NORM, norm, "out", wide, wide),
+    ]
 
 
 def layout(stack: Stack, layer: int, prefix: str, rows: Sequence[SiteRow]) -> list[Tap]:

@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from transformers import PreTrainedConfig
 
-from ..sites import Site as S
-from ..sites import Tap
-from .base import FAMILIES, Family, SiteRow, layout
+from ..sites import Site, Tap
+from .base import FAMILIES, Family, attention, feed_forward, layout
 
 
-def encoder_taps(config: PreTrainedConfig) -> list[Tap]:
-    """Taps of an encoder laid out like BERT's (RoBERTa and ELECTRA use the same module names)."""
-    h, f = config.hidden_size, config.intermediate_size
-    rows: list[SiteRow] = [
-        (S.ATTN_Q, "attention.self.query", "out", h, h),
-        (S.ATTN_K, "attention.self.key", "out", h, h),
-        (S.ATTN_V, "attention.self.value", "out", h, h),
-        (S.ATTN_CONTEXT, "attention.output.dense", "in", h, h),
-        (S.ATTN_OUT, "attention.output.dense", "out", h, h),
-        (S.ATTN_NORM, "attention.output.LayerNorm", "out", h, h),
-        (S.FFN_UP, "intermediate.dense", "out", h, f),
-        (S.FFN_INNER, "output.dense", "in", f, h),
-        (S.FFN_OUT, "output.dense", "out", f, h),
-        (S.FFN_NORM, "output.LayerNorm", "out", h, h),
-    ]
-    layers = range(config.num_hidden_layers)
-    width = getattr(config, "embedding_size", h)  # ELECTRA's may be smaller than H
-    embed = Tap(S.EMBED, "encoder", 0, "embeddings.word_embeddings", "out", config.vocab_size, width)
-    return [embed, *(tap for i in layers for tap in layout("encoder", i, f"encoder.layer.{i}", rows))]
+@dataclass(frozen=True, slots=True)
+class PostNorm:
+    """An encoder laid out like BERT's: `stack` holds its layers, the other paths are below one of them.
+
+    The names are BERT's unless told otherwise; `inner` is the config's for the feed-forward's width.
+    """
+
+    stack: str = "encoder.layer"
+    query: str = "attention.self.query"
+    key: str = "attention.self.key"
+    value: str = "attention.self.value"
+    out: str = "attention.output.dense"
+    attention_norm: str = "attention.output.LayerNorm"
+    up: str = "intermediate.dense"
+    down: str = "output.dense"
+    norm: str = "output.LayerNorm"
+    inner: str = "intermediate_size"
+
+    def taps(self, config: PreTrainedConfig) -> list[Tap]:
+        return self.taps_in(config, (f"{self.stack}.{i}" for i in range(config.num_hidden_layers)))
+
+    def taps_in(self, config: PreTrainedConfig, layers: Iterable[str]) -> list[Tap]:
+        """`taps`, with the layers at these paths."""
+        h = config.hidden_size
+        width = getattr(config, "embedding_size", h)  # ELECTRA's and ALBERT's may be smaller than H
+        rows = [
+            *attention(h, h, self.attention_norm, self.query, self.key, self.value, self.out),
+            *feed_forward(h, getattr(config, self.inner), self.norm, self.up, self.down),
+        ]
+        embed = Tap(Site.EMBED, "encoder", 0, "embeddings.word_embeddings", "out", config.vocab_size, width)
+        return [embed, *(tap for i, path in enumerate(layers) for tap in layout("encoder", i, path, rows))]
 
 
-FAMILIES.register("bert")(
-    Family(
-        name="bert",
-        norm="post",
-        taps=encoder_taps,
-        first_position=lambda config: 0,
-        max_tokens=lambda config: int(config.max_position_embeddings),
-        poolings=("mean", "first", "pooler"),
-    )
-)
+FAMILIES.add(Family("bert", PostNorm().taps, poolings=("mean", "first", "pooler")))

@@ -7,59 +7,29 @@ projections of their own (`pos_proj`, `pos_q_proj`), which stay frozen.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from transformers import PreTrainedConfig
 
-from ..sites import Site as S
-from ..sites import Tap
-from .base import FAMILIES, Family, SiteRow, layout
+from ..sites import Site, Tap
+from .base import FAMILIES, Family
+from .bert import PostNorm
+
+_FUSED = "attention.self.in_proj"
+_NAMES = PostNorm(query=_FUSED, key=_FUSED, value=_FUSED)
+_PARTS = (Site.ATTN_Q, Site.ATTN_K, Site.ATTN_V)
 
 
-def behind_attention(config: PreTrainedConfig) -> list[SiteRow]:
-    """What follows the attention of a layer, below the layer's path; the same in v1 and v2."""
-    h, f = config.hidden_size, config.intermediate_size
-    return [
-        (S.ATTN_CONTEXT, "attention.output.dense", "in", h, h),
-        (S.ATTN_OUT, "attention.output.dense", "out", h, h),
-        (S.ATTN_NORM, "attention.output.LayerNorm", "out", h, h),
-        (S.FFN_UP, "intermediate.dense", "out", h, f),
-        (S.FFN_INNER, "output.dense", "in", f, h),
-        (S.FFN_OUT, "output.dense", "out", f, h),
-        (S.FFN_NORM, "output.LayerNorm", "out", h, h),
-    ]
-
-
-def word_embedding(config: PreTrainedConfig) -> Tap:
-    """The tap on the word embedding, which may be narrower than the layers; the same in v1 and v2."""
-    width = getattr(config, "embedding_size", config.hidden_size)
-    return Tap(S.EMBED, "encoder", 0, "embeddings.word_embeddings", "out", config.vocab_size, width)
-
-
-def interleaved(part: int, heads: int, head_width: int) -> tuple[int, ...]:
+def _interleaved(part: int, heads: int, head_width: int) -> tuple[int, ...]:
     """Columns of query (0), key (1) or value (2) in the fused projection: q, k, v of head 0, of head 1, …"""
     return tuple((3 * head + part) * head_width + i for head in range(heads) for i in range(head_width))
 
 
 def _taps(config: PreTrainedConfig) -> list[Tap]:
-    h, heads = config.hidden_size, config.num_attention_heads
-    columns = [interleaved(part, heads, h // heads) for part in range(3)]
-    taps = [word_embedding(config)]
-    for i in range(config.num_hidden_layers):
-        path = f"encoder.layer.{i}"
-        fused = f"{path}.attention.self.in_proj"
-        for site, own in zip((S.ATTN_Q, S.ATTN_K, S.ATTN_V), columns, strict=True):
-            taps.append(Tap(site, "encoder", i, fused, "out", h, h, own))
-        taps += layout("encoder", i, path, behind_attention(config))
-    return taps
+    heads = config.num_attention_heads
+    width = config.hidden_size // heads
+    columns = {site: _interleaved(part, heads, width) for part, site in enumerate(_PARTS)}
+    return [replace(tap, columns=columns.get(tap.site)) for tap in _NAMES.taps(config)]
 
 
-FAMILIES.register("deberta")(
-    Family(
-        name="deberta",
-        norm="post",
-        taps=_taps,
-        first_position=lambda config: 0,
-        max_tokens=lambda config: int(config.max_position_embeddings),
-        poolings=("mean", "first"),
-        padded=True,
-    )
-)
+FAMILIES.add(Family("deberta", _taps, padded=True))

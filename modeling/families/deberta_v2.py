@@ -12,26 +12,14 @@ from types import MethodType
 from typing import Any
 
 from torch import Tensor
-from transformers import PreTrainedConfig
 
-from ..sites import Site as S
-from ..sites import Tap
 from ..tapped import Tapped
-from .base import FAMILIES, Family, SiteRow, layout
-from .deberta import behind_attention, word_embedding
+from .base import FAMILIES, Family
+from .bert import PostNorm
 
-
-def _taps(config: PreTrainedConfig) -> list[Tap]:
-    h = config.hidden_size
-    rows: list[SiteRow] = [
-        (S.ATTN_Q, "attention.self.query_proj", "out", h, h),
-        (S.ATTN_K, "attention.self.key_proj", "out", h, h),
-        (S.ATTN_V, "attention.self.value_proj", "out", h, h),
-        *behind_attention(config),
-    ]
-    layers = range(config.num_hidden_layers)
-    own = [tap for i in layers for tap in layout("encoder", i, f"encoder.layer.{i}", rows)]
-    return [word_embedding(config), *own]
+_NAMES = PostNorm(
+    query="attention.self.query_proj", key="attention.self.key_proj", value="attention.self.value_proj"
+)
 
 
 class _Frozen:
@@ -59,15 +47,4 @@ def _content_only(model: Any) -> None:
         attention.disentangled_attention_bias = MethodType(_frozen_bias, attention)
 
 
-FAMILIES.register("deberta-v2")(
-    Family(
-        name="deberta-v2",
-        norm="post",
-        taps=_taps,
-        first_position=lambda config: 0,
-        max_tokens=lambda config: int(config.max_position_embeddings),
-        poolings=("mean", "first"),
-        padded=True,
-        prepare=_content_only,
-    )
-)
+FAMILIES.add(Family("deberta-v2", _NAMES.taps, padded=True, prepare=_content_only))

@@ -3,15 +3,6 @@
 from __future__ import annotations
 
 from .base import FAMILIES, Family
-from .bert import encoder_taps
+from .bert import PostNorm
 
-FAMILIES.register("electra")(
-    Family(
-        name="electra",
-        norm="post",
-        taps=encoder_taps,
-        first_position=lambda config: 0,
-        max_tokens=lambda config: int(config.max_position_embeddings),
-        poolings=("mean", "first"),
-    )
-)
+FAMILIES.add(Family("electra", PostNorm().taps))

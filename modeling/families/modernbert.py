@@ -47,13 +47,4 @@ def _taps(config: PreTrainedConfig) -> list[Tap]:
     ]
 
 
-FAMILIES.register("modernbert")(
-    Family(
-        name="modernbert",
-        norm="pre",
-        taps=_taps,
-        first_position=lambda config: 0,
-        max_tokens=lambda config: int(config.max_position_embeddings),
-        poolings=("mean", "first"),
-    )
-)
+FAMILIES.add(Family("modernbert", _taps))

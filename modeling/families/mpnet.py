@@ -6,42 +6,25 @@ start behind the padding id 1, whatever the config says of padding: the library 
 
 from __future__ import annotations
 
-from transformers import PreTrainedConfig
-
-from ..sites import Site as S
-from ..sites import Tap
-from .base import FAMILIES, Family, SiteRow, layout
+from .base import FAMILIES, Family
+from .bert import PostNorm
 
 _FIRST_POSITION = 2
+_NAMES = PostNorm(
+    query="attention.attn.q",
+    key="attention.attn.k",
+    value="attention.attn.v",
+    out="attention.attn.o",
+    attention_norm="attention.LayerNorm",
+)
 
-
-def _taps(config: PreTrainedConfig) -> list[Tap]:
-    h, f = config.hidden_size, config.intermediate_size
-    rows: list[SiteRow] = [
-        (S.ATTN_Q, "attention.attn.q", "out", h, h),
-        (S.ATTN_K, "attention.attn.k", "out", h, h),
-        (S.ATTN_V, "attention.attn.v", "out", h, h),
-        (S.ATTN_CONTEXT, "attention.attn.o", "in", h, h),
-        (S.ATTN_OUT, "attention.attn.o", "out", h, h),
-        (S.ATTN_NORM, "attention.LayerNorm", "out", h, h),
-        (S.FFN_UP, "intermediate.dense", "out", h, f),
-        (S.FFN_INNER, "output.dense", "in", f, h),
-        (S.FFN_OUT, "output.dense", "out", f, h),
-        (S.FFN_NORM, "output.LayerNorm", "out", h, h),
-    ]
-    embed = Tap(S.EMBED, "encoder", 0, "embeddings.word_embeddings", "out", config.vocab_size, h)
-    layers = range(config.num_hidden_layers)
-    return [embed, *(tap for i in layers for tap in layout("encoder", i, f"encoder.layer.{i}", rows))]
-
-
-FAMILIES.register("mpnet")(
+FAMILIES.add(
     Family(
-        name="mpnet",
-        norm="post",
-        taps=_taps,
+        "mpnet",
+        _NAMES.taps,
+        poolings=("mean", "first", "pooler"),
         first_position=lambda config: _FIRST_POSITION,
         max_tokens=lambda config: int(config.max_position_embeddings) - _FIRST_POSITION,
-        poolings=("mean", "first", "pooler"),
         padded=True,
     )
 )

@@ -5,20 +5,20 @@ from __future__ import annotations
 from transformers import PreTrainedConfig
 
 from .base import FAMILIES, Family
-from .bert import encoder_taps
+from .bert import PostNorm
 
 
 def _first_position(config: PreTrainedConfig) -> int:
     return int(config.pad_token_id) + 1
 
 
-FAMILIES.register("roberta", "xlm-roberta")(
+FAMILIES.add(
     Family(
-        name="roberta",
-        norm="post",
-        taps=encoder_taps,
+        "roberta",
+        PostNorm().taps,
+        poolings=("mean", "first", "pooler"),
         first_position=_first_position,
         max_tokens=lambda config: int(config.max_position_embeddings) - _first_position(config),
-        poolings=("mean", "first", "pooler"),
-    )
+    ),
+    "xlm-roberta",
 )

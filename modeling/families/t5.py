@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig
 from ..layers.relu import SignRelu
 from ..sites import Site as S
 from ..sites import Tap
-from .base import FAMILIES, Family, Seq2Seq, SiteRow, layout
+from .base import FAMILIES, Family, Seq2Seq, SiteRow, attention, feed_forward, layout
 
 _MAX_TOKENS = 512  # relative positions have no limit; this is the length of its pre-training
 _FLOAT16 = (
@@ -26,30 +26,17 @@ _FLOAT16 = (
 
 
 def _attention(config: PreTrainedConfig, sublayer: str, name: str) -> list[SiteRow]:
-    h, a = config.d_model, config.num_heads * config.d_kv
-    path = f"{sublayer}.{name}"
-    return [
-        (S.ATTN_Q, f"{path}.q", "out", h, a),
-        (S.ATTN_K, f"{path}.k", "out", h, a),
-        (S.ATTN_V, f"{path}.v", "out", h, a),
-        (S.ATTN_CONTEXT, f"{path}.o", "in", a, h),
-        (S.ATTN_OUT, f"{path}.o", "out", a, h),
-        (S.ATTN_NORM, f"{sublayer}.layer_norm", "out", h, h),
-    ]
+    paths = (f"{sublayer}.{name}.{one}" for one in "qkvo")
+    return attention(config.d_model, config.num_heads * config.d_kv, f"{sublayer}.layer_norm", *paths)
 
 
 def _feed_forward(config: PreTrainedConfig, sublayer: str) -> list[SiteRow]:
-    h, f = config.d_model, config.d_ff
-    path = f"{sublayer}.DenseReluDense"
-    up: list[SiteRow] = [(S.FFN_UP, f"{path}.wi", "out", h, f)]
+    h, f, path = config.d_model, config.d_ff, f"{sublayer}.DenseReluDense"
+    up = f"{path}.wi_1" if config.is_gated_act else f"{path}.wi"
+    rows = feed_forward(h, f, f"{sublayer}.layer_norm", up, f"{path}.wo")
     if config.is_gated_act:
-        up = [(S.FFN_UP, f"{path}.wi_1", "out", h, f), (S.FFN_GATE, f"{path}.wi_0", "out", h, f)]
-    return [
-        *up,
-        (S.FFN_INNER, f"{path}.wo", "in", f, h),
-        (S.FFN_OUT, f"{path}.wo", "out", f, h),
-        (S.FFN_NORM, f"{sublayer}.layer_norm", "out", h, h),
-    ]
+        rows.insert(1, (S.FFN_GATE, f"{path}.wi_0", "out", h, f))
+    return rows
 
 
 def _taps(config: PreTrainedConfig) -> list[Tap]:
@@ -77,24 +64,28 @@ def _prepare(model: Any) -> None:
                 forward.act = SignRelu(forward.wo)
             own = block.layer[0].SelfAttention
             if own.has_relative_attention_bias:
-                own.compute_bias = partial(_bias_by_distance, own)
+                own.compute_bias = partial(_bias_by_distance, own, _buckets(own))
             if len(block.layer) == 3:
                 cross = block.layer[1].EncDecAttention
                 cross.has_relative_attention_bias = True  # so that it asks instead of making a zero per pair
                 cross.compute_bias = _no_bias
 
 
-def _bias_by_distance(attention: Any, *_: Any, **__: Any) -> Tensor:
-    """[1, heads, 1, 2 R + 1]: the bias for key minus query from -R to R, the largest distance."""
+def _buckets(attention: Any) -> Tensor:
+    """[2 R + 1]: the bucket for key minus query from -R to R, the largest distance."""
     most = attention.relative_attention_max_distance
-    weight = attention.relative_attention_bias.weight
-    bucket = attention._relative_position_bucket(
-        torch.arange(-most, most + 1, device=weight.device),
+    found: Tensor = attention._relative_position_bucket(
+        torch.arange(-most, most + 1, device=attention.relative_attention_bias.weight.device),
         bidirectional=not attention.is_decoder,
         num_buckets=attention.relative_attention_num_buckets,
         max_distance=most,
     )
-    values: Tensor = attention.relative_attention_bias(bucket)  # [2 R + 1, heads]
+    return found
+
+
+def _bias_by_distance(attention: Any, buckets: Tensor, *_: Any, **__: Any) -> Tensor:
+    """[1, heads, 1, 2 R + 1]: the bias of each distance."""
+    values: Tensor = attention.relative_attention_bias(buckets)  # [2 R + 1, heads]
     return values.T[None, :, None]
 
 
@@ -120,14 +111,12 @@ def as_published(model: Any) -> None:
         model.lm_head.weight = nn.Parameter(torch.empty_like(model.shared.weight).normal_())
 
 
-FAMILIES.register("t5")(
+FAMILIES.add(
     Family(
-        name="t5",
-        norm="pre",
-        taps=_taps,
-        first_position=lambda config: 0,
-        max_tokens=lambda config: _MAX_TOKENS,
+        "t5",
+        _taps,
         poolings=("eos",),
+        max_tokens=lambda config: _MAX_TOKENS,
         positions=False,
         prepare=_prepare,
         seq2seq=Seq2Seq("encoder", "decoder", _logits),

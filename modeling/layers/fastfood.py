@@ -60,15 +60,12 @@ def padded_size(size: int) -> int:
     return 1 << (size - 1).bit_length()
 
 
-def fastfood(
-    x: Tensor,
-    size: int,
-    signs: Tensor,
-    permutation: Tensor,
-    gaussian: Tensor,
-) -> Tensor:
-    """x [..., d] -> [..., D] with D = `size` and the constants B, Pi, G, each [L]."""
-    return Fastfood.of(size, x.shape[-1], signs, permutation, gaussian)(x)
+def new_constants(size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """B, Pi and G for a transform to `size` numbers, each [L], drawn on the CPU in this order."""
+    length = padded_size(size)
+    signs = torch.randint(2, (length,), generator=generator).mul_(2).sub_(1)
+    permutation = torch.randperm(length, generator=generator)
+    return signs, permutation, torch.randn(length, generator=generator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +93,7 @@ class Fastfood:
         source = (permutation % padded_size(read)).to(torch.int32)
         return cls(size, signs[:read], source, gaussian / divisor)
 
-    @classmethod
-    def draw(cls, size: int, inputs: int, generator: torch.Generator) -> Fastfood:
-        """New constants on the CPU, from `generator` in the order B, Pi, G."""
-        length = padded_size(size)
-        signs = torch.randint(2, (length,), generator=generator).mul_(2).sub_(1)
-        permutation = torch.randperm(length, generator=generator)
-        return cls.of(size, inputs, signs, permutation, torch.randn(length, generator=generator))
-
     def to(self, device: torch.device) -> Fastfood:
-        """The same on another device."""
         return Fastfood(self.size, self.signs.to(device), self.source.to(device), self.weights.to(device))
 
     def __call__(self, x: Tensor) -> Tensor:

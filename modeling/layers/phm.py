@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +24,6 @@ from .product import product
 DENSE_STD = 0.01
 OWN_RULE_STD = 0.01
 SHARED_RULE_STD = 1e-4
-NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 _FACTOR_GAIN = math.sqrt(2)
 _FEW_TOKENS = 8  # times n; where the two ways of `phm` took equally long on a CPU
 
@@ -142,96 +140,6 @@ def new_rule(n: int, std: float, *, factorised: bool = False) -> dict[str, nn.Pa
     }
 
 
-def dense(wide_in: int, wide_out: int, *, bias: bool = True) -> nn.Linear:
-    """An ordinary projection with the adapter's initial values: weight from N(0, 0.01), bias 0."""
-    layer = nn.Linear(wide_in, wide_out, bias=bias)
-    nn.init.normal_(layer.weight, std=DENSE_STD)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
-class PHM(nn.Module):
-    """A PHM projection: `weight` [n, in/n, out/n] drawn by `glorot_`, `bias` [out] at 0, and its own rule
-    from N(0, `rule_std`); with `rule_std` None the rule comes with each call."""
-
-    weight: nn.Parameter
-    bias: nn.Parameter | None
-
-    def __init__(
-        self,
-        wide_in: int,
-        wide_out: int,
-        n: int,
-        *,
-        bias: bool = True,
-        rule_std: float | None = OWN_RULE_STD,
-        factorised_rule: bool = False,
-    ) -> None:
-        super().__init__()
-        check_division(n, wide_in, wide_out)
-        own = {"weight": nn.Parameter(glorot_(torch.empty(n, wide_in // n, wide_out // n)))}
-        _enter(self, own | _own_rule(n, rule_std, factorised_rule), wide_out if bias else None)
-
-    def forward(self, x: Tensor, shared: Mapping[str, Tensor] = NOTHING) -> Tensor:
-        """x [..., in] -> [..., out]; `shared` holds the rule [n, n, n] where the module has none."""
-        return _apply(self, x, shared)
-
-
-class LPHM(nn.Module):
-    """A low-rank PHM projection: `left` [n, in/n, k], `right` [n, k, out/n] drawn by `glorot_`, `bias` at 0.
-
-    The rule is its own as in `PHM`; `own_factors` false leaves the factors to each call as well.
-    """
-
-    left: nn.Parameter
-    right: nn.Parameter
-    bias: nn.Parameter | None
-
-    def __init__(
-        self,
-        wide_in: int,
-        wide_out: int,
-        n: int,
-        *,
-        rank: int = 1,
-        bias: bool = True,
-        rule_std: float | None = OWN_RULE_STD,
-        factorised_rule: bool = False,
-        own_factors: bool = True,
-    ) -> None:
-        super().__init__()
-        factors = new_factors(wide_in, wide_out, n, rank)
-        own = factors if own_factors else {}
-        _enter(self, own | _own_rule(n, rule_std, factorised_rule), wide_out if bias else None)
-
-    def forward(self, x: Tensor, shared: Mapping[str, Tensor] = NOTHING) -> Tensor:
-        """x [..., in] -> [..., out]; `shared` holds what the module does not own: `rule`, `left`, `right`."""
-        return _apply(self, x, shared)
-
-
-class LowRank(nn.Module):
-    """H = left right of rank k: `left` [in, k] and `right` [k, out] drawn by `glorot_`, `bias` [out] at 0.
-
-    The official code multiplies the factors elementwise, which is their product for k = 1 only; here it is
-    the matrix product for every k.
-    """
-
-    left: nn.Parameter
-    right: nn.Parameter
-    bias: nn.Parameter | None
-
-    def __init__(self, wide_in: int, wide_out: int, *, rank: int = 1, bias: bool = True) -> None:
-        super().__init__()
-        factors = {name: part[0] for name, part in new_factors(wide_in, wide_out, 1, rank).items()}
-        own = {name: nn.Parameter(part.detach()) for name, part in factors.items()}
-        _enter(self, own, wide_out if bias else None)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [..., in] -> [..., out]."""
-        return _apply(self, x, NOTHING)
-
-
 def new_factors(wide_in: int, wide_out: int, n: int, rank: int) -> dict[str, nn.Parameter]:
     """`left` [n, in/n, k] and `right` [n, k, out/n], drawn. Raises ValueError unless n divides both."""
     check_division(n, wide_in, wide_out)
@@ -249,18 +157,47 @@ def check_division(n: int, wide_in: int, wide_out: int) -> None:
         raise ValueError(f"the division {n} must divide {wide_in} and {wide_out}; these do: {allowed}")
 
 
-def _own_rule(n: int, std: float | None, factorised: bool) -> dict[str, nn.Parameter]:
-    return {} if std is None else new_rule(n, std, factorised=factorised)
+class Projection(nn.Module):
+    """The parameters of a projection, by the names that `project` reads; without what it shares."""
+
+    def __init__(self, parts: Mapping[str, nn.Parameter]) -> None:
+        super().__init__()
+        for name, parameter in parts.items():
+            self.register_parameter(name, parameter)
 
 
-def _apply(module: nn.Module, x: Tensor, shared: Mapping[str, Tensor]) -> Tensor:
-    parts = {**dict(module.named_parameters()), **shared}
-    y = project({name: part[None] for name, part in parts.items()}, x.reshape(1, -1, x.shape[-1]))
-    return y.view(*x.shape[:-1], y.shape[-1])
+def new_dense(wide_in: int, wide_out: int) -> nn.Linear:
+    """An ordinary projection with the adapter's initial values: weight from N(0, 0.01), bias 0."""
+    layer = nn.Linear(wide_in, wide_out)
+    nn.init.normal_(layer.weight, std=DENSE_STD)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
-def _enter(module: nn.Module, own: Mapping[str, nn.Parameter], bias_width: int | None) -> None:
-    for name, parameter in own.items():
-        module.register_parameter(name, parameter)
-    bias = None if bias_width is None else nn.Parameter(torch.zeros(bias_width))
-    module.register_parameter("bias", bias)
+def new_phm(wide_in: int, wide_out: int, n: int, *, factorised_rule: bool = False) -> Projection:
+    """`weight` [n, in/n, out/n] drawn by `glorot_`, a rule of its own, `bias` at 0."""
+    check_division(n, wide_in, wide_out)
+    weight = nn.Parameter(glorot_(torch.empty(n, wide_in // n, wide_out // n)))
+    rule = new_rule(n, OWN_RULE_STD, factorised=factorised_rule)
+    return Projection({"weight": weight, **rule, "bias": _new_bias(wide_out)})
+
+
+def new_lphm(wide_in: int, wide_out: int, n: int, rank: int, *, own_factors: bool = True) -> Projection:
+    """`left` and `right` as in `new_factors`, or none of its own, and `bias` at 0; the rule is shared."""
+    factors = new_factors(wide_in, wide_out, n, rank)  # drawn in any case: what a seed means stays
+    return Projection({**(factors if own_factors else {}), "bias": _new_bias(wide_out)})
+
+
+def new_low_rank(wide_in: int, wide_out: int, rank: int) -> Projection:
+    """`left` [in, k] and `right` [k, out] drawn by `glorot_`, `bias` at 0.
+
+    The official code multiplies the factors elementwise, which is their product for k = 1 only; here it is
+    the matrix product for every k.
+    """
+    factors = new_factors(wide_in, wide_out, 1, rank).items()
+    own = {name: nn.Parameter(part.detach()[0]) for name, part in factors}
+    return Projection({**own, "bias": _new_bias(wide_out)})
+
+
+def _new_bias(width: int) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(width))

@@ -21,7 +21,6 @@ class SignRelu(nn.Module):
         self._behind = (behind,)  # in a tuple: it is no part of this module
 
     def forward(self, x: Tensor) -> Tensor:
-        """x of any shape."""
         if not torch.is_grad_enabled() or self._behind[0].weight.requires_grad:
             return torch.relu(x)
         y: Tensor = _SignRelu.apply(x)  # type: ignore[no-untyped-call]  # torch's own, without types

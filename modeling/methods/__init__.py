@@ -1,8 +1,8 @@
 """Methods: the ways to adapt a frozen backbone; one file each, found by discovery."""
 
 from ..registry import discover
-from .base import METHODS, Method, select_layers
+from .base import METHODS, Method
 
 discover(__name__, __path__)
 
-__all__ = ["METHODS", "Method", "select_layers"]
+__all__ = ["METHODS", "Method"]

@@ -13,36 +13,20 @@ which only text-to-text tasks read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import nn
 
-from ..ops import PackedTap
-from ..ops.affine import Affine, pack_affine
+from ..ops.affine import Affine
 from ..sites import Site, Tap
-from .base import Layers, Shared, check_layers, in_layers, register
-
-_SITES = frozenset(
-    {
-        Site.ATTN_Q,
-        Site.ATTN_K,
-        Site.ATTN_V,
-        Site.ATTN_OUT,
-        Site.ATTN_NORM,
-        Site.FFN_UP,
-        Site.FFN_GATE,
-        Site.FFN_OUT,
-        Site.FFN_NORM,
-        Site.LM_HEAD,
-    }
-)
+from .base import METHODS, Method, Shared
+from .options import Layers
 
 
-@register
+@METHODS.add
 @dataclass(frozen=True)
-class BitFit:
+class BitFit(Method):
     """Options: in which layers."""
 
     name: ClassVar[str] = "bitfit"
@@ -50,17 +34,20 @@ class BitFit:
 
     layers: Layers = "all"
 
-    def __post_init__(self) -> None:
-        check_layers(self.name, self.layers)
+    sites = frozenset(
+        {
+            Site.ATTN_Q,
+            Site.ATTN_K,
+            Site.ATTN_V,
+            Site.ATTN_OUT,
+            Site.ATTN_NORM,
+            Site.FFN_UP,
+            Site.FFN_GATE,
+            Site.FFN_OUT,
+            Site.FFN_NORM,
+            Site.LM_HEAD,
+        }
+    )
 
-    def select(self, taps: Sequence[Tap]) -> list[Tap]:
-        """Every output that has a bias."""
-        return in_layers([tap for tap in taps if tap.site in _SITES], self.layers)
-
-    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
-        """A shift, at zero."""
+    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> Affine:
         return Affine(tap.width, scale=False, shift=True)
-
-    def pack(self, tap: Tap, module: nn.Module) -> PackedTap:
-        """To `affine` without a scale."""
-        return pack_affine(module)

@@ -3,165 +3,103 @@
 Karimi Mahabadi et al., "Compacter", NeurIPS 2021, arXiv 2106.04647: blocks act on the output of the
 self-attention and feed-forward sublayers, inside their residual, never on cross-attention; beside them every
 norm of the backbone is trained, those of cross-attention and the last of each stack included. Encoders are
-not in the paper; for them the same places are meant, before the residual and the norm.
+not in the paper; for them the same places are meant, before the residual and the norm. With
+`train_output_layer` (Table 7) the output layer of an encoder-decoder is trained too, and the rows run alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 from torch import nn
 
 from ..errors import MethodError
-from ..layers import ACTIVATIONS, AdapterBlock
-from ..layers.phm import check_division
-from ..ops import PackedTap
-from ..ops.bottleneck import pack_bottleneck
-from ..ops.kronecker import pack_kronecker
-from ..ops.norm import Norm, pack_norm
+from ..layers.phm import check_division, new_dense
+from ..ops import TapModule
+from ..ops.block import Block, BlockOptions
+from ..ops.norm import Norm
 from ..sites import ALL_NORM_SITES, Site, Tap
-from .base import Layers, check_layers, in_layers, one_of
+from ..weights import Named
+from .base import Method, Shared
+from .options import in_layers
+from .output_layer import OutputLayer, output_layer_of
 
-BLOCK_SITES = frozenset({Site.ATTN_OUT, Site.FFN_OUT})
-Projection = Callable[[int, int], nn.Module]
+MakeProjection = Callable[[int, int], nn.Module]
+Division = Annotated[int, "1 and more; divides the width and the bottleneck"]
+Rank = Annotated[int, "1 and more, at most the width of the bottleneck (over `division`)"]
 
 
-class BlockMethod(Protocol):
-    """The options that every method with adapter blocks has."""
+@dataclass(frozen=True)
+class Blocks(BlockOptions, Method):
+    """A method with blocks; beside `BlockOptions`, how wide they are and what is trained with them."""
 
-    @property
-    def name(self) -> str:
-        """The method."""
+    reduction_factor: Annotated[int, "1 and more; the bottleneck is the width over it, rounded down"] = 32
+    bottleneck: Annotated[
+        int | None,
+        "`None`, or 1 and more: the width of the bottleneck, instead of `reduction_factor`",
+    ] = None
+    train_norms: bool = True
+    train_output_layer: bool = False
 
-    @property
-    def reduction_factor(self) -> int:
-        """Width of the backbone over width of the bottleneck."""
+    def projection(self, tap: Tap) -> MakeProjection:
+        """What makes a projection (in, out) of the block at a tap. Raises MethodError if it does not fit."""
+        return new_dense
 
-    @property
-    def bottleneck(self) -> int | None:
-        """Width of the bottleneck; instead of the factor."""
-
-    @property
-    def activation(self) -> str:
-        """One of `ACTIVATIONS`."""
-
-    @property
-    def pre_norm(self) -> bool:
-        """Whether the block starts with a LayerNorm of its own."""
-
-    @property
-    def post_norm(self) -> bool:
-        """Whether the block ends with one."""
+    def shared_parts(self, shared: Shared) -> Mapping[str, tuple[str, nn.Parameter]]:
+        """The parts of a block that are shared, with their names among the shared ones."""
+        return {}
 
     @property
-    def train_norms(self) -> bool:
-        """Whether the backbone's norms are trained as well."""
+    def sites(self) -> frozenset[Site]:
+        return frozenset({Site.ATTN_OUT, Site.FFN_OUT})
 
-    @property
-    def train_output_layer(self) -> bool:
-        """Whether the output layer of an encoder-decoder is, too (see `output_layer.py`)."""
+    def holds_block(self, tap: Tap) -> bool:
+        return tap.site in self.sites and tap.stack != "cross"
 
+    def weights(self, model: Named) -> OutputLayer | None:
+        return output_layer_of(self.name, model) if self.train_output_layer else None
 
-def check_options(method: BlockMethod, *, flags: Sequence[str] = (), **more: int) -> None:
-    """Raise MethodError for an option of the wrong kind; `flags` and `more` (numbers) are extra ones."""
-    numbers = {"reduction_factor": method.reduction_factor, **more}
-    if method.bottleneck is not None:
-        numbers["bottleneck"] = method.bottleneck
-    for option, value in numbers.items():
-        at_least_one(method.name, option, value)
-    one_of(method.name, "activation", method.activation, ACTIVATIONS)
-    for option in ("pre_norm", "post_norm", "train_norms", "train_output_layer", *flags):
-        is_flag(method.name, option, getattr(method, option))
-    check_layers(method.name, getattr(method, "layers", "all"))
+    def select(self, taps: Sequence[Tap]) -> list[Tap]:
+        """The sublayers' outputs, and the norms, in the chosen layers."""
+        chosen = [t for t in taps if self.holds_block(t) or (self.train_norms and t.site in ALL_NORM_SITES)]
+        return in_layers(chosen, self.layers)
 
+    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> TapModule:
+        if tap.site in ALL_NORM_SITES:
+            return Norm(frozen)
+        make, (wide, narrow) = self.projection(tap), self.widths(tap)
+        down, up = make(wide, narrow), make(narrow, wide)
+        return Block(down, up, wide, self.of_block(), self.shared_parts(shared))
 
-def at_least_one(method: str, option: str, value: Any) -> None:
-    """Raise MethodError unless `value` is a whole number from 1 on."""
-    if type(value) is not int or value < 1:
-        raise MethodError(f"method {method}: {option} is {value!r}; it must be a whole number, 1 or more")
+    def widths(self, tap: Tap) -> tuple[int, int]:
+        """Width of the backbone here and of the bottleneck. Raises MethodError if the latter is nothing."""
+        narrow = self.bottleneck or tap.width // self.reduction_factor
+        if narrow < 1:
+            raise MethodError(
+                f"method {self.name}: a width of {tap.width} at {tap.key} over the reduction_factor "
+                f"{self.reduction_factor} leaves no bottleneck; lower the factor or give `bottleneck`"
+            )
+        return tap.width, narrow
 
+    def check_rank(self, tap: Tap, rank: int, division: int = 1) -> None:
+        """Raise MethodError for factors of a rank that adds parameters but nothing that they can express."""
+        most = min(self.widths(tap)) // division
+        if rank > most:
+            raise MethodError(
+                f"method {self.name}: rank is {rank}; at {tap.key} the factors are of rank {most} at most "
+                f"(bottleneck over division); lower it"
+            )
 
-def is_flag(method: str, option: str, value: Any) -> None:
-    """Raise MethodError unless `value` is true or false."""
-    if type(value) is not bool:
-        raise MethodError(f"method {method}: {option} is {value!r}; it must be true or false")
-
-
-def is_block(tap: Tap, sites: frozenset[Site] = BLOCK_SITES) -> bool:
-    """Whether a block may sit here."""
-    return tap.site in sites and tap.stack != "cross"
-
-
-def place(taps: Sequence[Tap], sites: frozenset[Site], layers: Layers, *, norms: bool) -> list[Tap]:
-    """The taps of blocks at `sites` and of the norms (if `norms`), in the chosen layers."""
-    chosen = [t for t in taps if is_block(t, sites) or (norms and t.site in ALL_NORM_SITES)]
-    return in_layers(chosen, layers)
-
-
-def widths(method: BlockMethod, tap: Tap) -> tuple[int, int]:
-    """Width of the backbone here and of the bottleneck. Raises MethodError if the latter is nothing."""
-    narrow = method.bottleneck or tap.width // method.reduction_factor
-    if narrow < 1:
-        raise MethodError(
-            f"method {method.name}: a width of {tap.width} at {tap.key} over the reduction_factor "
-            f"{method.reduction_factor} leaves no bottleneck; lower the factor or give `bottleneck`"
-        )
-    return tap.width, narrow
-
-
-def check_rank(method: BlockMethod, tap: Tap) -> None:
-    """Raise MethodError for factors of a rank that adds parameters but nothing that they can express."""
-    rank, division = getattr(method, "rank", 1), getattr(method, "division", 1)
-    most = min(widths(method, tap)) // division
-    if rank > most:
-        raise MethodError(
-            f"method {method.name}: rank is {rank}; at {tap.key} the factors are of rank {most} at most "
-            f"(bottleneck over division); lower it"
-        )
-
-
-def divided(method: BlockMethod, tap: Tap, division: int) -> tuple[int, int]:
-    """`widths` for hypercomplex projections. Raises MethodError unless the division divides both."""
-    wide, narrow = widths(method, tap)
-    try:
-        check_division(division, wide, narrow)
-    except ValueError as error:
-        raise MethodError(
-            f"method {method.name}: at {tap.key} the width is {wide} and the bottleneck {narrow}: {error}; "
-            f"choose `division` among them, or a `bottleneck` that is a multiple of it"
-        ) from error
-    return wide, narrow
-
-
-def build_at(
-    method: BlockMethod,
-    tap: Tap,
-    frozen: nn.Module,
-    projection: Projection,
-    shared: dict[str, tuple[str, nn.Parameter]] | None = None,
-) -> nn.Module:
-    """A norm of one's own at a norm, elsewhere a block of two projections `projection(in, out)`."""
-    if tap.site in ALL_NORM_SITES:
-        return Norm(frozen)
-    check_rank(method, tap)
-    wide, narrow = widths(method, tap)
-    return AdapterBlock(
-        projection(wide, narrow),
-        projection(narrow, wide),
-        width=wide,
-        activation=method.activation,
-        pre_norm=method.pre_norm,
-        post_norm=method.post_norm,
-        shared=shared,
-    )
-
-
-def pack_dense(tap: Tap, module: nn.Module) -> PackedTap:
-    """Serving form of a block of dense projections, or of a norm."""
-    return pack_norm(module) if tap.site in ALL_NORM_SITES else pack_bottleneck(module)
-
-
-def pack_factored(tap: Tap, module: nn.Module) -> PackedTap:
-    """Serving form of a block of factored projections, or of a norm."""
-    return pack_norm(module) if tap.site in ALL_NORM_SITES else pack_kronecker(module)
+    def divided(self, tap: Tap, division: int) -> tuple[int, int]:
+        """`widths` for hypercomplex projections. Raises MethodError unless the division divides both."""
+        wide, narrow = self.widths(tap)
+        try:
+            check_division(division, wide, narrow)
+        except ValueError as error:
+            raise MethodError(
+                f"method {self.name}: at {tap.key} the width is {wide} and the bottleneck {narrow}: {error}; "
+                f"choose `division` among them, or a `bottleneck` that is a multiple of it"
+            ) from error
+        return wide, narrow

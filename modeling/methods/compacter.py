@@ -13,58 +13,73 @@ draws both from N(0, 1e-4), so that their product starts at 1e-8; here the produ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from torch import nn
 
-from ..ops import PackedTap
-from ..sites import Tap
-from .base import Layers, Shared, register
-from .blocks import BLOCK_SITES, check_options, pack_factored, place
-from .hypercomplex import build_compacter, share_compacter
-from .output_layer import may_train_output_layer
+from ..errors import MethodError
+from ..layers.phm import SHARED_RULE_STD, new_factors, new_lphm, new_rule
+from ..sites import ALL_NORM_SITES, Tap
+from .base import METHODS, Shared
+from .blocks import Blocks, Division, MakeProjection, Rank
+from .options import Layers
+
+_RULE = "phm_rule"  # as the official code calls it
 
 
-@register
-@may_train_output_layer
+@METHODS.add
 @dataclass(frozen=True)
-class Compacter:
-    """Options: those of `houlsby`; `division` (n), `rank` (k); what is shared besides the rule."""
+class Compacter(Blocks):
+    """Options: those of all blocks; `division` (n), `rank` (k); what is shared besides the rule."""
 
     name: ClassVar[str] = "compacter"
     paper: ClassVar[str] = "Karimi Mahabadi et al. 2021, arXiv 2106.04647"
 
-    division: int = 4
-    rank: int = 1
+    division: Division = 4
+    rank: Rank = 1
     share_factors: bool = False
     factorised_rule: bool = False
-    reduction_factor: int = 32
-    bottleneck: int | None = None
-    activation: str = "gelu_new"
-    pre_norm: bool = False
-    post_norm: bool = False
-    train_norms: bool = True
-    train_output_layer: bool = False
     layers: Layers = "all"
 
-    def __post_init__(self) -> None:
-        flags = ("share_factors", "factorised_rule")
-        check_options(self, flags=flags, division=self.division, rank=self.rank)
-
-    def select(self, taps: Sequence[Tap]) -> list[Tap]:
-        """Both sublayers' outputs, and the norms."""
-        return place(taps, BLOCK_SITES, self.layers, norms=self.train_norms)
-
     def share(self, taps: Sequence[Tap]) -> dict[str, nn.Parameter]:
-        """The rule, and the factors if they are shared."""
-        return share_compacter(self, taps)
+        """`phm_rule` [n, n, n] (or its factors); `down.left`, `up.right`, ... if shared.
 
-    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
-        """A block of low-rank PHM projections, or a norm. Raises MethodError if n does not fit."""
-        return build_compacter(self, tap, frozen, shared)
+        Raises MethodError if n does not divide the widths, or for factors shared by different widths.
+        """
+        rule = new_rule(self.division, SHARED_RULE_STD, factorised=self.factorised_rule)
+        shared = {name.replace("rule", _RULE): parameter for name, parameter in rule.items()}
+        blocks = [tap for tap in taps if tap.site not in ALL_NORM_SITES]
+        if not (self.share_factors and blocks):
+            return shared
+        found = {self.divided(tap, self.division) for tap in blocks}
+        if len(found) > 1:
+            raise MethodError(
+                f"method {self.name}: share_factors needs blocks of one width, this backbone has "
+                f"{', '.join(str(wide) for wide, _ in sorted(found))}; train without it"
+            )
+        self.check_rank(blocks[0], self.rank, self.division)
+        wide, narrow = found.pop()
+        for prefix, ends in (("down", (wide, narrow)), ("up", (narrow, wide))):
+            factors = new_factors(*ends, self.division, self.rank)
+            shared |= {f"{prefix}.{name}": parameter for name, parameter in factors.items()}
+        return shared
 
-    def pack(self, tap: Tap, module: nn.Module) -> PackedTap:
-        """To `kronecker` and `norm`."""
-        return pack_factored(tap, module)
+    def projection(self, tap: Tap) -> MakeProjection:
+        self.divided(tap, self.division)
+        self.check_rank(tap, self.rank, self.division)
+        own = not self.share_factors
+        return partial(new_lphm, n=self.division, rank=self.rank, own_factors=own)
+
+    def shared_parts(self, shared: Shared) -> Mapping[str, tuple[str, nn.Parameter]]:
+        """The rule is that of both projections."""
+        parts: dict[str, tuple[str, nn.Parameter]] = {}
+        for name, parameter in shared.items():
+            if name.startswith(_RULE):
+                part = name.replace(_RULE, "rule")
+                parts |= {f"down.{part}": (name, parameter), f"up.{part}": (name, parameter)}
+            else:
+                parts[name] = (name, parameter)
+        return parts

@@ -6,37 +6,21 @@ file, head, probes) is as with every method.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 
-from torch import Tensor
-
-from ..errors import MethodError
-from ..ops import PackedTap
-from ..sites import Tap
-from ..weights import Named
+from torch import Tensor, nn
 
 
-class Weights(Protocol):
+class Weights(nn.Module, ABC):
     """A module whose parameters decide the backbone's weights."""
 
-    def __call__(self) -> Mapping[str, Tensor]:
+    __call__: Callable[..., Mapping[str, Tensor]]
+
+    @abstractmethod
+    def forward(self) -> Mapping[str, Tensor]:
         """The weights by the model's own parameter names; gradients flow to the module's parameters."""
 
+    @abstractmethod
     def file_tensors(self) -> Mapping[str, Tensor]:
         """What a file holds of it, by lower-case name (`weights/<name>` there)."""
-
-
-def weights_of(method: Any, model: Named) -> Weights:
-    """The weights module of an exclusive method, started at the model's own weights."""
-    return cast(Weights, method.weights(model))
-
-
-def no_taps(taps: Sequence[Tap]) -> list[Tap]:
-    """For a method that acts at no tap."""
-    return []
-
-
-def no_pack(name: str) -> PackedTap:
-    """For a method that acts at no tap. Raises MethodError."""
-    raise MethodError(f"method {name} acts at no tap: this is a bug")

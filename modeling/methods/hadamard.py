@@ -22,11 +22,12 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from ..ops import PackedTap
-from ..ops.affine import Affine, pack_affine
-from ..ops.norm import Norm, pack_norm
+from ..ops import TapModule
+from ..ops.affine import Affine
+from ..ops.norm import Norm
 from ..sites import NORM_SITES, Site, Tap
-from .base import Layers, Shared, check_layers, in_layers, one_of, register
+from .base import METHODS, Method, Shared
+from .options import Layers
 
 _PLACEMENTS = {"pre_dense": Site.ATTN_CONTEXT, "post_dense": Site.ATTN_OUT}
 _NORMS: dict[str, frozenset[Site]] = {
@@ -37,9 +38,9 @@ _NORMS: dict[str, frozenset[Site]] = {
 }
 
 
-@register
+@METHODS.add
 @dataclass(frozen=True)
-class Hadamard:
+class Hadamard(Method):
     """Options: where the adapter acts, which norm is trained, in which layers."""
 
     name: ClassVar[str] = "hadamard"
@@ -49,20 +50,14 @@ class Hadamard:
     norm: Literal["attention", "output", "both", "none"] = "attention"
     layers: Layers = "all"
 
-    def __post_init__(self) -> None:
-        one_of(self.name, "placement", self.placement, _PLACEMENTS)
-        one_of(self.name, "norm", self.norm, _NORMS)
-        check_layers(self.name, self.layers)
+    @property
+    def sites(self) -> frozenset[Site]:
+        return _NORMS[self.norm] | {_PLACEMENTS[self.placement]}
 
     def select(self, taps: Sequence[Tap]) -> list[Tap]:
         """Self-attention outputs and the chosen norms, in the chosen layers."""
-        sites = _NORMS[self.norm] | {_PLACEMENTS[self.placement]}
-        return in_layers([t for t in taps if t.site in sites and t.stack != "cross"], self.layers)
+        return super().select([tap for tap in taps if tap.stack != "cross"])
 
-    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
+    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> TapModule:
         """A norm of one's own at a norm, w and b elsewhere."""
         return Norm(frozen) if tap.site in NORM_SITES else Affine(tap.width, scale=True, shift=True)
-
-    def pack(self, tap: Tap, module: nn.Module) -> PackedTap:
-        """To `norm` and `affine`."""
-        return pack_norm(module) if tap.site in NORM_SITES else pack_affine(module)

@@ -7,23 +7,20 @@ NeurIPS 2022, arXiv 2205.05638: l_k, l_v [H] and l_ff [F], all ones at the start
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import nn
 
-from ..ops import PackedTap
-from ..ops.affine import Affine, pack_affine
+from ..ops.affine import Affine
 from ..sites import Site, Tap
-from .base import Layers, Shared, check_layers, in_layers, register
+from .base import METHODS, Method, Shared
+from .options import Layers
 
-_SITES = frozenset({Site.ATTN_K, Site.ATTN_V, Site.FFN_INNER})
 
-
-@register
+@METHODS.add
 @dataclass(frozen=True)
-class IA3:
+class IA3(Method):
     """Options: in which layers."""
 
     name: ClassVar[str] = "ia3"
@@ -31,17 +28,7 @@ class IA3:
 
     layers: Layers = "all"
 
-    def __post_init__(self) -> None:
-        check_layers(self.name, self.layers)
+    sites = frozenset({Site.ATTN_K, Site.ATTN_V, Site.FFN_INNER})
 
-    def select(self, taps: Sequence[Tap]) -> list[Tap]:
-        """Keys, values and the feed-forward activation."""
-        return in_layers([tap for tap in taps if tap.site in _SITES], self.layers)
-
-    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
-        """A scale, at one."""
+    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> Affine:
         return Affine(tap.width, scale=True, shift=False)
-
-    def pack(self, tap: Tap, module: nn.Module) -> PackedTap:
-        """To `affine` without a shift."""
-        return pack_affine(module)

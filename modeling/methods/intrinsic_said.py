@@ -14,25 +14,24 @@ a task runs in batches of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import MethodError
-from ..layers.fastfood import Fastfood, padded_size
-from ..ops import PackedTap
-from ..sites import Tap
+from ..layers.fastfood import Fastfood, new_constants, padded_size
 from ..weights import Named
-from .base import Shared, one_of, register
-from .exclusive import Weights, no_pack, no_taps
+from .base import METHODS, Method
+from .exclusive import Weights
+from .options import Whole
 
 _MAX_SEED = 2**63
 
 
-class Said(nn.Module):
+class Said(Weights):
     """`direction` [d - (m + 1)] and `scales` [m + 1]; the projections are drawn from `seed` when first used.
 
     With `stored` they are buffers and part of the file: `<tensor>.signs`, `.permutation`, `.gaussian`, each
@@ -52,7 +51,6 @@ class Said(nn.Module):
         self._constants = _draw(self._frozen, seed) if stored else {}
 
     def forward(self) -> Mapping[str, Tensor]:
-        """The moved weights, by name."""
         if self._stored or not self._projections:
             self._projections = self._make_projections()
         moved = dict(self._kept)
@@ -71,10 +69,10 @@ class Said(nn.Module):
         for number, (name, frozen) in enumerate(self._frozen.items()):
             if self._stored:
                 signs, places, gaussian = (self._constants[f"{name.lower()}.{part}"] for part in _PARTS)
-                built = Fastfood.of(frozen.numel(), inputs, signs, places.long(), gaussian)
+                constants = signs, places.long(), gaussian
             else:
-                built = Fastfood.draw(frozen.numel(), inputs, _generator(self._seed, number))
-            made.append(built.to(self.direction.device))
+                constants = new_constants(frozen.numel(), _generator(self._seed, number))
+            made.append(Fastfood.of(frozen.numel(), inputs, *constants).to(self.direction.device))
         return made
 
 
@@ -90,13 +88,8 @@ def _draw(frozen: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     """All constants as float32 tensors, which hold permutations up to 2^24 exactly."""
     constants: dict[str, Tensor] = {}
     for number, (name, tensor) in enumerate(frozen.items()):
-        size, generator = padded_size(tensor.numel()), _generator(seed, number)
-        signs = torch.randint(2, (size,), generator=generator).mul_(2).sub_(1).float()
-        places = torch.randperm(size, generator=generator).float()
-        gaussian = torch.randn(size, generator=generator)
-        constants |= dict(
-            zip((f"{name.lower()}.{p}" for p in _PARTS), (signs, places, gaussian), strict=True)
-        )
+        drawn = new_constants(tensor.numel(), _generator(seed, number))
+        constants |= {f"{name.lower()}.{p}": part.float() for p, part in zip(_PARTS, drawn, strict=True)}
     return constants
 
 
@@ -107,29 +100,22 @@ def _output_layer(model: Named) -> dict[str, Tensor]:
     return {n: p.detach() for n, p in every.items() if n == "lm_head.weight" and n not in once}
 
 
-@register
+@METHODS.add
 @dataclass(frozen=True)
-class IntrinsicSaid:
+class IntrinsicSaid(Method):
     """Options: the budget d, the seed of the projections, whether the file holds them, and what moves."""
 
     name: ClassVar[str] = "intrinsic_said"
     paper: ClassVar[str] = "Aghajanyan et al. 2021, arXiv 2012.13255"
-    exclusive: ClassVar[bool] = True
 
-    dimension: int = 20_000
-    projection_seed: int = 42
+    dimension: Annotated[
+        int,
+        Whole(2),
+        "a whole number above that of the backbone's tensors, at most that of its parameters",
+    ] = 20_000
+    projection_seed: Annotated[int, Whole(0, 2**31 - 1), "0 to 2147483647"] = 42
     projections: Literal["seed", "stored"] = "seed"
     tied: Literal["together", "input"] = "together"
-
-    def __post_init__(self) -> None:
-        one_of(self.name, "projections", self.projections, ("seed", "stored"))
-        one_of(self.name, "tied", self.tied, ("together", "input"))
-        if type(self.dimension) is not int or self.dimension < 2:
-            raise MethodError(f"method {self.name}: dimension is {self.dimension!r}; give a whole number")
-        if type(self.projection_seed) is not int or not 0 <= self.projection_seed < 2**31:
-            raise MethodError(
-                f"method {self.name}: projection_seed is {self.projection_seed!r}; allowed: 0 to 2147483647"
-            )
 
     def weights(self, model: Named) -> Weights:
         """v at zero. Raises MethodError if the budget leaves nothing for it, or storing is inexact."""
@@ -152,15 +138,3 @@ class IntrinsicSaid:
         kept = _output_layer(model) if self.tied == "input" else {}
         stored = self.projections == "stored"
         return Said(model, self.dimension, self.projection_seed, stored=stored, kept=kept)
-
-    def select(self, taps: Sequence[Tap]) -> list[Tap]:
-        """Nowhere."""
-        return no_taps(taps)
-
-    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
-        """Never called: there is no tap."""
-        raise AssertionError("intrinsic_said acts on no tap: this is a bug")
-
-    def pack(self, tap: Tap, module: nn.Module) -> PackedTap:
-        """Never called: there is no tap."""
-        return no_pack(self.name)

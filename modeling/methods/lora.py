@@ -8,45 +8,33 @@ PEFT's `lora_A` and `lora_B` transposed, b without the scale. No dropout on x.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import nn
 
 from ..errors import MethodError
-from ..ops import PackedTap
-from ..ops.low_rank import LowRankUpdate, pack_low_rank
+from ..ops.low_rank import LowRankUpdate
 from ..sites import Site, Tap
-from .base import Layers, Shared, check_layers, in_layers, register
-from .blocks import at_least_one
-
-_SITES = frozenset({Site.ATTN_Q, Site.ATTN_V})
+from .base import METHODS, Method, Shared
+from .options import Layers
 
 
-@register
+@METHODS.add
 @dataclass(frozen=True)
-class LoRA:
+class LoRA(Method):
     """Options: the rank r, alpha (the update is scaled by alpha / r), in which layers."""
 
     name: ClassVar[str] = "lora"
     paper: ClassVar[str] = "Hu et al. 2022, arXiv 2106.09685"
 
-    rank: int = 8
-    alpha: float = 16
+    rank: Annotated[int, "1 and more, at most that of the matrix"] = 8
+    alpha: Annotated[float, "a number above 0; the update is scaled by alpha / rank"] = 16
     layers: Layers = "all"
 
-    def __post_init__(self) -> None:
-        at_least_one(self.name, "rank", self.rank)
-        if type(self.alpha) not in (int, float) or not 0 < self.alpha < float("inf"):
-            raise MethodError(f"method {self.name}: alpha is {self.alpha!r}; it must be a number above 0")
-        check_layers(self.name, self.layers)
+    sites = frozenset({Site.ATTN_Q, Site.ATTN_V})  # those of cross-attention included
 
-    def select(self, taps: Sequence[Tap]) -> list[Tap]:
-        """Queries and values, those of cross-attention included."""
-        return in_layers([tap for tap in taps if tap.site in _SITES], self.layers)
-
-    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
+    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> LowRankUpdate:
         """An update that is nothing yet. Raises MethodError for a rank beyond the projection's."""
         if self.rank > min(tap.dim_in, tap.dim_out):
             raise MethodError(
@@ -54,7 +42,3 @@ class LoRA:
                 f"at {tap.key} has; choose {min(tap.dim_in, tap.dim_out)} or less"
             )
         return LowRankUpdate(tap.dim_in, tap.dim_out, self.rank, self.alpha / self.rank)
-
-    def pack(self, tap: Tap, module: nn.Module) -> PackedTap:
-        """To `low_rank`."""
-        return pack_low_rank(module)

@@ -8,7 +8,6 @@ with this option runs in batches of its own, its blocks included, and its file i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -17,10 +16,9 @@ from ..weights import Named
 from .exclusive import Weights
 
 OUTPUT_LAYER = "lm_head.weight"
-T = TypeVar("T")
 
 
-class OutputLayer(nn.Module):
+class OutputLayer(Weights):
     """The weight [V, H] of the output layer, by the name of the parameter that it is tied to, if any."""
 
     def __init__(self, model: Named) -> None:
@@ -30,26 +28,17 @@ class OutputLayer(nn.Module):
         self.weight = nn.Parameter(layer.detach().clone())
 
     def forward(self) -> Mapping[str, Tensor]:
-        """It, by the model's name."""
         return {self._name: self.weight}
 
     def file_tensors(self) -> Mapping[str, Tensor]:
-        """It, by lower-case name."""
         return {self._name.lower(): self.weight}
 
 
-def may_train_output_layer(cls: type[T]) -> type[T]:
-    """Class decorator below `register`: the field `train_output_layer` makes the method exclusive."""
-
-    def weights(method: Any, model: Named) -> Weights:
-        """The output layer. Raises MethodError on a backbone without one."""
-        if OUTPUT_LAYER not in dict(model.named_parameters(remove_duplicate=False)):
-            raise MethodError(
-                f"method {method.name}: train_output_layer needs an encoder-decoder; this backbone has no "
-                "output layer, and the head is trained anyway"
-            )
-        return OutputLayer(model)
-
-    cls.exclusive = property(lambda method: method.train_output_layer)  # type: ignore[attr-defined]  # added here
-    cls.weights = weights  # type: ignore[attr-defined]  # added here
-    return cls
+def output_layer_of(method: str, model: Named) -> OutputLayer:
+    """The output layer. Raises MethodError on a backbone without one."""
+    if OUTPUT_LAYER not in dict(model.named_parameters(remove_duplicate=False)):
+        raise MethodError(
+            f"method {method}: train_output_layer needs an encoder-decoder; this backbone has no "
+            "output layer, and the head is trained anyway"
+        )
+    return OutputLayer(model)

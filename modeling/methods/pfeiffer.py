@@ -8,54 +8,26 @@ self-attention alone. Pfeiffer's own choice, and that of AdapterHub, is after th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import nn
-
-from ..layers import dense
-from ..ops import PackedTap
-from ..sites import Site, Tap
-from .base import Layers, Shared, one_of, register
-from .blocks import build_at, check_options, pack_dense, place
-from .output_layer import may_train_output_layer
+from ..sites import Site
+from .base import METHODS
+from .houlsby import Houlsby
 
 _PLACEMENTS = {"attention": Site.ATTN_OUT, "feed_forward": Site.FFN_OUT}
 
 
-@register
-@may_train_output_layer
+@METHODS.add
 @dataclass(frozen=True)
-class Pfeiffer:
+class Pfeiffer(Houlsby):
     """Options: those of `houlsby`, and after which sublayer the block sits."""
 
     name: ClassVar[str] = "pfeiffer"
     paper: ClassVar[str] = "Pfeiffer et al. 2021, arXiv 2005.00247"
 
     placement: Literal["attention", "feed_forward"] = "attention"
-    reduction_factor: int = 32
-    bottleneck: int | None = None
-    activation: str = "gelu_new"
-    pre_norm: bool = False
-    post_norm: bool = False
-    train_norms: bool = True
-    train_output_layer: bool = False
-    layers: Layers = "all"
 
-    def __post_init__(self) -> None:
-        one_of(self.name, "placement", self.placement, _PLACEMENTS)
-        check_options(self)
-
-    def select(self, taps: Sequence[Tap]) -> list[Tap]:
-        """One sublayer's outputs, and the norms."""
-        sites = frozenset({_PLACEMENTS[self.placement]})
-        return place(taps, sites, self.layers, norms=self.train_norms)
-
-    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
-        """A dense block, or a norm that starts at the frozen one."""
-        return build_at(self, tap, frozen, dense)
-
-    def pack(self, tap: Tap, module: nn.Module) -> PackedTap:
-        """To `bottleneck` and `norm`."""
-        return pack_dense(tap, module)
+    @property
+    def sites(self) -> frozenset[Site]:
+        return frozenset({_PLACEMENTS[self.placement]})

@@ -11,48 +11,37 @@ Pooling never reads the virtual tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import nn
 
 from ..errors import MethodError
-from ..ops import PackedTap
-from ..ops.prompt import Prompt, pack_prompt
+from ..ops.prompt import Prompt
 from ..sites import Site, Tap
-from .base import Shared, one_of, register
+from .base import METHODS, Method, Shared
+from .options import Whole
 
-MAX_TOKENS = 4096
 
-
-@register
+@METHODS.add
 @dataclass(frozen=True)
-class PromptTuning:
+class PromptTuning(Method):
     """Options: how many virtual tokens, and where they start."""
 
     name: ClassVar[str] = "prompt_tuning"
     paper: ClassVar[str] = "Lester et al. 2021, arXiv 2104.08691"
 
-    tokens: int = 100
+    tokens: Annotated[int, Whole(1, 4096), "1 to 4096, below the backbone's positions"] = 100
     start: Literal["random", "vocabulary"] = "random"
 
-    def __post_init__(self) -> None:
-        one_of(self.name, "start", self.start, ("random", "vocabulary"))
-        if type(self.tokens) is not int or not 1 <= self.tokens <= MAX_TOKENS:
-            raise MethodError(f"method {self.name}: tokens is {self.tokens!r}; allowed: 1 to {MAX_TOKENS}")
+    sites = frozenset({Site.EMBED})
 
     @property
     def virtual_tokens(self) -> int:
-        """P."""
         return self.tokens
 
-    def select(self, taps: Sequence[Tap]) -> list[Tap]:
-        """The encoder's word embedding."""
-        return [tap for tap in taps if tap.site is Site.EMBED]
-
-    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> nn.Module:
+    def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> Prompt:
         """P rows [P, E]."""
         rows = torch.empty(self.tokens, tap.dim_out).uniform_(-0.5, 0.5)
         if self.start == "vocabulary":
@@ -64,7 +53,3 @@ class PromptTuning:
                 )
             rows = table.detach()[: self.tokens].clone()
         return Prompt(rows)
-
-    def pack(self, tap: Tap, module: nn.Module) -> PackedTap:
-        """To `prompt`."""
-        return pack_prompt(module)

@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
 from ..sites import Tap
-from .base import OPS, PackedTap, Parts, RowOp, Static
-
-
-class Affine(nn.Module):
-    """Training form: `y * scale + shift`, scale [D] at ones and shift [D] at zeros; either may be absent."""
-
-    replaces: ClassVar[bool] = False
-
-    def __init__(self, width: int, *, scale: bool, shift: bool) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(width)) if scale else None
-        self.shift = nn.Parameter(torch.zeros(width)) if shift else None
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """y [..., D] -> [..., D]; x is not read."""
-        return _affine(self.scale, self.shift, y)
-
-
-def pack_affine(module: nn.Module) -> PackedTap:
-    """Serving form of an `Affine`: exactly the parts it has."""
-    return PackedTap("affine", {name: p.detach() for name, p in module.named_parameters()})
+from .base import OPS, Parts, RowOp, Static, TapModule
 
 
 def _affine(scale: Tensor | None, shift: Tensor | None, y: Tensor) -> Tensor:
@@ -45,4 +23,15 @@ def _apply(frozen: nn.Module, parts: Parts, static: Static, x: Tensor, y: Tensor
     return _affine(parts.get("scale"), parts.get("shift"), y)
 
 
-OPS.register("affine")(RowOp("affine", order=1, identity=_identity, apply=_apply))
+class Affine(TapModule):
+    """Training form: `y * scale + shift`, scale [D] at ones and shift [D] at zeros; either may be absent."""
+
+    op = OPS.add(RowOp("affine", order=1, identity=_identity, apply=_apply))
+
+    def __init__(self, width: int, *, scale: bool, shift: bool) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(width)) if scale else None
+        self.shift = nn.Parameter(torch.zeros(width)) if shift else None
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return _affine(self.scale, self.shift, y)

@@ -5,15 +5,17 @@ An op's semantics, for a token t of a row that holds slot s: `y[t] = f(parts[s],
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from ..registry import Registry
 from ..sites import Tap
 
-Static = tuple[tuple[str, str | int | float], ...]
+Static = Any  # of an op's own type, hashable; its repr tells all that it holds
 Parts = Mapping[str, Tensor]
 
 
@@ -65,3 +67,22 @@ class RowOp:
 
 
 OPS: Registry[RowOp] = Registry("op")
+
+
+class TapModule(nn.Module, ABC):
+    """The training form of an op at one tap."""
+
+    op: ClassVar[RowOp]
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the frozen module is left out."""
+        return self.op.replaces
+
+    @abstractmethod
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The new y [..., O], from the module's input x [..., I] and output y."""
+
+    def pack(self) -> PackedTap:
+        """The serving form; it shares memory with this one."""
+        return PackedTap(self.op.name, {name: p.detach() for name, p in self.named_parameters()})

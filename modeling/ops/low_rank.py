@@ -3,39 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..layers.product import product
-from .base import OPS, PackedTap, Parts, RowOp, Static
-
-
-class LowRankUpdate(nn.Module):
-    """Training form: y + scale x a b with a [I, R] and b [R, O], b at 0.
-
-    `a` is uniform within +-1/sqrt(I): the Kaiming-uniform draw with a = sqrt 5 of LoRA's code and of PEFT.
-    """
-
-    replaces: ClassVar[bool] = False
-
-    def __init__(self, wide_in: int, wide_out: int, rank: int, scale: float) -> None:
-        super().__init__()
-        bound = 1 / math.sqrt(wide_in)
-        self.a = nn.Parameter(torch.empty(wide_in, rank).uniform_(-bound, bound))
-        self.b = nn.Parameter(torch.zeros(rank, wide_out))
-        self.scale = scale
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x [..., I], y [..., O] -> [..., O]."""
-        return _update(self.a[None], (self.b * self.scale)[None], x, y)
-
-
-def pack_low_rank(module: nn.Module) -> PackedTap:
-    """Serving form of a `LowRankUpdate`; the scale goes into b, so that all scales run together."""
-    assert isinstance(module, LowRankUpdate), "low_rank packs low-rank updates: this is a bug"
-    return PackedTap("low_rank", {"a": module.a.detach(), "b": module.b.detach() * module.scale})
+from .base import OPS, PackedTap, Parts, RowOp, Static, TapModule
 
 
 def _update(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -47,4 +20,24 @@ def _apply(frozen: nn.Module, parts: Parts, static: Static, x: Tensor, y: Tensor
     return _update(parts["a"], parts["b"], x, y)
 
 
-OPS.register("low_rank")(RowOp("low_rank", order=2, per_row=True, apply=_apply))
+class LowRankUpdate(TapModule):
+    """Training form: y + scale x a b with a [I, R] and b [R, O], b at 0.
+
+    `a` is uniform within +-1/sqrt(I): the Kaiming-uniform draw with a = sqrt 5 of LoRA's code and of PEFT.
+    """
+
+    op = OPS.add(RowOp("low_rank", order=2, per_row=True, apply=_apply))
+
+    def __init__(self, wide_in: int, wide_out: int, rank: int, scale: float) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(wide_in)
+        self.a = nn.Parameter(torch.empty(wide_in, rank).uniform_(-bound, bound))
+        self.b = nn.Parameter(torch.zeros(rank, wide_out))
+        self.scale = scale
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return _update(self.a[None], (self.b * self.scale)[None], x, y)
+
+    def pack(self) -> PackedTap:
+        """The scale goes into b, so that all scales run together."""
+        return PackedTap(self.op.name, {"a": self.a.detach(), "b": self.b.detach() * self.scale})

@@ -6,7 +6,7 @@ would have to divide by the frozen gain.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,27 +15,7 @@ from torch.nn.functional import layer_norm
 
 from ..errors import ModelingError
 from ..sites import Tap
-from .base import OPS, PackedTap, Parts, RowOp, Static
-
-
-class Norm(nn.Module):
-    """Training form: norm(x) with gain [H] and bias [H] that start at the frozen module's values."""
-
-    replaces: ClassVar[bool] = True
-
-    def __init__(self, frozen: nn.Module) -> None:
-        super().__init__()
-        weight, bias = _affine_of(frozen)
-        self.eps, self.centred = _eps(frozen), _is_centred(frozen)
-        self.gain = nn.Parameter(weight.detach().clone())
-        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x [..., H] -> [..., H]; y is not read, the frozen norm was not run."""
-        if not self.centred:
-            z: Tensor = _RootMeanSquare.apply(x, self.gain, self.eps)  # type: ignore[no-untyped-call]  # torch's own, without types
-            return z
-        return _norm(x, self.gain, self.bias, self.eps, centred=True)
+from .base import OPS, Parts, RowOp, Static, TapModule
 
 
 class _RootMeanSquare(torch.autograd.Function):
@@ -58,11 +38,6 @@ class _RootMeanSquare(torch.autograd.Function):
         for_gain = (gradient * plain).flatten(0, -2).sum(0)
         for_x = torch.addcmul(inner, plain, (inner * plain).mean(-1, keepdim=True), value=-1).mul_(spread)
         return for_x.to(x.dtype), for_gain.to(gain.dtype), None
-
-
-def pack_norm(module: nn.Module) -> PackedTap:
-    """Serving form of a `Norm`."""
-    return PackedTap("norm", {name: p.detach() for name, p in module.named_parameters()})
 
 
 def is_norm(frozen: nn.Module) -> bool:
@@ -119,4 +94,20 @@ def _apply(frozen: nn.Module, parts: Parts, static: Static, x: Tensor, y: Tensor
     return plain * gain if bias is None else torch.addcmul(bias, plain, gain)
 
 
-OPS.register("norm")(RowOp("norm", order=0, replaces=True, identity=_identity, apply=_apply))
+class Norm(TapModule):
+    """Training form: norm(x) with gain [H] and bias [H] that start at the frozen module's values."""
+
+    op = OPS.add(RowOp("norm", order=0, replaces=True, identity=_identity, apply=_apply))
+
+    def __init__(self, frozen: nn.Module) -> None:
+        super().__init__()
+        weight, bias = _affine_of(frozen)
+        self.eps, self.centred = _eps(frozen), _is_centred(frozen)
+        self.gain = nn.Parameter(weight.detach().clone())
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        if not self.centred:
+            z: Tensor = _RootMeanSquare.apply(x, self.gain, self.eps)  # type: ignore[no-untyped-call]  # torch's own, without types
+            return z
+        return _norm(x, self.gain, self.bias, self.eps, centred=True)

@@ -28,7 +28,6 @@ class Envelope:
         self._app, self._service = app, service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -63,7 +62,7 @@ class Envelope:
         try:
             check_access(scope["path"], headers, self._service.token)
         except ServiceError as error:
-            self._service.metrics.rejected.inc(error.code)
+            self._service.metrics.rejected.labels(error.code).inc()
             await response_of(error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -71,8 +70,8 @@ class Envelope:
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         route: Any = scope.get("route")
         path = getattr(route, "path", "unmatched")
-        self._service.metrics.requests.inc(path, str(status))
-        self._service.metrics.latency.observe(seconds, path)
+        self._service.metrics.requests.labels(path, status).inc()
+        self._service.metrics.latency.labels(path).observe(seconds)
 
 
 def _identity(headers: dict[bytes, bytes]) -> bytes:

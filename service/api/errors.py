@@ -1,13 +1,13 @@
 """The one place where errors become HTTP: status and title by class, and RFC 9457 problem documents.
 
-Nothing else in the service knows statuses of failures. Messages come from the errors; no text of a request
-does.
+Messages come from the errors; no text of a request does.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -16,19 +16,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from adapters_store import (
-    AdapterFileError,
-    Conflict,
-    Corrupt,
-    InvalidName,
-    NotFound,
-    PreconditionFailed,
-    StoreError,
-)
+import adapters_store as store
+from proof.errors import Refused
 
 from .. import errors
 from ..logs import request_id
-from .violations import problem_of, summary
+from .violations import failure_of, summary
 
 log = logging.getLogger(__name__)
 
@@ -36,29 +29,19 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_STARTING_S = 1
 STATUS_CLIENT_LEFT = 499  # nobody reads it; the log and the metrics do
 
-# class -> status, code (None: the error's own), title; the first match in this order counts
-_TABLE: tuple[tuple[type[Exception], int, str | None, str], ...] = (
-    (errors.MalformedRequest, 400, None, "Malformed request"),
-    (errors.Unauthorized, 401, None, "Not authorised"),
-    (errors.CrossSite, 403, None, "Request of another site"),
-    (errors.UnknownTask, 404, None, "Unknown task"),
-    (errors.TooLarge, 413, None, "Body too large"),
-    (errors.UnsupportedMedia, 415, None, "Unsupported content type"),
-    (errors.RefusedAdapter, 422, None, "Adapter refused"),
-    (errors.InvalidInput, 422, None, "Invalid input"),
-    (errors.Overloaded, 429, None, "Too many requests"),
-    (errors.AdapterUnavailable, 503, None, "Adapter not available"),
-    (errors.NotReady, 503, None, "Not ready"),
-    (errors.Draining, 503, None, "Stopping"),
-    (errors.RegistryFull, 507, None, "Registry full"),
-    (errors.ServiceError, 500, None, "Internal error"),
-    (NotFound, 404, "not_found", "Not found"),
-    (PreconditionFailed, 412, "precondition_failed", "Changed in the meantime"),
-    (Conflict, 409, "conflict", "Conflict"),
-    (InvalidName, 422, "invalid_name", "Invalid name"),
-    (AdapterFileError, 422, "adapter_refused", "Adapter refused"),
-    (Corrupt, 500, "corrupt", "Stored data is damaged"),
-    (StoreError, 500, "store", "Store error"),
+_OWN = errors.ServiceError.__subclasses__()
+# class -> status, code, title; the first match in this order counts
+_TABLE: tuple[tuple[type[Exception], int, str, str], ...] = (
+    *((own, own.status, own.code, own.title) for own in _OWN if own.code != "internal"),
+    (errors.ServiceError, 500, "internal", "Internal error"),
+    (store.NotFound, 404, "not_found", "Not found"),
+    (store.PreconditionFailed, 412, "precondition_failed", "Changed in the meantime"),
+    (store.Conflict, 409, "conflict", "Conflict"),
+    (store.InvalidName, 422, "invalid_name", "Invalid name"),
+    (store.AdapterFileError, 422, "adapter_refused", "Adapter refused"),
+    (Refused, 422, "adapter_refused", "Adapter refused"),
+    (store.Corrupt, 500, "corrupt", "Stored data is damaged"),
+    (store.StoreError, 500, "store", "Store error"),
 )
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
 
@@ -68,11 +51,9 @@ def problem(
     code: str,
     title: str,
     detail: str,
-    *,
     problems: Sequence[Mapping[str, Any]] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A problem document as a response."""
     body: dict[str, Any] = {
         "type": f"urn:trunkline:problem:{code}",
         "title": title,
@@ -88,14 +69,16 @@ def problem(
 
 def response_of(error: Exception) -> Response:
     """The response that an error becomes; an unknown one is logged and says nothing of its inside."""
-    for kind, status, code, title in _TABLE:
+    for kind, status, usual_code, title in _TABLE:
         if isinstance(error, kind):
-            own_code = code or str(getattr(error, "code", "internal"))
+            code = getattr(
+                error, "code", usual_code
+            )  # one input's own reason, where the request is that input
+            detail = str(error)
             if status >= 500 and status not in (503, 507):
-                log.error("request failed", extra={"code": own_code, "detail": str(error)})
-            return problem(
-                status, own_code, title, str(error), problems=_problems_of(error), headers=_headers_of(error)
-            )
+                log.error("request failed", extra={"code": code, "detail": detail})
+            problems = [asdict(failure) for failure in getattr(error, "failures", ())]
+            return problem(status, code, title, detail, problems, _headers_of(error))
     log.error("request failed", exc_info=error)
     detail = "the request failed for a reason of ours; its id finds the reason in the log"
     return problem(500, "internal", "Internal error", detail)
@@ -112,7 +95,7 @@ async def on_invalid(_: Request, error: Exception) -> Response:
     found: Sequence[ErrorDetails] = error.errors()
     if any(details["type"] == "json_invalid" for details in found):
         return response_of(errors.MalformedRequest("the body is not valid JSON"))
-    problems = [problem_of(details) for details in found]
+    problems = [failure_of(details) for details in found]
     return response_of(errors.InvalidInput(summary(problems), problems))
 
 
@@ -127,11 +110,6 @@ async def on_http(_: Request, error: Exception) -> Response:
             "starting with a letter or a digit: never a path"
         )
     return problem(error.status_code, code, str(error.detail), detail, headers=error.headers)
-
-
-def _problems_of(error: Exception) -> list[dict[str, str]]:
-    found = getattr(error, "problems", None) or getattr(error, "failures", None) or ()
-    return [{"field": p.field, "got": p.got, "allowed": p.allowed, "remedy": p.remedy} for p in found]
 
 
 def _headers_of(error: Exception) -> dict[str, str] | None:

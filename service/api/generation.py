@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from failures import Failure
+
 from ..engine.request import ServingCard
-from ..errors import InvalidInput, Problem
+from ..errors import InvalidInput
 from ..residency.cache import Resident
 from . import schemas
 
@@ -21,7 +23,7 @@ def check_generate(
     Tasks without labels write their answers, asked or not. Raises InvalidInput for more than the limit, for
     tasks that do not write their answers, and for a mixture of tasks of which only some do.
     """
-    free = [one.task for one in residents if one.card.spec.is_free_text]
+    free = [one.task for one in residents if one.card.readout.writes]
     if not ask.generate and not free:
         return 0
     if not ask.generate:
@@ -32,7 +34,7 @@ def check_generate(
         remedy = (
             "ask for fewer, with generate and max_new_tokens, or raise the server's setting max_new_tokens"
         )
-        found = Problem("max_new_tokens", str(asked), f"1 to {limit}", remedy)
+        found = Failure("max_new_tokens", str(asked), f"1 to {limit}", remedy)
         raise InvalidInput(f"max_new_tokens: got {asked}, allowed: 1 to {limit}; {remedy}", [found])
     return asked
 
@@ -42,11 +44,11 @@ def _check_alike(ask: schemas.PredictRequest, free: Sequence[str], others: Seque
     names = ", ".join(free)
     if others:
         remedy = f"ask {', '.join(others)} in another request"
-        found = Problem("tasks", names, "only tasks with labels, or only tasks without", remedy)
+        found = Failure("tasks", names, "only tasks with labels, or only tasks without", remedy)
         raise InvalidInput(f"tasks: {names} answer with any text, the others with labels; {remedy}", [found])
     for field, given in (("top_k", ask.top_k is not None), ("raw", ask.raw)):
         if given:
-            found = Problem(
+            found = Failure(
                 field, str(getattr(ask, field)), "nothing for a task without labels", "leave it out"
             )
             raise InvalidInput(f"{field}: {names} answers with any text and has no scores", [found])
@@ -59,7 +61,7 @@ def _own_limit(residents: Sequence[Resident[ServingCard]], limit: int) -> int:
     if len(set(limits.values())) > 1:
         shown = ", ".join(f"{task}: {number}" for task, number in limits.items())
         remedy = "say max_new_tokens (with generate), or ask in several requests"
-        found = Problem("max_new_tokens", "nothing", "one number for all these tasks", remedy)
+        found = Failure("max_new_tokens", "nothing", "one number for all these tasks", remedy)
         raise InvalidInput(
             f"these tasks write answers of different lengths ({shown} tokens); {remedy}", [found]
         )
@@ -69,11 +71,11 @@ def _own_limit(residents: Sequence[Resident[ServingCard]], limit: int) -> int:
 def _check_kinds(residents: Sequence[Resident[ServingCard]]) -> None:
     """Raise InvalidInput for tasks that cannot write."""
     wrong = [
-        Problem(
+        Failure(
             "generate", f"{one.task}: {one.card.spec.kind}", "tasks of the kind text_to_text", "leave it out"
         )
         for one in residents
-        if one.card.spec.kind != "text_to_text"
+        if one.card.readout.has_head
     ]
     if wrong:
         names = ", ".join(problem.got for problem in wrong)

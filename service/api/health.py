@@ -14,6 +14,7 @@ from starlette.responses import Response
 from adapters_store.manifest import MAX_CHOICES
 
 from ..errors import Draining, NotReady
+from ..settings import told_limits
 from . import schemas
 from .routes import PROBLEMS, service_of
 
@@ -46,10 +47,10 @@ async def metrics(request: Request) -> Response:
 @router.get("/v1/info", summary="What is served, on what", responses=PROBLEMS)
 async def info(request: Request) -> schemas.Info:
     """Backbone with its digests, device, what the version knows, and how many adapters are resident."""
-    from modeling import FAMILIES, HEADS, METHODS
+    from modeling import FAMILIES, METHODS, file_kinds
 
     parts = service_of(request).parts
-    backbone = parts.backbone
+    backbone = parts.model.backbone
     return schemas.Info(
         name="trunkline",
         version=version(),
@@ -66,43 +67,32 @@ async def info(request: Request) -> schemas.Info:
         dtype=str(backbone.dtype).removeprefix("torch."),
         families=sorted(FAMILIES),
         methods=sorted(METHODS),
-        kinds=sorted(HEADS),
+        kinds=file_kinds(),
         adapters={"resident": parts.model.num_resident, "bytes": parts.model.nbytes},
     )
 
 
-@router.get("/v1/limits", summary="Every limit", responses=PROBLEMS)
-async def limits(request: Request) -> schemas.Limits:
+@router.get("/v1/limits", summary="Every limit", responses=PROBLEMS, response_model=schemas.Limits)
+async def limits(request: Request) -> dict[str, object]:
     """What a caller may send, and how exactly answers are reproduced."""
-    from ..residency.loader import TOLERANCES
+    from proof.replay import TOLERANCES
 
     service = service_of(request)
-    settings, parts = service.settings, service.parts
-    tolerance = TOLERANCES[parts.backbone.dtype]
-    return schemas.Limits(
-        max_items=settings.max_items,
-        max_tasks=settings.max_tasks,
-        max_scores=settings.max_scores,
-        max_text_chars=settings.max_text_chars,
-        max_choices=MAX_CHOICES,
-        max_new_tokens=parts.max_new_tokens,
-        max_tokens=parts.backbone.max_tokens,
-        max_body_bytes=settings.max_body_bytes,
-        max_adapter_bytes=settings.max_adapter_bytes,
-        max_adapters=settings.max_adapters,
-        max_batch_tokens=parts.max_batch_tokens,
-        max_batch_rows=settings.max_batch_rows,
-        max_waiting_tokens=settings.max_waiting_tokens,
-        tolerance={
+    parts = service.parts  # what depends on device and backbone is settled there
+    tolerance = TOLERANCES[parts.model.backbone.dtype]
+    told = {name: getattr(parts, name, getattr(service.settings, name)) for name in told_limits()}
+    return told | {
+        "max_choices": MAX_CHOICES,
+        "max_tokens": parts.model.backbone.max_tokens,
+        "tolerance": {
             "probes": {"atol": tolerance.atol, "rtol": tolerance.rtol},
             "mixed_batch_float32": {"atol": 1e-5, "rtol": 1e-5},
         },
-    )
+    }
 
 
 @cache
 def version() -> str:
-    """The installed version of the product."""
     try:
         return installed_version("trunkline")
     except PackageNotFoundError:  # run from a source tree that was never installed

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter
@@ -16,14 +15,16 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from failures import Failure
+
 from ..engine.items import num_row_chars_of, num_rows_of
 from ..engine.request import Column, Job, ServingCard
 from ..errors import (
+    ITEM_CODES,
     AdapterUnavailable,
     InvalidInput,
     ItemFailed,
     MalformedRequest,
-    Problem,
     ServiceError,
     UnknownTask,
 )
@@ -35,7 +36,7 @@ from .body import JSON_TYPES, read_body
 from .errors import STATUS_CLIENT_LEFT
 from .generation import check_generate
 from .routes import PROBLEMS, service_of
-from .violations import problem_of, summary
+from .violations import failure_of, summary
 
 router = APIRouter(tags=["predict"])
 
@@ -45,27 +46,8 @@ _SMALL_ANSWER_SCORES = 512
 _PATIENCE_S = 0.05
 _CHARS_PER_TOKEN = 4  # only the admission's estimate rests on it
 
-_FAULTS_OF_INPUT = frozenset(
-    {
-        "invalid_item",
-        "invalid_choices",
-        "too_long",
-        "text_pair_required",
-        "text_pair_not_allowed",
-        "choices_required",
-        "choices_not_allowed",
-        "non_finite",
-    }
-)
 
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """A requested task: its lease, or why there is none."""
-
-    reference: str
-    lease: Lease[ServingCard] | None
-    error: ServiceError | None
+_Granted = Lease[ServingCard] | ServiceError  # of a requested task; or why there is none
 
 
 @router.post(
@@ -91,9 +73,10 @@ async def predict(request: Request) -> Response:
     ask = parse(body)
     items = ask.inputs if isinstance(ask.inputs, list) else [ask.inputs]
     check_size(ask, items, max_items=settings.max_items, max_tasks=settings.max_tasks)
-    named = acquire_all(parts, [ask.task] if ask.task is not None else ask.tasks or [])
+    granted = acquire_all(parts, ask.references)
+    leases = [one for one in granted if isinstance(one, Lease)]
     try:
-        residents = [one.lease.resident for one in named if one.lease is not None]
+        residents = [lease.resident for lease in leases]
         max_new_tokens = check_generate(ask, residents, parts.max_new_tokens)
         widths = [0 if max_new_tokens else num_outputs(resident.card, items) for resident in residents]
         check_scores(sum(widths), len(items), settings.max_scores)
@@ -101,14 +84,13 @@ async def predict(request: Request) -> Response:
             Column.empty(resident.slot, resident.card, len(items), width)
             for resident, width in zip(residents, widths, strict=True)
         ]
-        job = Job(items, columns, ask.truncate, _ignore, max_new_tokens)
+        job = Job(items, columns, ask.truncate, max_new_tokens)
         if not await run(request, service, parts, job):
             return Response(status_code=STATUS_CLIENT_LEFT)
-        return await answer(service, ask, named, columns)
+        return await answer(service, ask, granted, columns)
     finally:
-        for one in named:
-            if one.lease is not None:
-                parts.catalog.cache.release(one.lease)
+        for lease in leases:
+            parts.catalog.cache.release(lease)
 
 
 def parse(body: bytes) -> schemas.PredictRequest:
@@ -119,7 +101,7 @@ def parse(body: bytes) -> schemas.PredictRequest:
         found = error.errors(include_url=False)
         if found[0]["type"] == "json_invalid":
             raise MalformedRequest(f"the body is not valid JSON: {found[0]['ctx']['error']}") from None
-        problems = [problem_of(details, schemas.PredictRequest.model_fields) for details in found]
+        problems = [failure_of(details, schemas.PredictRequest.model_fields) for details in found]
         raise InvalidInput(summary(problems), problems) from None
 
 
@@ -128,24 +110,24 @@ def check_size(
 ) -> None:
     """Raise InvalidInput if the request has no item, or more items or tasks than allowed."""
     num_tasks = 1 if ask.tasks is None else len(ask.tasks)
-    for field, got, least, most in (("inputs", len(items), 1, max_items), ("tasks", num_tasks, 1, max_tasks)):
-        if not least <= got <= most:
+    for field, got, most in (("inputs", len(items), max_items), ("tasks", num_tasks, max_tasks)):
+        if not 1 <= got <= most:
             remedy = f"send several requests of at most {most}" if got > most else "send at least one"
-            found = Problem(field, str(got), f"{least} to {most}", remedy)
-            raise InvalidInput(f"{field}: got {got}, allowed: {least} to {most}; {remedy}", [found])
+            found = Failure(field, str(got), f"1 to {most}", remedy)
+            raise InvalidInput(f"{field}: got {got}, allowed: 1 to {most}; {remedy}", [found])
 
 
 def check_scores(num_labels: int, num_items: int, max_scores: int) -> None:
     """Raise InvalidInput if the answer would hold more scores (items x labels of all tasks) than allowed."""
     if num_labels * num_items > max_scores:
         remedy = f"send at most {max(1, max_scores // num_labels)} inputs per request to these tasks"
-        found = Problem("inputs", f"{num_items} inputs x {num_labels} labels", f"{max_scores} scores", remedy)
+        found = Failure("inputs", f"{num_items} inputs x {num_labels} labels", f"{max_scores} scores", remedy)
         raise InvalidInput(f"{found.got} are more than {max_scores} scores; {remedy}", [found])
 
 
 def num_outputs(card: ServingCard, items: Sequence[object]) -> int:
     """Logits per item: one per label, or as many as the item with most choices has."""
-    if card.spec.kind == "multiple_choice":
+    if card.kind.choices:
         return max(map(num_rows_of, items))
     return len(card.spec.labels)
 
@@ -164,47 +146,35 @@ def estimate_tokens(job: Job) -> int:
     )
 
 
-def acquire_all(parts: Parts, references: Sequence[str]) -> list[_Named]:
+def acquire_all(parts: Parts, references: Sequence[str]) -> list[_Granted]:
     """A lease, or an error, per reference. Raises the error if not one task of the request is there."""
-    named: list[_Named] = []
+    granted: list[_Granted] = []
     for reference in references:
         try:
-            named.append(_Named(reference, parts.catalog.cache.acquire(reference), None))
+            granted.append(parts.catalog.cache.acquire(reference))
         except UnknownReference as error:
-            named.append(_Named(reference, None, UnknownTask(str(error))))
+            granted.append(UnknownTask(str(error)))
         except FailedReference as error:
-            named.append(_Named(reference, None, AdapterUnavailable(str(error))))
-    if all(one.lease is None for one in named) and named[0].error is not None:
-        raise named[0].error
-    return named
+            granted.append(AdapterUnavailable(str(error)))
+    if isinstance(granted[0], ServiceError) and not any(isinstance(one, Lease) for one in granted):
+        raise granted[0]
+    return granted
 
 
 async def run(request: Request, service: Service, parts: Parts, job: Job) -> bool:
     """Have a job answered; False if the client left before. Raises Overloaded, or what broke the job."""
-    loop = asyncio.get_running_loop()
-    finished = loop.create_future()
-
-    def settle() -> None:
-        if not finished.done():
-            finished.set_result(None)
-
-    def announce(_: Job) -> None:
-        try:
-            loop.call_soon_threadsafe(settle)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            return
-
-    job.announce = announce
+    finished = asyncio.wrap_future(job.done)
+    finished.add_done_callback(asyncio.Future.exception)  # looked at, also when nobody waits any more
     parts.engine.open(job, estimate_tokens(job))
     try:
         parts.tokenizer.start(job)
         present = await _wait(request, finished)
     finally:
         parts.engine.cancel(job)  # changes nothing if it is finished
-    if not present:
+    if present:
+        finished.result()
+    else:
         service.metrics.cancelled.inc()
-    elif job.failure is not None:
-        raise job.failure
     return present
 
 
@@ -227,63 +197,49 @@ async def _left(request: Request) -> None:
 
 
 async def answer(
-    service: Service, ask: schemas.PredictRequest, named: Sequence[_Named], columns: Sequence[Column]
+    service: Service, ask: schemas.PredictRequest, granted: Sequence[_Granted], columns: Sequence[Column]
 ) -> Response:
-    """The response to a finished job."""
+    """The response to a finished job. Raises the error of a single input that failed."""
+    residents = [one.resident for one in granted if isinstance(one, Lease)]
     num_scores = sum(column.logits.size for column in columns)
-    if num_scores <= _SMALL_ANSWER_SCORES:
-        results = _results(ask, named, columns)
-    else:
-        loop = asyncio.get_running_loop()
-        results = await loop.run_in_executor(service.answering, _results, ask, named, columns)
-    leases = [one.lease for one in named if one.lease is not None]
-    for lease, column in zip(leases, columns, strict=True):
-        count_outcome(service.metrics, lease.resident.task, column)
-    if isinstance(results, bytes):
-        headers = {}
-        if ask.tasks is None:
-            resident = leases[0].resident
-            headers = {"X-Adapter": resident.task, "X-Adapter-Version": str(resident.version)}
-        return Response(results, headers=headers, media_type="application/json")
-    raise results
+    try:
+        if num_scores <= _SMALL_ANSWER_SCORES:
+            body = _body(ask, granted, columns)
+        else:
+            loop = asyncio.get_running_loop()
+            body = await loop.run_in_executor(service.answering, _body, ask, granted, columns)
+    finally:
+        for resident, column in zip(residents, columns, strict=True):
+            count_outcome(service.metrics, resident.task, column)
+    headers = {}
+    if ask.tasks is None:
+        headers = {"X-Adapter": residents[0].task, "X-Adapter-Version": str(residents[0].version)}
+    return Response(body, headers=headers, media_type="application/json")
 
 
-def _results(
-    ask: schemas.PredictRequest, named: Sequence[_Named], columns: Sequence[Column]
-) -> bytes | ServiceError:
-    """The answer as JSON; or, for one single input that failed, its error."""
+def _body(ask: schemas.PredictRequest, granted: Sequence[_Granted], columns: Sequence[Column]) -> bytes:
+    """The answer as JSON. Raises the error of one single input that failed."""
     left = iter(columns)
     results: list[dict[str, Any]] = []
-    for one in named:
-        if one.lease is None:
-            error = one.error or UnknownTask(one.reference)
-            results.append({"task": one.reference, "error": {"code": error.code, "message": str(error)}})
+    for reference, one in zip(ask.references, granted, strict=True):
+        if isinstance(one, ServiceError):
+            results.append({"task": reference, "error": {"code": one.code, "message": str(one)}})
             continue
-        resident = one.lease.resident
+        resident = one.resident
         predictions = predictions_of(next(left), top_k=ask.top_k, raw=ask.raw)
-        results.append(
-            {
-                "task": resident.task,
-                "version": resident.version,
-                "digest": resident.digest,
-                "predictions": predictions,
-            }
-        )
+        told = {"task": resident.task, "version": resident.version, "digest": resident.digest}
+        results.append({**told, "predictions": predictions})
     if ask.tasks is not None:
         return to_json({"results": results})
     predictions = results[0]["predictions"]
     if len(predictions) == 1 and "error" in predictions[0]:
-        return _single_failure(predictions[0])
+        raise _single_failure(predictions[0])
     return to_json(results[0])
 
 
 def _single_failure(prediction: Prediction) -> ServiceError:
     error = prediction["error"]
-    if error["code"] not in _FAULTS_OF_INPUT:
+    if not ITEM_CODES[error["code"]].of_input:
         return ItemFailed(error["message"], error["code"])
-    found = Problem(f"inputs.{error['index']}", error["code"], error["message"], "see the message")
+    found = Failure(f"inputs.{error['index']}", error["code"], error["message"], "see the message")
     return InvalidInput(error["message"], [found], code=error["code"])
-
-
-def _ignore(_: Job) -> None:
-    """Until `run` says whom to tell."""

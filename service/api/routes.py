@@ -21,7 +21,6 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def service_of(request: Request) -> Service:
-    """The service that this application runs."""
     service = request.app.state.service
     assert isinstance(service, Service), "the application was not built by build_app; this is a bug"
     return service

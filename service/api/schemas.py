@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from ..settings import told_limits
 
 DEFAULT_NEW_TOKENS = 16
 INCONSISTENT = "inconsistent"  # the type of our own violations: they say what is allowed and what to do
@@ -43,6 +45,10 @@ class PredictRequest(BaseModel):
         None, ge=1, description=f"longest text to generate, in tokens; {DEFAULT_NEW_TOKENS} by default"
     )
     truncate: bool = Field(False, description="cut texts that are too long instead of refusing them")
+
+    @property
+    def references(self) -> list[str]:
+        return [self.task] if self.task is not None else self.tasks or []
 
     @model_validator(mode="after")
     def _is_consistent(self) -> PredictRequest:
@@ -228,20 +234,14 @@ class Info(BaseModel):
     adapters: dict[str, int]
 
 
-class Limits(BaseModel):
-    """Every limit that applies to callers."""
-
-    max_items: int
-    max_tasks: int
-    max_scores: int
-    max_text_chars: int
-    max_choices: int
-    max_new_tokens: int
-    max_tokens: int
-    max_body_bytes: int
-    max_adapter_bytes: int
-    max_adapters: int
-    max_batch_tokens: int
-    max_batch_rows: int
-    max_waiting_tokens: int
-    tolerance: dict[str, JsonValue]
+# What a file and a backbone limit, each behind the setting that it is told after.
+_BEHIND = {"max_text_chars": "max_choices", "max_new_tokens": "max_tokens"}
+_LIMITS: dict[str, Any] = {
+    name: int for told in told_limits() for name in (told, _BEHIND.get(told)) if name is not None
+}
+Limits = create_model(
+    "Limits",
+    __doc__="Every limit that applies to callers.",
+    **_LIMITS,
+    tolerance=dict[str, JsonValue],
+)

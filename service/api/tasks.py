@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from adapters_store import InvalidName, NotFound, TaskState, VersionRecord, check_alias, check_task_name
+from proof.errors import Refused
 
-from ..errors import MalformedRequest, RefusedAdapter, ServiceError
+from ..errors import MalformedRequest, ServiceError
 from ..residency.cache import DEFAULT_ALIAS
 from ..state import Parts
 from . import schemas
@@ -81,13 +82,12 @@ async def upload(
         request, max_bytes=service.settings.max_adapter_bytes, types=FILE_TYPES, setting="max_adapter_bytes"
     )
     try:
-        done = await parts.catalog.upload(task, data, alias=alias or None)
-    except (ServiceError, InvalidName) as error:
-        service.metrics.uploads.inc("refused" if isinstance(error, RefusedAdapter) else "failed")
+        published, candidate, probes = await parts.catalog.upload(task, data, alias=alias or None)
+    except (ServiceError, InvalidName, Refused) as error:
+        service.metrics.uploads.labels("refused" if isinstance(error, Refused) else "failed").inc()
         log.warning("upload refused", extra={"task": task, "bytes": len(data), "reason": str(error)[:500]})
         raise
-    published, manifest = done.published, done.candidate.manifest
-    service.metrics.uploads.inc("created" if published.created else "known")
+    service.metrics.uploads.labels("created" if published.created else "known").inc()
     log.info("upload", extra={"task": task, "version": published.version, "digest": published.digest})
     if not published.created:
         response.status_code = 200
@@ -97,12 +97,12 @@ async def upload(
         task=task,
         version=published.version,
         digest=published.digest,
-        size_bytes=done.candidate.size_bytes,
-        method=manifest.method.name,
-        kind=manifest.head.kind,
-        labels=list(manifest.head.labels),
+        size_bytes=candidate.size_bytes,
+        method=candidate.manifest.method.name,
+        kind=candidate.manifest.head.kind,
+        labels=list(candidate.manifest.head.labels),
         aliases=dict(published.state.aliases),
-        probes=schemas.ProbeInfo(count=done.probes.count, max_difference=done.probes.max_difference),
+        probes=schemas.ProbeInfo(count=probes.count, max_difference=probes.max_difference),
     )
 
 
@@ -183,19 +183,10 @@ def _task_info(parts: Parts, state: TaskState) -> schemas.TaskInfo:
 
 def _version_info(parts: Parts, task: str, record: VersionRecord) -> schemas.VersionInfo:
     resident = parts.catalog.cache.get(task, record.version)
-    info = schemas.VersionInfo(
-        version=record.version,
-        digest=record.digest,
-        size_bytes=record.size_bytes,
-        created=record.created,
-        state="failed" if resident is None else "resident",
-        reason=parts.catalog.cache.failure(task, record.version),
-    )
-    if resident is None:
-        return info
-    card = resident.card
-    return info.model_copy(
-        update={
+    known: dict[str, Any] = {}
+    if resident is not None:
+        card = resident.card
+        known = {
             "method": card.method,
             "kind": card.spec.kind,
             "labels": list(card.spec.labels),
@@ -204,4 +195,12 @@ def _version_info(parts: Parts, task: str, record: VersionRecord) -> schemas.Ver
             "max_tokens": card.max_tokens,
             "example": card.example,
         }
+    return schemas.VersionInfo(
+        version=record.version,
+        digest=record.digest,
+        size_bytes=record.size_bytes,
+        created=record.created,
+        state="failed" if resident is None else "resident",
+        reason=parts.catalog.cache.failure(task, record.version),
+        **known,
     )

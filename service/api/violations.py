@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from ..errors import Problem
+from failures import Failure
+
 from .schemas import INCONSISTENT
 
 MAX_SHOWN_CHARS = 40
@@ -43,7 +44,7 @@ _ALLOWED = {
 _REMEDIES = {"missing": "add it", "extra_forbidden": "leave it out, or correct its name"}
 
 
-def problem_of(details: ErrorDetails, known: Collection[str] = ()) -> Problem:
+def failure_of(details: ErrorDetails, known: Collection[str] = ()) -> Failure:
     """One violation; `known` are the fields that there are, named to who sent another."""
     kind, context = details["type"], details.get("ctx", {})
     if kind == INCONSISTENT:
@@ -54,10 +55,10 @@ def problem_of(details: ErrorDetails, known: Collection[str] = ()) -> Problem:
         words = _ALLOWED.get(kind)  # a kind that nobody has met yet says at least what pydantic says
         allowed = details["msg"] if words is None else words.format_map(context)
         remedy = _REMEDIES.get(kind, _FORM)
-    return Problem(_place(details["loc"]), _found(details), allowed, remedy)
+    return Failure(_place(details["loc"]), _found(details), allowed, remedy)
 
 
-def summary(problems: Sequence[Problem]) -> str:
+def summary(problems: Sequence[Failure]) -> str:
     """All violations in one sentence."""
     listed = "; ".join(f"{p.field}: got {p.got}, allowed: {p.allowed}" for p in problems)
     return f"the request has the wrong form: {listed}"

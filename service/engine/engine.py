@@ -20,6 +20,7 @@ from .request import ItemError, Job, Row
 from .runner import Model, Outcome, RowFailure, run_rows
 from .scheduler import QueueFull, Scheduler
 
+ModelT = TypeVar("ModelT", bound=Model)
 ResultT = TypeVar("ResultT")
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,10 @@ class _Call:
 
 
 class Engine:
-    """Owns the model on one thread. All public methods are thread-safe and return at once."""
+    """One thread owns the model. Public methods are thread-safe and return at once."""
 
     def __init__(self, scheduler: Scheduler[Row], metrics: Metrics) -> None:
-        self._scheduler, self._metrics = scheduler, metrics
+        self.scheduler, self._metrics = scheduler, metrics
         self._wake = threading.Condition()
         self._calls: deque[_Call] = deque()
         self._stopping = False
@@ -53,10 +54,10 @@ class Engine:
 
     # ---- life
 
-    def start(self, build: Callable[[], Model]) -> Future[None]:
+    def start(self, build: Callable[[], ModelT]) -> Future[ModelT]:
         """Start the thread; it builds the model there. The future fails if `build` does."""
         assert self._thread is None, "the engine was started twice; this is a bug"
-        built: Future[None] = Future()
+        built: Future[ModelT] = Future()
         self._thread = threading.Thread(target=self._live, args=(build, built), name="device", daemon=True)
         self._thread.start()
         return built
@@ -88,7 +89,7 @@ class Engine:
             if self._stopping:
                 raise NotReady("the engine is stopping")
             try:
-                self._scheduler.open(job.number, estimate_tokens)
+                self.scheduler.open(job.number, estimate_tokens)
             except QueueFull as full:
                 raise self._overloaded(full) from None
         job.queued_at_s = time.perf_counter()
@@ -100,17 +101,17 @@ class Engine:
                 return
             if rows:
                 job.num_pending += len(rows)
-                self._scheduler.add(job.number, rows)
+                self.scheduler.add(job.number, rows)
                 self._wake.notify()
             if last:
                 job.closed = True
-                self._scheduler.close(job.number)
+                self.scheduler.close(job.number)
             finished = self._finish_if_done(job)
         if finished:
-            job.announce(job)
+            job.done.set_result(None)
 
     def cancel(self, job: Job, failure: BaseException | None = None) -> None:
-        """Drop what still waits of a job; with a failure it is announced, else nobody listens any more.
+        """Drop what still waits of a job; with a failure it is done, else nobody listens any more.
 
         After this returns, no row of the job is queued; a batch already on the device ends before any later
         call.
@@ -118,45 +119,35 @@ class Engine:
         with self._wake:
             if job.finished:
                 return
-            job.finished, job.failure = True, failure
-            self._scheduler.cancel(job.number)
+            job.finished = True
+            self.scheduler.cancel(job.number)
         if failure is not None:
-            job.announce(job)
-
-    def load(self) -> dict[str, int]:
-        """What waits right now, for the metrics and the answer to an overload."""
-        scheduler = self._scheduler
-        return {
-            "waiting_rows": scheduler.waiting_rows,
-            "waiting_tokens": scheduler.waiting_tokens,
-            "charged_tokens": scheduler.charged_tokens,
-            "open_requests": scheduler.num_open,
-        }
+            job.done.set_exception(failure)
 
     # ---- the thread
 
-    def _live(self, build: Callable[[], Model], built: Future[None]) -> None:
+    def _live(self, build: Callable[[], ModelT], built: Future[ModelT]) -> None:
         try:
             model = build()
         except BaseException as error:
             built.set_exception(error)
             return
-        built.set_result(None)
+        built.set_result(model)
         while self._step(model):
             pass
 
     def _step(self, model: Model) -> bool:
         """Wait for work and do it, calls before the next batch; False when stopped and nothing is left."""
         with self._wake:
-            while not (self._calls or self._scheduler.waiting_rows or self._stopping):
+            while not (self._calls or self.scheduler.waiting_rows or self._stopping):
                 self._wake.wait()
             calls = list(self._calls)
             self._calls.clear()
         for call in calls:
             call.run(model)
         with self._wake:  # only now, so that a batch has what came while the calls ran
-            batch = self._scheduler.next_batch()
-            if not (batch or calls or self._scheduler.num_open):
+            batch = self.scheduler.next_batch()
+            if not (batch or calls or self.scheduler.num_open):
                 return False
             if not batch and self._stopping:  # a job is still being tokenised
                 self._wake.wait(0.01)
@@ -173,11 +164,11 @@ class Engine:
             outcomes = [RowFailure("internal", f"the batch was lost ({type(error).__name__})")] * len(batch)
         seconds = time.perf_counter() - started_s
         for job in self._deliver(batch, outcomes):
-            job.announce(job)
+            job.done.set_result(None)
         self._observe(batch, started_s, seconds)
 
     def _on_failure(self, code: str, error: Exception, rows: Sequence[Row]) -> None:
-        self._metrics.device_failures.inc(code)
+        self._metrics.device_failures.labels(code).inc()
         told = {"code": code, "rows": len(rows), "requests": sorted({row.job.request_id for row in rows})[:8]}
         log.warning("a pass failed", extra=told, exc_info=error)
 
@@ -208,19 +199,21 @@ class Engine:
         num_tokens = sum(row.num_tokens for row in batch)
         rate = num_tokens / max(seconds, 1e-6)
         self._tokens_per_s = rate if not self._tokens_per_s else 0.9 * self._tokens_per_s + 0.1 * rate
-        self._metrics.observe_batch(
-            kind=_kind(batch[0]),
-            rows=len(batch),
-            tokens=num_tokens,
-            adapters=len({slot for row in batch for slot in row.slots}),
-            seconds=seconds,
-            waits_s=_first_waits(batch, started_s),
-        )
+        metrics = self._metrics
+        metrics.passes.labels(_kind(batch[0])).inc()
+        metrics.batch_rows.observe(len(batch))
+        metrics.batch_tokens.observe(num_tokens)
+        metrics.batch_adapters.observe(len({slot for row in batch for slot in row.slots}))
+        metrics.compute.observe(seconds)
+        for row in batch:
+            if row.job.queued_at_s:  # its job's first batch
+                metrics.wait.observe(started_s - row.job.queued_at_s)
+                row.job.queued_at_s = 0.0
 
     def _overloaded(self, full: QueueFull) -> Overloaded:
         rate = self._tokens_per_s or 1000.0
         retry_after_s = min(60, max(1, round(full.charged_tokens / rate)))
-        self._metrics.rejected.inc("overloaded")
+        self._metrics.rejected.labels("overloaded").inc()
         return Overloaded(f"the queue is full: {full}; try again in {retry_after_s} s", retry_after_s)
 
 
@@ -229,13 +222,3 @@ def _kind(row: Row) -> str:
     if row.job.max_new_tokens:
         return "generate"
     return "mixed" if row.group is None else "exclusive"
-
-
-def _first_waits(batch: list[Row], started_s: float) -> list[float]:
-    """How long each job waited whose first rows are in this batch."""
-    waits_s = []
-    for row in batch:
-        if row.job.queued_at_s:
-            waits_s.append(started_s - row.job.queued_at_s)
-            row.job.queued_at_s = 0.0
-    return waits_s

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adapters_store.manifest import MAX_CHOICES, MIN_CHOICES
+from adapters_store.manifest import MAX_CHOICES, MIN_CHOICES, rows_of
 
 from .request import ItemError, ServingCard
 
@@ -34,15 +34,12 @@ class Item:
     choices: tuple[str, ...] | None = None
 
     @property
-    def to_tokenize(self) -> list[TextItem]:
-        """Each of its texts once; a text with choices comes before them."""
-        if self.choices is not None:
-            return [self.text, *self.choices]
-        return [self.text if self.pair is None else (self.text, self.pair)]
+    def rows(self) -> list[TextItem]:
+        """What the backbone reads for it."""
+        return rows_of(self.text, self.pair, self.choices)
 
     @property
     def num_chars(self) -> int:
-        """Characters of all its texts."""
         return len(self.text) + len(self.pair or "") + sum(map(len, self.choices or ()))
 
 
@@ -149,7 +146,7 @@ def _json_type(value: object) -> str:
 def wrong_form(card: ServingCard, item: Item, index: int) -> ItemError | None:
     """Why a task does not take an item of this form; None if it does."""
     fields = card.fields
-    if card.spec.kind == "multiple_choice":
+    if card.kind.choices:
         if item.choices is not None:
             return None
         form = '{"text": "…", "choices": ["…", "…"]}'

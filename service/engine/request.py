@@ -7,16 +7,18 @@ logits and texts, `api/answers.py` reads both when the job is done. L labels, N 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import ITEM_CODES
 from ..logs import request_id
 
 if TYPE_CHECKING:
-    from modeling import Encoded, HeadSpec
+    from modeling import Encoded, HeadSpec, Kind, Placement, Readout
 
 _numbers = itertools.count(1)
 
@@ -25,33 +27,16 @@ Input = str | dict[str, str | list[str]]  # one input as a request has it
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """Where an installed adapter sits, and what a row under it costs beside the tokens of its text.
-
-    `body_slot` 0 means that it has no body: its rows are shared with every other such task. Rows under an
-    `exclusive` body run in batches of their own. Reading its head costs `decoder_tokens` plus
-    `decoder_per_token` for each token of the text.
-    """
-
-    slot: int
-    body_slot: int
-    virtual_tokens: int = 0
-    exclusive: bool = False
-    decoder_tokens: int = 0
-    decoder_per_token: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class ServingCard:
     """What answering with one resident version needs."""
 
     spec: HeadSpec
+    kind: Kind
+    readout: Readout
     placement: Placement
     max_tokens: int
     fields: tuple[str, ...]  # one or two input fields
     method: str
-    size_bytes: int
-    description: str = ""
     example: Input = field(default="", hash=False)  # an object of JSON has no hash
 
 
@@ -64,8 +49,10 @@ class ItemError:
     index: int
     details: tuple[tuple[str, int], ...] = ()
 
+    def __post_init__(self) -> None:
+        assert self.code in ITEM_CODES, f"{self.code} is not among ITEM_CODES; this is a bug"
+
     def as_json(self) -> dict[str, object]:
-        """The form in which it stands in an answer."""
         return {"code": self.code, "message": self.message, "index": self.index, **dict(self.details)}
 
 
@@ -87,10 +74,9 @@ class Column:
     texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, slot: int, card: ServingCard, num_items: int, num_outputs: int | None = None) -> Column:
-        """A column with nothing answered yet: `num_outputs` logits per item, L by default, 0 for texts."""
-        width = len(card.spec.labels) if num_outputs is None else num_outputs
-        logits = np.zeros((num_items, width), dtype=np.float32)
+    def empty(cls, slot: int, card: ServingCard, num_items: int, num_outputs: int) -> Column:
+        """A column with nothing answered yet: `num_outputs` logits per item, 0 for texts."""
+        logits = np.zeros((num_items, num_outputs), dtype=np.float32)
         return cls(slot, card, logits, [0] * num_items, [False] * num_items)
 
     @property
@@ -115,14 +101,13 @@ class Job:
     items: Sequence[object]  # as they came in the request; validated one by one
     columns: list[Column]
     truncate: bool
-    announce: Callable[[Job], None]  # called once, from any thread, when the job is finished
     max_new_tokens: int = 0  # generate texts of at most so many tokens; 0: logits are read
     number: int = field(default_factory=lambda: next(_numbers))
     request_id: str = field(default_factory=request_id.get)
     num_pending: int = 0  # rows queued or on the device
     closed: bool = False  # no more rows will come
     finished: bool = False
-    failure: BaseException | None = None  # a bug of ours: the whole job has no answer
+    done: Future[None] = field(default_factory=Future)  # fails with a bug of ours: no answer at all
     queued_at_s: float = 0.0
 
 
@@ -141,7 +126,7 @@ class Row:
     slots: tuple[int, ...] = ()
     columns: tuple[int, ...] = ()
     num_tokens: int = 0
-    group: tuple[int, int] | None = None
+    group: tuple[int, int] | None = None  # those of the same share batches; None with all of its kind
     decoder_per_token: int = 0
 
     def read_by(self, number: int, column: Column) -> None:
@@ -153,20 +138,12 @@ class Row:
         length = len(self.encoded.ids)
         if not self.slots:
             self.num_tokens = length + placement.virtual_tokens + new_tokens
-            self.group = group_of(placement, new_tokens)
+            # under an exclusive body: with that body's rows alone; one that generates: with as many tokens
+            own = placement.body_slot if placement.exclusive else 0
+            self.group = (own, new_tokens) if own or new_tokens else None
         self.slots, self.columns = (*self.slots, column.slot), (*self.columns, number)
         if new_tokens:
             return
         more = max(0, placement.decoder_per_token - self.decoder_per_token)
         self.decoder_per_token += more
         self.num_tokens += placement.decoder_tokens + more * length
-
-
-def group_of(placement: Placement, max_new_tokens: int = 0) -> tuple[int, int] | None:
-    """Which rows may share a batch with a row: those of the same group; None mixes with all of its kind.
-
-    A row under an exclusive body runs with that body's rows alone; a row that generates, with rows that
-    generate as many tokens.
-    """
-    own = placement.body_slot if placement.exclusive else 0
-    return (own, max_new_tokens) if own or max_new_tokens else None

@@ -8,67 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from .request import Logits, Placement, Row
+from .request import Logits, Row
 
 if TYPE_CHECKING:
-    from modeling import Encoded, PackedAdapter
+    from modeling import Encoded, PackedAdapter, Placement
 
-# A batch that fails for every row (a lost device) is not halved for ever: passes allowed per batch.
-MAX_PASSES = 64
+# A batch that fails for every row (a lost device) is not halved for ever: failing passes allowed per batch.
+MAX_FAILURES = 64
 
 
 class Model(Protocol):
-    """What the device thread needs of `modeling.ServedModel`; called by that thread alone."""
+    """What the device thread, which alone calls it, needs of `modeling.ServedModel`."""
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the adapters on the device."""
-
-    @property
-    def num_resident(self) -> int:
-        """How many adapters are installed."""
-
-    def install(self, packed: PackedAdapter) -> int:
-        """Put an adapter into a free slot and return it."""
-
-    def remove(self, slot: int) -> None:
-        """Free a slot."""
-
-    def body_slot(self, slot: int) -> int:
-        """The slot of the adapter's body; 0 if it has none."""
-
-    def virtual_tokens(self, slot: int) -> int:
-        """Tokens that the adapter puts in front of every text."""
-
-    def exclusive(self, body_slot: int) -> bool:
-        """Whether rows under this body must be alone in their batch."""
-
-    def decoder_tokens(self, slot: int, encoded_length: int) -> int:
-        """Tokens that the decoder reads to give the adapter's logits of a text; linear in its length."""
-
+    def install(self, packed: PackedAdapter) -> int: ...
+    def remove(self, slot: int) -> None: ...
+    def placement(self, slot: int) -> Placement: ...
     def run(
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], reads: Sequence[tuple[int, int]]
-    ) -> list[Logits]:
-        """One forward pass; logits [L] for each read (row, slot)."""
-
+    ) -> list[Logits]: ...
     def generate(
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], max_new_tokens: int
-    ) -> list[str]:
-        """Greedy generation for a batch of any mixture of slots; a text for each row."""
-
-
-def place(model: Model, packed: PackedAdapter) -> Placement:
-    """Install an adapter, and ask once what the threads that prepare its rows need to know."""
-    slot = model.install(packed)
-    body_slot, fixed = model.body_slot(slot), model.decoder_tokens(slot, 0)
-    return Placement(
-        slot=slot,
-        body_slot=body_slot,
-        virtual_tokens=model.virtual_tokens(slot),
-        exclusive=model.exclusive(body_slot),
-        decoder_tokens=fixed,
-        decoder_per_token=model.decoder_tokens(slot, 1) - fixed,
-    )
+    ) -> list[str]: ...
 
 
 class RowFailure(Exception):  # noqa: N818 - an outcome, not raised through layers
@@ -90,31 +50,23 @@ def run_rows(model: Model, rows: Sequence[Row], on_failure: OnFailure) -> list[O
 
     `on_failure` is told of every pass that failed: code (`out_of_memory`, `internal`), error, rows.
     """
-    return _run(model, rows, on_failure, _Passes(MAX_PASSES))
-
-
-class _Passes:
-    """How many more passes a failing batch may cost."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-
-def _run(model: Model, rows: Sequence[Row], on_failure: OnFailure, passes: _Passes) -> list[Outcome]:
-    try:
-        return _run_once(model, rows)
-    except Exception as error:
-        code = "out_of_memory" if is_out_of_memory(error) else "internal"
-        on_failure(code, error, rows)
-        failure = RowFailure(code, _MESSAGES[code].format(error=type(error).__name__))
-    passes.left -= 1
-    if len(rows) == 1 or passes.left <= 0:
-        return [failure] * len(rows)
-    middle = len(rows) // 2
-    return [
-        *_run(model, rows[:middle], on_failure, passes),
-        *_run(model, rows[middle:], on_failure, passes),
-    ]
+    outcomes: list[Outcome] = []
+    left, num_failures = [rows], 0  # the parts that are still to run, the first one last
+    while left:
+        part = left.pop()
+        try:
+            outcomes += _run_once(model, part)
+            continue
+        except Exception as error:
+            failure = _failure_of(error)
+            on_failure(failure.code, error, part)
+        num_failures += 1
+        if len(part) == 1 or num_failures >= MAX_FAILURES:
+            outcomes += [failure] * len(part)
+        else:
+            middle = len(part) // 2
+            left += [part[middle:], part[:middle]]
+    return outcomes
 
 
 def _run_once(model: Model, rows: Sequence[Row]) -> list[Outcome]:
@@ -135,10 +87,12 @@ def _run_once(model: Model, rows: Sequence[Row]) -> list[Outcome]:
     return outcomes
 
 
-_MESSAGES = {
-    "out_of_memory": "the device has not enough memory for this input, even alone; send a shorter one",
-    "internal": "this input could not be computed ({error}); the request id identifies the server's log line",
-}
+def _failure_of(error: Exception) -> RowFailure:
+    if is_out_of_memory(error):
+        message = "the device has not enough memory for this input, even alone; send a shorter one"
+        return RowFailure("out_of_memory", message)
+    told = f"({type(error).__name__}); the request id identifies the server's log line"
+    return RowFailure("internal", f"this input could not be computed {told}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

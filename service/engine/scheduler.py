@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Generic, Protocol, TypeVar
 
 # Requests whose next row does not fit are passed over; after this many the batch is full enough.
@@ -30,12 +31,9 @@ class Waiting(Protocol):
     """A row that waits for the device."""
 
     @property
-    def num_tokens(self) -> int:
-        """Tokens the row costs in a batch."""
-
+    def num_tokens(self) -> int: ...  # that it costs in a batch
     @property
-    def group(self) -> Hashable:
-        """Rows of unequal groups never share a batch; None is the group of the rows that mix."""
+    def group(self) -> Hashable: ...
 
 
 RowT = TypeVar("RowT", bound=Waiting)
@@ -113,20 +111,17 @@ class Scheduler(Generic[RowT]):
         line.closed = True
         self._leave_if_done(line)
 
-    def cancel(self, request: int) -> int:
-        """Forget a request and its waiting rows; returns how many were dropped. Unknown ones are ignored."""
+    def cancel(self, request: int) -> None:
+        """Forget a request and its waiting rows. Unknown ones are ignored."""
         line = self._lines.get(request)
         if line is None:
-            return 0
-        dropped = 0
+            return
         for group in list(line.rows):
-            dropped += len(line.rows[group])
+            self.waiting_rows -= len(line.rows[group])
             self.waiting_tokens -= sum(row.num_tokens for row in line.rows[group])
             self._forget_group(line, group)
-        self.waiting_rows -= dropped
         line.closed = True
         self._leave_if_done(line)
-        return dropped
 
     def next_batch(self) -> list[RowT]:
         """The rows to run now, all of one group; empty if none wait.
@@ -137,7 +132,9 @@ class Scheduler(Generic[RowT]):
         batch: list[RowT] = []
         if not self._turns:
             return batch
-        first = min((next(iter(turns.values())) for turns in self._turns.values()), key=_last_turn)
+        first = min(
+            (next(iter(turns.values())) for turns in self._turns.values()), key=attrgetter("last_turn")
+        )
         group = next(iter(first.rows))
         turns = self._turns[group]
         room_tokens = self.max_batch_tokens
@@ -197,7 +194,3 @@ class Scheduler(Generic[RowT]):
     def _leave_if_done(self, line: _Line[RowT]) -> None:
         if line.closed and not line.rows and self._lines.pop(line.request, None) is not None:
             self.charged_tokens -= line.charge_tokens
-
-
-def _last_turn(line: _Line[RowT]) -> int:
-    return line.last_turn

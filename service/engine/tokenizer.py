@@ -9,9 +9,8 @@ one row per text. K choices of an item become K rows.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from ..metrics import Metrics
@@ -27,21 +26,15 @@ if TYPE_CHECKING:
 class Text(Protocol):
     """What is needed of `modeling.TextEncoder`; thread-safe."""
 
-    def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]:
-        """The slow part."""
-
-    def assemble(self, tokens: Tokens, max_tokens: int | None = None) -> Encoded:
-        """Special tokens and truncation."""
+    def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]: ...
+    def assemble(self, tokens: Tokens, max_tokens: int | None = None) -> Encoded: ...
 
 
 class Queue(Protocol):
     """What is needed of the engine."""
 
-    def add(self, job: Job, rows: Sequence[Row], *, last: bool) -> None:
-        """Queue rows of a job."""
-
-    def cancel(self, job: Job, failure: BaseException | None = None) -> None:
-        """Drop a job."""
+    def add(self, job: Job, rows: Sequence[Row], *, last: bool) -> None: ...
+    def cancel(self, job: Job, failure: BaseException | None = None) -> None: ...
 
 
 class Tokenizer:
@@ -84,11 +77,11 @@ class Tokenizer:
                     column.errors[index] = item
             else:
                 items.append((index, item))
-        texts = [text for _, item in items for text in item.to_tokenize]
+        texts = [text for _, item in items for text in item.rows]
         tokens = iter(self._text.tokenize(texts) if texts else ())
         rows: list[Row] = []
         for index, item in items:
-            rows += self._rows(job, index, item, _variants(item, tokens))
+            rows += self._rows(job, index, item, [next(tokens) for _ in item.rows])
         self._metrics.tokenize.observe(time.perf_counter() - started_s)
         self._queue.add(job, rows, last=end == len(job.items))
 
@@ -113,14 +106,6 @@ class Tokenizer:
                     row = rows[key] = Row(job, index, one, key[0], None if whole else choice)
                 row.read_by(number, column)
         return list(rows.values())
-
-
-def _variants(item: Item, tokens: Iterator[Tokens]) -> list[Tokens]:
-    """The tokens of each row of an item, from those of its texts."""
-    first = next(tokens)
-    if item.choices is None:
-        return [first]
-    return [replace(first, second=next(tokens).first) for _ in item.choices]
 
 
 def _enter(job: Job, column: Column, index: int, item: Item, encoded: Sequence[Encoded]) -> ItemError | None:

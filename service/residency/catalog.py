@@ -11,21 +11,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
 from adapters_store import AdapterStore, FileLimits, NotFound, Published, StoreError, TaskState
-from modeling import Backbone
+from modeling import Backbone, Placement
+from modeling.served import BARE
+from proof.candidate import Candidate, examine
+from proof.errors import Refused
+from proof.replay import TOLERANCES, ProbeReport, Probes, by_probe, compare, plan_probes, replay
 
 from ..engine.engine import Engine
-from ..engine.request import Logits, Placement, ServingCard
-from ..engine.runner import place
-from ..errors import NotReady, RefusedAdapter, RegistryFull
+from ..engine.request import Logits, ServingCard
+from ..errors import NotReady, RegistryFull
 from ..metrics import Metrics
 from .cache import AdapterCache, Resident, no_task
-from .loader import TOLERANCES, Candidate, ProbeReport, compare, examine
-from .replay import BARE, Probes, by_probe, plan_probes, replay
+from .card import card_of
 
 log = logging.getLogger(__name__)
 
@@ -36,35 +37,26 @@ LOADED_TOGETHER = 32
 MAX_NEIGHBOURS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogLimits:
-    """Bounds of the catalog."""
-
-    max_adapter_bytes: int
-    max_adapters: int
-    max_batch_tokens: int
-    startup_probes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Uploaded:
-    """The outcome of an upload."""
-
-    published: Published
-    candidate: Candidate
-    probes: ProbeReport
-
-
 class Catalog:
     """Every task that the store holds, with what is resident of it."""
 
     def __init__(
-        self, store: AdapterStore, backbone: Backbone, engine: Engine, metrics: Metrics, limits: CatalogLimits
+        self,
+        store: AdapterStore,
+        backbone: Backbone,
+        engine: Engine,
+        metrics: Metrics,
+        *,
+        max_adapter_bytes: int,
+        max_adapters: int,
+        max_batch_tokens: int,
+        startup_probes: int,
     ) -> None:
-        self.cache: AdapterCache[ServingCard] = AdapterCache(self._free)
+        self.cache: AdapterCache[ServingCard] = AdapterCache(lambda resident: self._give_back(resident.slot))
         self._store, self._backbone, self._engine = store, backbone, engine
-        self._metrics, self._limits = metrics, limits
-        self._file_limits = FileLimits(max_file_bytes=limits.max_adapter_bytes)
+        self._metrics, self._startup_probes = metrics, startup_probes
+        self._max_adapters, self._max_batch_tokens = max_adapters, max_batch_tokens
+        self._file_limits = FileLimits(max_file_bytes=max_adapter_bytes)
         self._tolerance = TOLERANCES[backbone.dtype]
         self._states: dict[str, TaskState] = {}
         self._changing = asyncio.Lock()  # one change of the store at a time, in the order of the mirror
@@ -73,7 +65,6 @@ class Catalog:
     # ---- reading
 
     def tasks(self) -> list[TaskState]:
-        """Every task, by name."""
         return [self._states[name] for name in sorted(self._states)]
 
     def task(self, name: str) -> TaskState:
@@ -116,18 +107,18 @@ class Catalog:
                 await self._replay_alone(one)
 
     async def _replay(self, installed: Sequence[_Installed]) -> None:
-        chosen = [candidate.probes[: self._limits.startup_probes] for _, candidate, _ in installed]
+        chosen = [candidate.probes[: self._startup_probes] for _, candidate, _ in installed]
         placements = [placement for _, _, placement in installed]
         logits = iter(await self._run_probes(list(zip(chosen, placements, strict=True)), neighbours=()))
         for (key, candidate, placement), probes in zip(installed, chosen, strict=True):
             replayed = by_probe(probes, logits)
             try:
                 compare(candidate, replayed, self._tolerance)
-            except RefusedAdapter as error:
+            except Refused as error:
                 self._give_back(placement.slot)
                 self._skip(key, str(error))
             else:
-                card = candidate.card(placement)
+                card = card_of(candidate, placement)
                 self.cache.add(Resident(*key, candidate.digest, placement.slot, card))
 
     async def _replay_alone(self, one: _Installed) -> None:
@@ -144,7 +135,7 @@ class Catalog:
             candidate = examine(
                 self._store.read(task, version), self._backbone, task=task, limits=self._file_limits
             )
-        except (StoreError, RefusedAdapter, OSError) as error:
+        except (StoreError, Refused, OSError) as error:
             return str(error)
         self._metrics.load.observe(time.perf_counter() - started_s)
         return candidate
@@ -155,14 +146,16 @@ class Catalog:
 
     # ---- uploads
 
-    async def upload(self, task: str, data: bytes, *, alias: str | None) -> Uploaded:
+    async def upload(
+        self, task: str, data: bytes, *, alias: str | None
+    ) -> tuple[Published, Candidate, ProbeReport]:
         """Check a file, replay its probes on the served model, publish it, make it visible.
 
-        Raises RefusedAdapter, RegistryFull, StoreError; then nothing has changed.
+        Raises Refused, RegistryFull, StoreError; then nothing has changed.
         """
-        if len(self.cache) + self._num_loading >= self._limits.max_adapters:
+        if len(self.cache) + self._num_loading >= self._max_adapters:
             raise RegistryFull(
-                f"{len(self.cache)} adapters are resident; allowed: {self._limits.max_adapters}. "
+                f"{len(self.cache)} adapters are resident; allowed: {self._max_adapters}. "
                 "Delete versions that nobody uses, or raise max_adapters"
             )
         self._num_loading += 1
@@ -171,7 +164,9 @@ class Catalog:
         finally:
             self._num_loading -= 1
 
-    async def _upload(self, task: str, data: bytes, alias: str | None) -> Uploaded:
+    async def _upload(
+        self, task: str, data: bytes, alias: str | None
+    ) -> tuple[Published, Candidate, ProbeReport]:
         started_s = time.perf_counter()
         candidate = await asyncio.to_thread(
             examine, data, self._backbone, task=task, limits=self._file_limits
@@ -186,7 +181,7 @@ class Catalog:
             async with self._changing:
                 published = await asyncio.to_thread(self._store.publish, task, data, alias=alias)
                 if self.cache.get(task, published.version) is None:
-                    card = candidate.card(placement)
+                    card = card_of(candidate, placement)
                     resident = Resident(task, published.version, published.digest, placement.slot, card)
                     self.cache.add(resident)
                     kept = True
@@ -195,7 +190,7 @@ class Catalog:
             if not kept:
                 self._give_back(placement.slot)
                 await self._settle()
-        return Uploaded(published, candidate, report)
+        return published, candidate, report
 
     def _neighbours(self) -> list[Placement]:
         """What shares the replayed batches: the bare backbone and some residents that mix."""
@@ -232,7 +227,6 @@ class Catalog:
         await self._settle()
 
     async def delete_task(self, task: str) -> None:
-        """Delete a task with all its versions."""
         async with self._changing:
             await asyncio.to_thread(self._store.delete_task, task)
             self._forget(task)
@@ -242,7 +236,10 @@ class Catalog:
 
     async def _install(self, candidate: Candidate) -> Placement:
         """Where a newly installed adapter sits; nobody can refer to it yet."""
-        return await asyncio.wrap_future(self._engine.call(partial(place, packed=candidate.packed)))
+        packed = candidate.adapter.pack()
+        return await asyncio.wrap_future(
+            self._engine.call(lambda model: model.placement(model.install(packed)))
+        )
 
     async def _run_probes(
         self, installed: Sequence[tuple[Probes, Placement]], neighbours: Sequence[Placement]
@@ -251,16 +248,13 @@ class Catalog:
         batches = plan_probes(
             installed,
             neighbours=neighbours,
-            max_batch_tokens=self._limits.max_batch_tokens,
+            max_batch_tokens=self._max_batch_tokens,
             max_row_tokens=self._backbone.max_tokens,
         )
         logits: list[Logits] = []
         for batch in batches:
             logits += await asyncio.wrap_future(self._engine.call(partial(replay, batch=batch)))
         return logits
-
-    def _free(self, resident: Resident[ServingCard]) -> None:
-        self._give_back(resident.slot)
 
     def _give_back(self, slot: int) -> None:
         try:

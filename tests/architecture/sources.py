@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("modeling", "adapters_store", "service", "training", "trunkline")
+PACKAGES = ("failures", "modeling", "adapters_store", "proof", "service", "training", "trunkline")
 PROGRAMS = ("benchmarks", "docker", "examples", "scripts")
 PURE_MODULES = (
     "service.engine.scheduler",

@@ -73,6 +73,7 @@ def test_the_makefile_has_what_the_documents_name() -> None:
         "setup",
         "demo",
         "test",
+        "mutants",
         "check",
         "serve",
         "bench",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from modeling import METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel
+from modeling import METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding
 from tests.conformance.options import tiny_options
+from tests.tiny import hidden_of, pooled_states, tiny_backbone
 
 SPECS = [
     HeadSpec("single_label", ("no", "yes")),
@@ -37,9 +39,14 @@ NEAR_START = {
 FAR_START = frozenset({"low_rank_adapter", "prompt_tuning"})  # not an identity in their papers
 
 
+@cache
 def exclusive(method: str | None) -> bool:
     """Whether a method's rows need a batch of their own."""
-    return method is not None and METHODS[method].from_config(tiny_options(method)).exclusive
+    if method is None:
+        return False
+    return (
+        METHODS[method].from_config(tiny_options(method)).weights(tiny_backbone("t5").parameters) is not None
+    )
 
 
 def specs(backbone: Backbone) -> list[HeadSpec]:
@@ -77,10 +84,11 @@ def trained(
 
 def logits_of(backbone: Backbone, adapter: Adapter, encoded: Sequence[Encoded]) -> Tensor:
     """Training form: logits [B, L] of rows under one adapter, with gradients."""
+    batch = backbone.pack(encoded, adapter.virtual_tokens)
     with adapter.attached(backbone):
         if adapter.head is None:
-            return backbone.label_logits(encoded, adapter.spec.labels, adapter.virtual_tokens)
-        logits: Tensor = adapter.head(backbone.states(encoded, adapter.spec.pooling, adapter.virtual_tokens))
+            return decoding.label_logits(backbone, batch, backbone.label_ids(adapter.spec.labels))
+        logits: Tensor = adapter.head(pooled_states(backbone, batch, adapter.spec.pooling))
     return logits
 
 
@@ -115,11 +123,11 @@ def check_mixed_batch(
         trained(backbone, m, kinds[(i + seed) % len(kinds)], seed + i) if m else None
         for i, m in enumerate(methods)
     ]
-    plain = [backbone.hidden(backbone.pack([e])).detach() for e in encoded]
+    plain = [hidden_of(backbone, [e]).detach() for e in encoded]
     want = [logits_alone(backbone, a, e) if a else None for a, e in zip(adapters, encoded, strict=True)]
     served = ServedModel(backbone)
     slots = [served.install(a.pack()) if a else 0 for a in adapters]
-    bodies = [served.body_slot(slot) if slot else 0 for slot in slots]
+    bodies = [served.placement(slot).body_slot if slot else 0 for slot in slots]
     reads = [(i, slot) for i, slot in enumerate(slots) if slot]
     got = dict(zip((i for i, _ in reads), served.run(encoded, bodies, reads), strict=True))
     hidden = served.hidden(encoded, bodies)
@@ -147,8 +155,8 @@ def check_exclusive(
         adapter = trained(backbone, method, spec, number, config)
         want = [logits_alone(backbone, adapter, e) for e in encoded]
         slot = served.install(adapter.pack())
-        body = served.body_slot(slot)
-        assert served.exclusive(body)
+        body = served.placement(slot).body_slot
+        assert served.placement(slot).exclusive
         got = served.run(encoded, [body] * len(encoded), [(i, slot) for i in range(len(encoded))])
         for have, wanted in zip(got, want, strict=True):
             torch.testing.assert_close(torch.from_numpy(have), wanted, **TOLERANCE)

@@ -33,7 +33,7 @@ def test_mixed_batch_equals_float32_on_the_cpu_row_by_row(device: str, dtype: to
     ]
     slots = [served.install(adapter.pack()) if adapter else 0 for adapter in adapters]
     reads = [(row, slot) for row, slot in enumerate(slots) if slot]
-    bodies = [served.body_slot(slot) if slot else 0 for slot in slots]
+    bodies = [served.placement(slot).body_slot if slot else 0 for slot in slots]
     got = dict(zip((row for row, _ in reads), served.run(encoded, bodies, reads), strict=True))
     for row, adapter in enumerate(adapters):
         if adapter is not None:

@@ -14,13 +14,16 @@ from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_
 
 from modeling import METHODS, Adapter, Backbone, HeadSpec, Site, Tap
 from modeling.tapped import attached
+from tests.conformance import checks
 from tests.conformance.options import tiny_options
 from tests.tiny import (
     CONFIGS,
     MINILM_CLASSES,
     VARIANTS,
+    hidden_of,
     minilm,
     minilm_as,
+    pooled_states,
     random_backbone,
     tiny_backbone,
     tiny_model,
@@ -48,7 +51,7 @@ def recorded(backbone: Backbone, text: str, stack: str = "encoder") -> dict[tupl
     """Everything that passes the encoder's taps [T, D] when it reads one text."""
     acts: dict[Tap, Any] = {tap: Recorder() for tap in backbone.taps if tap.stack == stack}
     with torch.no_grad(), attached(backbone.model, acts):
-        backbone.hidden(backbone.pack(backbone.text.encode([text])))
+        hidden_of(backbone, backbone.text.encode([text]))
     return {(tap.layer, tap.site): [y.flatten(0, -2) for y in act.seen] for tap, act in acts.items()}
 
 
@@ -121,8 +124,7 @@ def test_the_layers_of_albert_share_their_weights_but_not_their_adapters() -> No
 
 def same_taps_methods() -> list[str]:
     """Methods with parameters at taps, but IA3: it scales the values of DeBERTa v1 before their bias."""
-    made = {name: METHODS[name].from_config(tiny_options(name)) for name in METHODS}
-    return [m for m in made if m not in ("linear_probe", "ia3") and not made[m].exclusive]
+    return [name for name in METHODS if name not in ("linear_probe", "ia3") and not checks.exclusive(name)]
 
 
 def moved(method: str) -> Adapter:
@@ -154,6 +156,6 @@ def pooled(backbone: Backbone, adapter: Adapter | None, texts: Sequence[str]) ->
     encoded = backbone.text.encode(list(texts))
     with torch.no_grad():
         if adapter is None:
-            return backbone.states(encoded, "mean")
+            return pooled_states(backbone, backbone.pack(encoded), "mean")
         with adapter.attached(backbone):
-            return backbone.states(encoded, "mean", virtual=adapter.virtual_tokens)
+            return pooled_states(backbone, backbone.pack(encoded, adapter.virtual_tokens), "mean")

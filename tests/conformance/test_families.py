@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedTokenizerFast
 
 from modeling import FAMILIES, Backbone, Encoded, HeadSpec, ServedModel, Site, Tap, load_backbone
-from modeling.backbone import _minilm_directory, family_of
+from modeling.backbone import family_of
 from modeling.counts import architecture
+from modeling.loading import minilm_directory
 from modeling.ops.norm import is_norm
 from modeling.sites import ALL_NORM_SITES
 from tests.conformance import checks
@@ -20,6 +21,7 @@ from tests.tiny import (
     CONFIGS,
     MINILM_CLASSES,
     VARIANTS,
+    hidden_of,
     minilm,
     minilm_as,
     random_backbone,
@@ -170,7 +172,7 @@ def test_the_longest_text_fits_and_nothing_longer(family: str) -> None:
     assert encoded.truncated
     assert len(encoded) == backbone.max_tokens
     with torch.no_grad():
-        assert torch.isfinite(backbone.hidden(backbone.pack([encoded]))).all()
+        assert torch.isfinite(hidden_of(backbone, [encoded])).all()
     table = getattr(backbone.config, "max_position_embeddings", None)
     if table is not None:
         assert backbone.family.first_position(backbone.config) + backbone.max_tokens == table
@@ -189,7 +191,7 @@ def test_mixed_batches_in_other_shapes(shape: str) -> None:
 
 
 def test_slot_0_on_real_weights_in_bert() -> None:
-    model = AutoModel.from_pretrained(str(_minilm_directory())).eval()
+    model = AutoModel.from_pretrained(str(minilm_directory())).eval()
     assert_slot_0_is(minilm(), model, REAL)
 
 

@@ -158,21 +158,18 @@ _SIXTH = '''
 """A method that exists only in this test: a shift of the attention output."""
 from dataclasses import dataclass
 from typing import ClassVar
-from modeling.methods.base import register
-from modeling.ops.affine import Affine, pack_affine
+from modeling.methods.base import METHODS, Method
+from modeling.ops.affine import Affine
 from modeling.sites import Site
 
-@register
+@METHODS.add
 @dataclass(frozen=True)
-class Sixth:
+class Sixth(Method):
     name: ClassVar[str] = "sixth"
     paper: ClassVar[str] = "none"
-    def select(self, taps):
-        return [tap for tap in taps if tap.site == Site.ATTN_OUT]
+    sites = frozenset({Site.ATTN_OUT})
     def build(self, tap, frozen, shared):
         return Affine(tap.width, scale=False, shift=True)
-    def pack(self, tap, module):
-        return pack_affine(module)
 '''
 
 
@@ -183,10 +180,8 @@ def test_a_new_method_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (package / "__init__.py").write_text("")
     (package / "sixth.py").write_text(_SIXTH)
     monkeypatch.syspath_prepend(str(tmp_path))
-    try:
-        discover("more_methods", [str(package)])
-        for family in FAMILIES:
-            checks.check_all(lambda family=family: tiny_backbone(family), "sixth", TEXTS)
-        assert {row.method: row.parameters for row in methods_table("bert-base")}["sixth"] == 12 * 768
-    finally:
-        METHODS.unregister("sixth")
+    monkeypatch.setattr(METHODS, "_items", dict(METHODS._items))
+    discover("more_methods", [str(package)])
+    for family in FAMILIES:
+        checks.check_all(lambda family=family: tiny_backbone(family), "sixth", TEXTS)
+    assert {row.method: row.parameters for row in methods_table("bert-base")}["sixth"] == 12 * 768

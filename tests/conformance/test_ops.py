@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from modeling import METHODS, ServedModel, Site, Tap
-from modeling.ops import OPS, PackedTap, Shared
+from modeling.ops import OPS, PackedTap, Shared, TapModule
 from tests.conformance import checks
 from tests.conformance.options import TINY_OPTIONS
 from tests.tiny import random_texts, tiny_backbone
@@ -75,7 +75,7 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def built(method: str, options: dict[str, Any], seed: int) -> tuple[nn.Module, PackedTap, dict[str, Tensor]]:
+def built(method: str, options: dict[str, Any], seed: int) -> tuple[TapModule, PackedTap, dict[str, Tensor]]:
     """A module with moved parameters at a tap of width 24, its serving form, and all of its parts."""
     torch.manual_seed(seed)
     made = METHODS[method].from_config(TINY_OPTIONS[method] | options)
@@ -85,7 +85,7 @@ def built(method: str, options: dict[str, Any], seed: int) -> tuple[nn.Module, P
     with torch.no_grad():
         for parameter in [*module.parameters(), *shared.values()]:
             parameter.add_(0.3 * torch.randn(parameter.shape))
-    packed = made.pack(tap, module)
+    packed = module.pack()
     parts = {n: shared[p.name].detach() if isinstance(p, Shared) else p for n, p in packed.parts.items()}
     return module, packed, parts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from modeling import Backbone, Encoded, ServedModel
+from modeling import Backbone, Encoded, ServedModel, decoding
 from tests.conformance import checks
-from tests.tiny import CONFIGS, VARIANTS, random_backbone, random_model, random_texts
+from tests.tiny import CONFIGS, VARIANTS, pooled_states, random_backbone, random_model, random_texts
 
 MODELS: dict[str, PreTrainedConfig] = {
     "t5": CONFIGS["t5"],
@@ -44,11 +45,16 @@ def library_scores(model: Any, encoded: list[Encoded], ids: list[int], *, mask: 
     return logits.log_softmax(-1).gather(-1, labels[..., None])[..., 0].sum(-1)
 
 
+def label_logits(backbone: Backbone, encoded: list[Encoded], labels: Sequence[str] = LABELS) -> Tensor:
+    """As our decoder gives them [B, L]."""
+    return decoding.label_logits(backbone, backbone.pack(encoded), backbone.label_ids(labels))
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_label_strings_score_as_in_the_library(name: str) -> None:
     backbone, model = pair(name)
     encoded = backbone.text.encode(TEXTS)
-    got = backbone.label_logits(encoded, LABELS).detach()
+    got = label_logits(backbone, encoded).detach()
     for column, ids in enumerate(backbone.label_ids(LABELS)):
         torch.testing.assert_close(got[:, column], library_scores(model, encoded, ids), rtol=1e-5, atol=1e-5)
 
@@ -58,7 +64,7 @@ def test_leaving_out_the_attention_mask_would_show(name: str) -> None:
     """The comparison above can fail: without its mask the library's padded model answers otherwise."""
     backbone, model = pair(name)
     encoded = backbone.text.encode(TEXTS)
-    got = backbone.label_logits(encoded, LABELS[:1]).detach()[:, 0]
+    got = label_logits(backbone, encoded, LABELS[:1]).detach()[:, 0]
     without = library_scores(model, encoded, backbone.label_ids(LABELS[:1])[0], mask=False)
     assert (got - without).abs().max() > 1e-3
 
@@ -73,7 +79,8 @@ def test_loss_is_the_librarys(name: str) -> None:
     longest = max(map(len, ids))
     labels = torch.tensor([i + [-100] * (longest - len(i)) for i in ids])
     want = model(input_ids=source, attention_mask=attention, labels=labels).loss
-    torch.testing.assert_close(backbone.target_loss(encoded, targets), want, rtol=1e-5, atol=1e-5)
+    loss = decoding.target_loss(backbone, backbone.pack(encoded), ids)
+    torch.testing.assert_close(loss, want, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -94,7 +101,8 @@ def test_end_states_are_those_of_the_librarys_classifiers(name: str) -> None:
         )
         states = output.last_hidden_state if name == "bart" else output.decoder_hidden_states[-1]
     want = torch.stack([row[len(e) - 1] for row, e in zip(states, encoded, strict=True)])
-    torch.testing.assert_close(backbone.states(encoded, "eos").detach(), want, rtol=1e-5, atol=1e-5)
+    got = pooled_states(backbone, backbone.pack(encoded), "eos").detach()
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -107,7 +115,7 @@ def test_greedy_text_is_the_librarys(name: str) -> None:
     end = int(model.config.eos_token_id)
     want = [row[1:].tolist() for row in written]
     want = [row[: row.index(end)] if end in row else row for row in want]
-    assert backbone.generate_ids(encoded, 9) == want
+    assert decoding.generate_ids(backbone, backbone.pack(encoded), 9) == want
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -120,10 +128,10 @@ def test_rows_of_many_tasks_write_as_if_alone(name: str) -> None:
     want = []
     for adapter, row in zip(adapters, encoded, strict=True):
         if adapter is None:
-            want += backbone.generate_ids([row], 8)
+            want += decoding.generate_ids(backbone, backbone.pack([row]), 8)
             continue
         with adapter.attached(backbone):
-            want += backbone.generate_ids([row], 8, adapter.virtual_tokens)
+            want += decoding.generate_ids(backbone, backbone.pack([row], adapter.virtual_tokens), 8)
     served = ServedModel(backbone)
     slots = [served.install(adapter.pack()) if adapter else 0 for adapter in adapters]
     assert served.generate_ids(encoded, slots, 8) == want
@@ -131,10 +139,8 @@ def test_rows_of_many_tasks_write_as_if_alone(name: str) -> None:
 
 
 def test_many_labels_are_scored_in_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from modeling import decoding
-
     backbone = random_backbone(CONFIGS["t5"])
     encoded = backbone.text.encode(TEXTS)
-    whole = backbone.label_logits(encoded, LABELS)
+    whole = label_logits(backbone, encoded)
     monkeypatch.setattr(decoding, "MAX_PASS_TOKENS", 5)
-    torch.testing.assert_close(backbone.label_logits(encoded, LABELS), whole, **checks.TOLERANCE)
+    torch.testing.assert_close(label_logits(backbone, encoded), whole, **checks.TOLERANCE)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from modeling import METHODS, Adapter, Backbone, Site, Tap, load_backbone
-from service.residency.loader import check_file
+from proof.check import check_file
 from tests.conformance.checks import new, specs
 from tests.conformance.options import tiny_options
 from tests.docs.blocks import blocks_of

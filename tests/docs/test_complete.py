@@ -14,7 +14,7 @@ from service.app import build_app
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.architecture.sources import ROOT
-from training.config import TrainConfig
+from training.settings.config import TrainConfig
 from trunkline.cli import app
 
 API, CLIENT, SETTINGS, OPERATIONS = (
@@ -34,7 +34,7 @@ def test_every_place_for_a_section_is_closed_and_known() -> None:
         text = path.read_text()
         places = generate_docs.PLACE.findall(text)
         assert len(places) == text.count("<!-- generated: ") == text.count("<!-- end generated -->"), path
-        assert {name for _, name, _ in places} <= generate_docs.SECTIONS.keys()
+        assert {name for _, name, *_ in places} <= generate_docs.SECTIONS.keys()
 
 
 def test_a_section_is_replaced_and_the_rest_left_alone() -> None:
@@ -71,9 +71,7 @@ def test_every_route_is_documented() -> None:
 def test_every_error_code_is_documented() -> None:
     from service.api.errors import _HTTP_CODES, _TABLE
 
-    codes = {code or str(getattr(kind, "code", "internal")) for kind, _, code, _ in _TABLE} | {
-        *_HTTP_CODES.values()
-    }
+    codes = {code for _, _, code, _ in _TABLE} | {*_HTTP_CODES.values()}
     assert {code for code in codes if f"`{code}`" not in API.read_text()} == set()
 
 

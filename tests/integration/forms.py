@@ -26,7 +26,7 @@ from adapters_store import (
     Provenance,
     write_adapter,
 )
-from modeling import Adapter, Backbone, HeadSpec, TextItem
+from modeling import Adapter, Backbone, HeadSpec, TextItem, decoding
 from tests.conformance import checks
 from tests.integration.world import TEXTS, Live
 from tests.tiny import tiny_model, tokenizer
@@ -84,9 +84,9 @@ def logits_alone(
 
 def written_alone(backbone: Backbone, adapter: Adapter, text: str, max_new_tokens: int) -> str:
     """The reference of generation: one row, training form."""
-    encoded = backbone.text.encode([text])
+    batch = backbone.pack(backbone.text.encode([text]), adapter.virtual_tokens)
     with adapter.attached(backbone), torch.no_grad():
-        return backbone.generate(encoded, max_new_tokens, adapter.virtual_tokens)[0]
+        return decoding.generate(backbone, batch, max_new_tokens)[0]
 
 
 def served(

@@ -108,7 +108,7 @@ def test_a_mixed_burst_is_answered_as_if_alone(
             asked = {method: pool.submit(ask, live, task, numbers) for method, task in tasks.items()}
             items = [item_of(task.spec, number) for task in tasks.values() for number in numbers]
             num_rows = sum(map(num_rows_of, items))  # an item with choices is several
-            wait_for(lambda: engine.load()["waiting_rows"] == num_rows)
+            wait_for(lambda: engine.scheduler.waiting_rows == num_rows)
         found = {method: future.result(60) for method, future in asked.items()}
     for method, predictions in found.items():
         for number, prediction in enumerate(predictions):

@@ -17,16 +17,15 @@ import pytest
 from safetensors.torch import load, save
 
 from modeling import Backbone, HeadSpec, load_backbone
-from service.residency.loader import check_file
+from proof.check import CheckReport, check_file
 from service.settings import Settings
 from tests.conformance.options import tiny_options
 from tests.integration.forms import save_model, served
 from tests.integration.world import Live
 from tests.tiny import WORDS
-from training.announce import Verified
-from training.config import TrainConfig
-from training.evaluate import FileEvaluation, evaluate_file
-from training.recipe import train
+from training.file.evaluate import FileEvaluation, evaluate_file
+from training.run import train
+from training.settings.config import TrainConfig
 from trunkline import Client
 
 ANSWERS = ("w1 w2", "w40 w41 w42 w43")
@@ -73,9 +72,8 @@ def trained(folder: Path, name: str, backbone: Backbone) -> Trained:
         max_tokens=48,
     )
 
-    def verify(path: Path, _: str) -> Verified:
-        report = check_file(path.read_bytes(), backbone)
-        return Verified(report.digest, report.probes.count, report.probes.max_difference)
+    def verify(path: Path, _: str) -> CheckReport:
+        return check_file(path.read_bytes(), backbone)
 
     train(config, backbone=backbone, verify=verify)
     return Trained(out.read_bytes(), evaluate_file(out, data, backbone=backbone))

@@ -128,7 +128,7 @@ def test_a_delete_during_a_call_lets_the_call_finish(live: Live, backbone: Backb
     wanted = live.predict("mood", LONG, raw=True)["predictions"][0]["logits"]
     with ThreadPoolExecutor(1) as pool:
         bulk = pool.submit(live.predict, "mood", [LONG] * 3000, raw=True)
-        wait_for(lambda: live.service.parts.engine.load()["waiting_rows"] > 500)
+        wait_for(lambda: live.service.parts.engine.scheduler.waiting_rows > 500)
         assert live.http.delete("/v1/tasks/mood").status_code == 204
         assert live.ask("mood", "w1").status_code == 404
         assert live.http.get("/v1/info").json()["adapters"]["resident"] == 1  # the call still uses it
@@ -143,7 +143,7 @@ def test_a_bulk_job_does_not_hold_up_single_calls(live: Live, backbone: Backbone
     with ThreadPoolExecutor(1) as pool:
         started_s = time.monotonic()
         bulk = pool.submit(live.predict, "mood", [LONG] * 3_000)
-        wait_for(lambda: live.service.parts.engine.load()["waiting_rows"] > 200)
+        wait_for(lambda: live.service.parts.engine.scheduler.waiting_rows > 200)
         waits_s: list[float] = []
         while not bulk.done() and len(waits_s) < 50:
             began_s = time.monotonic()
@@ -167,7 +167,7 @@ def test_a_full_queue_answers_429_with_a_time_for_every_shape(
         held = live.service.parts.engine.call(lambda model: gate.wait(30))
         with ThreadPoolExecutor(8) as pool:
             bulk = [pool.submit(live.predict, "mood", [LONG] * 200) for _ in range(8)]
-            wait_for(lambda: live.service.parts.engine.load()["charged_tokens"] == 2000)
+            wait_for(lambda: live.service.parts.engine.scheduler.charged_tokens == 2000)
             for inputs in ("w1", ["w1"], ["w1"] * 50):
                 response = live.ask("mood", inputs)
                 assert response.status_code == 429
@@ -188,8 +188,8 @@ def test_work_for_a_client_that_left_is_dropped(live: Live, backbone: Backbone) 
     url = httpx.URL(live.url)
     with socket.create_connection((url.host, url.port or 80)) as connection:
         connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
-        wait_for(lambda: live.service.parts.engine.load()["waiting_rows"] == 500)
-    wait_for(lambda: live.service.parts.engine.load()["waiting_rows"] == 0)
+        wait_for(lambda: live.service.parts.engine.scheduler.waiting_rows == 500)
+    wait_for(lambda: live.service.parts.engine.scheduler.waiting_rows == 0)
     wait_for(lambda: "trunkline_cancelled_total 1.0" in live.http.get("/metrics").text)
     assert live.service.parts.catalog.cache.num_leases == 0
     gate.set()

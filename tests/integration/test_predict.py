@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modeling import Backbone, TextItem, answer
+from modeling import Backbone, TextItem
 from tests.integration.world import PAIR_TASKS, SPECS, TEXTS, Live, adapter_of, assert_close, logits_alone
+from tests.tiny import answer
 
 
 def as_item(task: str, index: int) -> tuple[Any, TextItem]:
@@ -29,7 +30,7 @@ def test_answers_are_those_of_the_adapter_alone(shared: Live, backbone: Backbone
     for item, prediction in zip(items, got["predictions"], strict=True):
         logits = logits_alone(backbone, adapter, item)
         assert_close(prediction["logits"], logits)
-        wanted = answer(SPECS[task], np.array(logits), top_k=None, raw=False)
+        wanted = answer(SPECS[task], np.array(logits))
         assert prediction["label"] == wanted.label
         assert prediction["score"] == pytest.approx(wanted.score, rel=1e-4, abs=1e-5)
         assert list(prediction["scores"]) == list(wanted.scores)

@@ -20,6 +20,8 @@ import httpx
 import pytest
 
 from modeling import Backbone
+from proof.errors import CheckFailed
+from proof.fresh import check_in_fresh_process
 from service.__main__ import main
 from tests.integration.world import TEXTS, file_of, push, running, wait_for
 
@@ -177,17 +179,26 @@ def test_a_port_that_is_taken_ends_with_one(backbone_folder: Path, tmp_path: Pat
         assert _run(*arguments, "--port", port).returncode == 1
 
 
-def test_check_prints_a_report_or_every_problem(
-    backbone_folder: Path, backbone: Backbone, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_fresh_process_reports_or_tells_every_failure(
+    backbone_folder: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
     good.write_bytes(file_of(backbone, "mood"))
     bad.write_bytes(good.read_bytes()[:-7])
-    folder = str(backbone_folder)
-    assert main(["check", str(good), "--backbone", folder]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert (report["task"], report["probes"]["count"]) == ("mood", 8)
-    assert main(["check", str(bad), "--backbone", folder]) == 1
-    assert "allowed:" in capsys.readouterr().err
-    assert main(["check", str(tmp_path / "nothing"), "--backbone", folder]) == 2
-    assert main(["check", str(good), "--backbone", str(tmp_path / "nothing")]) == 2
+    for name in (
+        "modeling",
+        "proof",
+        "torch",
+        "json",
+    ):  # of a person, where training runs
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the current folder was imported')")
+    monkeypatch.chdir(tmp_path)
+    report = check_in_fresh_process(Path(good.name), str(backbone_folder))
+    assert (report.task, report.probes.count, report.labels) == ("mood", 8, ("sad", "glad"))
+    for file, folder, says in (
+        (bad, backbone_folder, "allowed:"),
+        (tmp_path / "nothing", backbone_folder, "No such file"),
+        (good, tmp_path / "nowhere", "cannot be loaded"),
+    ):
+        with pytest.raises(CheckFailed, match=says):
+            check_in_fresh_process(file, str(folder))

@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 
 from modeling import Backbone, load_backbone
-from service.residency.loader import check_file
+from proof.check import CheckReport, check_file
 from service.settings import Settings
 from tests.integration.world import Live, assert_close
-from training.config import TrainConfig
-from training.evaluate import FileEvaluation, evaluate_file
-from training.publish import Verified
-from training.recipe import train
+from training.file.evaluate import FileEvaluation, evaluate_file
+from training.run import train
+from training.settings.config import TrainConfig
 
 TASKS = {
     "trec": "hadamard",
@@ -31,10 +30,9 @@ TASKS = {
 ROWS = 60
 
 
-def verified(path: Path, backbone: Backbone) -> Verified:
+def verified(path: Path, backbone: Backbone) -> CheckReport:
     """The service's own check, in this process; that training asks a fresh one is tested elsewhere."""
-    report = check_file(path.read_bytes(), backbone)
-    return Verified(report.digest, report.probes.count, report.probes.max_difference)
+    return check_file(path.read_bytes(), backbone)
 
 
 @pytest.fixture(scope="module")

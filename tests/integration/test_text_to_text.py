@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modeling import Backbone, HeadSpec, answer, load_backbone
+from modeling import Backbone, HeadSpec, load_backbone
 from service.settings import Settings
 from service.state import Service
 from tests.integration.forms import (
@@ -30,6 +30,7 @@ from tests.integration.forms import (
     written_alone,
 )
 from tests.integration.world import TEXTS, Live, assert_close, wait_for
+from tests.tiny import answer
 
 FAMILIES = ["t5", "bart"]
 RTE = HeadSpec("text_to_text", ("w1", "w2 w3"), pooling="none")
@@ -96,7 +97,7 @@ def test_answers_are_those_of_the_task_alone(
     for item, prediction in zip(items, got["predictions"], strict=True):
         logits = logits_alone(backbone, task.adapter, item)
         assert_close(prediction["logits"], logits)
-        wanted = answer(task.spec, np.array(logits), top_k=None, raw=False)
+        wanted = answer(task.spec, np.array(logits))
         assert prediction["score"] == pytest.approx(wanted.score, rel=1e-4, abs=1e-5)
         if task.spec.kind == "multiple_choice":
             assert isinstance(item, dict)
@@ -139,7 +140,7 @@ def test_scores_and_texts_of_many_tasks_at_once(
         with device_busy(live):
             written = {n: pool.submit(live.predict, n, texts, generate=True) for n in WRITERS}
             read = {n: pool.submit(live.predict, n, texts, raw=True) for n in WRITERS}
-            wait_for(lambda: engine.load()["waiting_rows"] == 2 * ITEMS * len(WRITERS))
+            wait_for(lambda: engine.scheduler.waiting_rows == 2 * ITEMS * len(WRITERS))
         for name in WRITERS:
             adapter = tasks[name].adapter
             for text, one, other in zip(

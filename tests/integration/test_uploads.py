@@ -15,7 +15,7 @@ import torch
 
 from adapters_store import write_adapter
 from modeling import Backbone, HeadSpec
-from service.residency.loader import check_file
+from proof.check import check_file
 from service.settings import Settings
 from tests.integration.world import (
     SPECS,
@@ -335,7 +335,7 @@ def test_a_store_of_another_backbone_is_skipped_and_told(
 
 
 def test_checking_offline_agrees_with_uploading(backbone: Backbone, files: dict[str, bytes]) -> None:
-    from service.errors import RefusedAdapter
+    from proof.errors import Refused
 
     for task, data in files.items():
         report = check_file(data, backbone)
@@ -345,9 +345,9 @@ def test_checking_offline_agrees_with_uploading(backbone: Backbone, files: dict[
     for case, (make, says) in REFUSED.items():
         if case in ("another task's file", "a pooling that the backbone lacks"):
             continue
-        with pytest.raises(RefusedAdapter) as caught:
+        with pytest.raises(Refused) as caught:
             check_file(make(backbone), backbone)
-        assert says in str(caught.value) + str(caught.value.problems)
+        assert says in str(caught.value) + str(caught.value.failures)
 
 
 def test_a_head_of_many_labels_beside_one_of_two(live: Live, backbone: Backbone) -> None:

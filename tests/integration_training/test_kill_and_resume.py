@@ -9,14 +9,14 @@ import torch
 
 from adapters_store.adapter_file import read_adapter_file
 from tests.unit.training.conftest import Told, agree, quick, write_task
-from training.config import TrainConfig
-from training.recipe import train
+from training.run import train
+from training.settings.config import TrainConfig
 
 KILLED = """
 import os, signal, sys
 from tests.unit.training.conftest import Told
-from training.config import TrainConfig
-from training.recipe import train
+from training.settings.config import TrainConfig
+from training.run import train
 import json
 
 class Dying(Told):
@@ -25,7 +25,7 @@ class Dying(Told):
         if len(self.epochs) == 7 and loss is not None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-train(TrainConfig.from_mapping(json.loads(sys.argv[1])), progress=Dying())
+train(TrainConfig(**json.loads(sys.argv[1])), progress=Dying())
 """
 
 

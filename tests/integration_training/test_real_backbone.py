@@ -9,9 +9,9 @@ import pytest
 from adapters_store.adapter_file import read_adapter_file
 from tests.tiny import minilm
 from tests.unit.training.conftest import Rows, Told, write_rows
-from training.config import TrainConfig
-from training.evaluate import evaluate_file
-from training.recipe import train
+from training.file.evaluate import evaluate_file
+from training.run import train
+from training.settings.config import TrainConfig
 
 THINGS = [
     "keyboard",

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 from adapters_store.adapter_file import read_adapter_file
 from tests.tiny import minilm
 from tests.unit.training.conftest import quick, write_task, write_text_task
-from training.config import TrainConfig
-from training.data import load_data
-from training.evaluate import evaluate_file
-from training.recipe import train
+from training.data.load import load_data
+from training.file.evaluate import evaluate_file
+from training.run import train
+from training.settings.config import TrainConfig
 from trunkline.cli import app
 
 SMALL: dict[str, Any] = {"method": "compacter", "method_config": {"bottleneck": 8, "division": 4}}

@@ -18,20 +18,18 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from modeling.layers import (
-    LPHM,
-    PHM,
-    AdapterBlock,
-    LowRank,
-    dense,
-    fastfood,
+from modeling.layers.fastfood import Fastfood, walsh_hadamard
+from modeling.layers.phm import (
+    Projection,
     kronecker_sum,
+    new_dense,
+    new_low_rank,
+    new_lphm,
+    new_phm,
     project,
-    walsh_hadamard,
 )
-from modeling.ops import OPS, PackedTap, Shared
-from modeling.ops.bottleneck import pack_bottleneck
-from modeling.ops.kronecker import pack_kronecker
+from modeling.ops import OPS, Shared
+from modeling.ops.block import Block, BlockOptions
 from tests.conftest import SHARED_DATA
 
 FOLDER = SHARED_DATA.parent / "oracles" / "compacter" / "layers"
@@ -79,9 +77,34 @@ def near_gradient(got: Tensor | None, want: Tensor, name: str) -> None:
     assert (got - want).abs().max() <= 1e-3 * want.abs().max() + 1e-7, name
 
 
-def load(module: nn.Module, values: Mapping[str, Tensor]) -> None:
-    """Exactly these tensors, by our names."""
-    module.load_state_dict({NAMES[name]: value for name, value in values.items()}, strict=True)
+def made_here(shape: tuple[int, int], w: Mapping[str, Tensor]) -> nn.Module:
+    """A new projection of the recorded kind."""
+    if "weight" in w:
+        return new_dense(*shape)
+    if "W" in w:
+        return new_phm(*shape, len(w["W"]), factorised_rule="phm_rule_left" in w)
+    left = w["W_left"]
+    rank = left.shape[-1]
+    return new_low_rank(*shape, rank) if left.dim() == 2 else new_lphm(*shape, len(left), rank)
+
+
+def recorded_projection(shape: tuple[int, int], w: Mapping[str, Tensor]) -> Projection:
+    """The recorded tensors by our names; a new projection has just these shapes.
+
+    It always has a bias, and an LPHM's rule is shared here: the official code has both as options.
+    """
+    ours = {NAMES[name]: nn.Parameter(value.clone()) for name, value in w.items()}
+    made = dict(made_here(shape, w).named_parameters())
+    assert ours.keys() ^ made.keys() <= {"bias", "rule", "rule_left", "rule_right"}
+    for name in ours.keys() & made.keys():
+        assert ours[name].shape == made[name].shape
+    return Projection(ours)
+
+
+def applied(layer: nn.Module, x: Tensor) -> Tensor:
+    """x [..., in] -> [..., out]."""
+    parts = {name: parameter[None] for name, parameter in layer.named_parameters()}
+    return project(parts, x.reshape(1, -1, x.shape[-1])).view(*x.shape[:-1], -1)
 
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -100,44 +123,20 @@ def multiplied_out(module: nn.Module, shared: Mapping[str, Tensor]) -> Tensor:
     return kronecker_sum(rule, weight)
 
 
-def layer_of(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
-    wide_in, wide_out = tensors["H"].shape
-    bias, factorised = "w.b" in tensors, "w.phm_rule_left" in tensors
-    if meta["kind"] == "lowrank":
-        return LowRank(wide_in, wide_out, rank=tensors["w.W_left"].shape[-1], bias=bias)
-    if meta["kind"] == "phm":
-        return PHM(wide_in, wide_out, meta["n"], bias=bias, factorised_rule=factorised)
-    rank = tensors["w.W_left"].shape[-1]
-    return LPHM(wide_in, wide_out, meta["n"], rank=rank, bias=bias, factorised_rule=factorised)
-
-
 @pytest.mark.parametrize("name", SINGLE)
 def test_a_layer_is_the_recorded_one(folder: Path, name: str) -> None:
-    meta, tensors = read(folder / f"{name}.safetensors")
-    layer = layer_of(meta, tensors)
-    load(layer, below(tensors, "w."))
+    _, tensors = read(folder / f"{name}.safetensors")
+    wide_in, wide_out = tensors["H"].shape
+    layer = recorded_projection((wide_in, wide_out), below(tensors, "w."))
     x = tensors["x"].clone().requires_grad_()
-    y = layer(x)
+    y = applied(layer, x)
     near(y, tensors["y"])
     near(multiplied_out(layer, {}), tensors["H"])
-    (y * tensors["gy"]).sum().backward()
+    (y * tensors["gy"]).sum().backward()  # type: ignore[no-untyped-call]
     near_gradient(x.grad, tensors["grad.x"], "x")
     for official, want in below(tensors, "grad.").items():
         if official != "x":
             near_gradient(layer.get_parameter(NAMES[official]).grad, want, official)
-
-
-def projection_of(meta: Mapping[str, Any], w: Mapping[str, Tensor], shape: tuple[int, int]) -> nn.Module:
-    bias = "b" in w or "bias" in w
-    if meta["kind"] == "adapter":
-        return dense(*shape, bias=bias)
-    if meta["kind"] == "lowrank":
-        return LowRank(*shape, rank=w["W_left"].shape[-1], bias=bias)
-    own = "phm_rule" in w or "phm_rule_left" in w
-    rule: dict[str, Any] = {"rule_std": 0.01 if own else None, "factorised_rule": "phm_rule_left" in w}
-    if "W" in w:
-        return PHM(*shape, meta["n"], bias=bias, **rule)
-    return LPHM(*shape, meta["n"], rank=meta["rank"], bias=bias, **rule)
 
 
 class Recorded:
@@ -154,23 +153,24 @@ class Recorded:
 
     def _block(
         self, meta: Mapping[str, Any], w: dict[str, Tensor], place: str, tensors: Mapping[str, Tensor]
-    ) -> AdapterBlock:
+    ) -> Block:
         wide, narrow = tensors["H.down"].shape
         projections = {}
         for name, shape in (("down", (wide, narrow)), ("up", (narrow, wide))):
             prefix = f"adapters.task.{name}_sampler."
             own = below(w, prefix)
-            projections[name] = projection_of(meta, own, shape)
-            load(projections[name], own)
+            projections[name] = recorded_projection(shape, own)
             for official in own:
                 self.places[f"{place}{prefix}{official}"] = projections[name].get_parameter(NAMES[official])
-        block = AdapterBlock(
+        block = Block(
             projections["down"],
             projections["up"],
-            width=wide,
-            activation=meta["act"],
-            pre_norm="pre_layer_norm.weight" in w,
-            post_norm="post_layer_norm.weight" in w,
+            wide,
+            BlockOptions(
+                activation=meta["act"],
+                pre_norm="pre_layer_norm.weight" in w,
+                post_norm="post_layer_norm.weight" in w,
+            ),
             shared={
                 f"{side}.{part}": (part, value)
                 for part, value in self.shared.items()
@@ -184,10 +184,6 @@ class Recorded:
                     parameter.data.copy_(w[f"{side}_layer_norm.{theirs}"])
                     self.places[f"{place}{side}_layer_norm.{theirs}"] = parameter
         return block
-
-    def packed(self, block: AdapterBlock) -> PackedTap:
-        dense_block = isinstance(block.down, nn.Linear)
-        return pack_bottleneck(block) if dense_block else pack_kronecker(block)
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -227,7 +223,7 @@ def test_the_row_op_gives_each_row_its_own_block(folder: Path, name: str) -> Non
     """Serving form: row 0 under the first block, row 1 under the second, in one call."""
     meta, tensors = read(folder / f"{name}.safetensors")
     recorded = Recorded(meta, tensors)
-    packed = [recorded.packed(block) for block in recorded.blocks]
+    packed = [block.pack() for block in recorded.blocks]
     rows = [
         {n: recorded.shared[p.name].detach() if isinstance(p, Shared) else p for n, p in one.parts.items()}
         for one in packed
@@ -253,7 +249,7 @@ def test_fastfood_is_the_recorded_one_with_the_true_gradient(folder: Path) -> No
     for case in cases:
         t = below(tensors, f"{case}.")
         x = t["x"].clone().requires_grad_()
-        y = fastfood(x, len(t["y"]), t["B"], t["Pi"], t["G"])
+        y = Fastfood.of(len(t["y"]), len(x), t["B"], t["Pi"], t["G"])(x)
         near(y, t["y"])
         (y * t["gy"]).sum().backward()  # type: ignore[no-untyped-call]
         near_gradient(x.grad, t["grad.x_true"], case)

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
-from modeling import Adapter, Backbone, Encoded, HeadSpec, ServedModel
+from modeling import Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding
 from tests.conftest import SHARED_DATA
 from tests.parity.official import METHODS_OF_FILES, method_of, ours
-from tests.tiny import tokenizer
+from tests.tiny import target_logits, tokenizer
 
 pytestmark = pytest.mark.shared_data
 FOLDER = SHARED_DATA.parent / "oracles" / "compacter"
@@ -57,9 +57,10 @@ def inputs(recorded: dict[str, Tensor]) -> tuple[list[Encoded], list[list[int]]]
 def test_forward(oracles: Path, file: str) -> None:
     backbone, adapter, recorded = load(oracles, file)
     encoded, targets = inputs(recorded)
+    batch = backbone.pack(encoded, adapter.virtual_tokens)
     with adapter.attached(backbone), torch.no_grad():
-        logits = backbone.target_logits(encoded, targets, adapter.virtual_tokens)
-        loss = backbone.target_loss(encoded, targets, adapter.virtual_tokens)
+        logits = target_logits(backbone, batch, targets)
+        loss = decoding.target_loss(backbone, batch, targets)
     for got, want in zip(logits, recorded["out.logits"], strict=True):
         torch.testing.assert_close(got, want[: len(got)], rtol=0, atol=1e-4)
     torch.testing.assert_close(loss, recorded["out.loss"].reshape(()), rtol=0, atol=1e-4)
@@ -76,7 +77,7 @@ def test_gradients_and_five_steps(oracles: Path, file: str) -> None:
     losses = []
     with adapter.attached(backbone):
         for step in range(6):
-            loss = backbone.target_loss(encoded, targets, adapter.virtual_tokens)
+            loss = decoding.target_loss(backbone, backbone.pack(encoded, adapter.virtual_tokens), targets)
             losses.append(float(loss.detach()))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -109,10 +110,11 @@ def test_greedy_generation(oracles: Path, file: str) -> None:
     want = [row[1:].tolist() for row in recorded["out.generate_greedy_max9"]]
     want = [row[: row.index(end)] if end in row else row for row in want]
     with adapter.attached(backbone):
-        got = backbone.generate_ids(encoded, 8, adapter.virtual_tokens)
+        got = decoding.generate_ids(backbone, backbone.pack(encoded, adapter.virtual_tokens), 8)
     assert [row[: len(w)] for row, w in zip(got, want, strict=True)] == want
     served = ServedModel(backbone)
     slot = served.install(adapter.pack())
     mixed = served.generate_ids([*encoded, encoded[0]], [slot] * len(encoded) + [0], 8)
     assert mixed[: len(encoded)] == got
-    assert mixed[-1] == backbone_of(oracles / file.partition("/")[0] / "base").generate_ids(encoded[:1], 8)[0]
+    plain = backbone_of(oracles / file.partition("/")[0] / "base")
+    assert mixed[-1] == decoding.generate_ids(plain, plain.pack(encoded[:1]), 8)[0]

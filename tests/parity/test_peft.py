@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from modeling import Adapter, Backbone, Encoded, HeadSpec, Tap
 from tests.conformance import checks
-from tests.tiny import random_texts, tiny_backbone, tiny_model
+from tests.tiny import random_texts, target_logits, tiny_backbone, tiny_model
 
 pytestmark = [
     # PEFT asks the library for an attribute whose name is going out of use, and does not know norms by name.
@@ -106,13 +106,15 @@ OURS: dict[str, dict[str, Any]] = {"lora": {"rank": 4, "alpha": 6}, "prompt_tuni
 
 def our_states(backbone: Backbone, adapter: Adapter, encoded: list[Encoded]) -> list[Tensor]:
     """Encoder states of each text's own tokens; on T5 then the logits of each target."""
+    batch = backbone.pack(encoded, adapter.virtual_tokens)
     with adapter.attached(backbone):
-        batch = backbone.pack(encoded, adapter.virtual_tokens)
-        states, lengths = batch.text_only(backbone.hidden(batch))
+        with backbone.running(batch) as hidden:
+            states, lengths = batch.text_only(hidden)
         rows = torch.split(states, lengths.tolist())
         found = [rows[i] for i in batch.inverse.tolist()]
         if backbone.is_encoder_decoder:
-            found += backbone.target_logits(encoded, TARGETS[: len(encoded)], adapter.virtual_tokens)
+            targets = backbone.label_ids(TARGETS[: len(encoded)])
+            found += target_logits(backbone, batch, targets)
     return found
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from modeling import METHODS, Adapter, HeadSpec, ServedModel
+from modeling import METHODS, Adapter, HeadSpec, ServedModel, decoding
 from tests.tiny import CONFIGS, random_backbone, random_model, random_texts
 
 SPEC = HeadSpec("text_to_text", ("w1", "w2 w3"), pooling="none")
@@ -104,7 +104,8 @@ def test_loss_gradients_and_five_steps(tied: str) -> None:
     ]
     with adapter.attached(backbone):
         for step in range(6):  # rounding grows from step to step
-            got, want = backbone.target_loss(encoded, targets), reference.loss(**inputs)
+            got = decoding.target_loss(backbone, backbone.pack(encoded), targets)
+            want = reference.loss(**inputs)
             torch.testing.assert_close(got, want, **TOLERANCE)
             for optimizer, loss in zip(optimizers, (got, want), strict=True):
                 optimizer.zero_grad()
@@ -119,6 +120,6 @@ def test_loss_gradients_and_five_steps(tied: str) -> None:
     served = ServedModel(backbone)
     slot = served.install(deepcopy(adapter).pack())
     with adapter.attached(backbone), torch.no_grad():
-        alone = backbone.label_logits(encoded, SPEC.labels)
+        alone = decoding.label_logits(backbone, backbone.pack(encoded), backbone.label_ids(SPEC.labels))
     rows = served.run(encoded, [slot] * 3, [(i, slot) for i in range(3)])
     torch.testing.assert_close(torch.stack([torch.from_numpy(row) for row in rows]), alone, **TOLERANCE)

@@ -48,6 +48,23 @@ class CacheMachine(RuleBasedStateMachine):
         aliases[alias] = version
         self.cache.set_aliases(task, aliases)
 
+    @precondition(lambda self: self.live)
+    @rule(data=st.data(), times=st.integers(1, 3))
+    def acquire_what_there_is(self, data: st.DataObject, times: int) -> None:
+        task, version = data.draw(st.sampled_from(sorted(self.live)))
+        for _ in range(times):
+            self.acquire(task, f"@{version}")
+
+    @precondition(lambda self: self.failed)
+    @rule(data=st.data())
+    def mend(self, data: st.DataObject) -> None:
+        """A version that failed is loaded after all."""
+        task, version = data.draw(st.sampled_from(sorted(self.failed)))
+        slot, self.next_slot = self.next_slot, self.next_slot + 1
+        self.cache.add(Resident(task, version, f"sha256:{version}", slot, (task, version)))
+        self.failed.discard((task, version))
+        self.live[task, version] = slot
+
     @rule(
         task=st.sampled_from([*TASKS, "nobody"]),
         selector=st.sampled_from(["", "@production", "@previous", "@canary", "@1", "@2", "@3", "@999", "@"]),
@@ -81,9 +98,16 @@ class CacheMachine(RuleBasedStateMachine):
         with pytest.raises(AssertionError):
             self.cache.release(lease)
 
+    @precondition(lambda self: self.live or self.failed)
+    @rule(data=st.data())
+    def retire_what_there_is(self, data: st.DataObject) -> None:
+        self._retire(*data.draw(st.sampled_from(sorted([*self.live, *self.failed]))))
+
     @rule(data=st.data(), task=st.sampled_from(TASKS))
     def retire(self, data: st.DataObject, task: str) -> None:
-        version = data.draw(st.integers(1, max(1, self.next_version)))
+        self._retire(task, data.draw(st.integers(1, max(1, self.next_version))))
+
+    def _retire(self, task: str, version: int) -> None:
         self.cache.retire(task, version)
         self.live.pop((task, version), None)
         self.failed.discard((task, version))
@@ -112,12 +136,72 @@ class CacheMachine(RuleBasedStateMachine):
         assert {(one.task, one.version) for one in self.cache} == set(self.live)
         assert len(self.cache) == len(self.live)
         assert self.cache.num_leases == len(self.leases)
-        for task, version in self.failed:
-            assert self.cache.failure(task, version) == "broken"
+        for version in range(1, self.next_version):
+            for task in TASKS:
+                found = self.cache.failure(task, version)
+                assert found == ("broken" if (task, version) in self.failed else None)
+                resident = self.cache.get(task, version)
+                assert (resident.slot if resident else None) == self.live.get((task, version))
 
 
 TestCache = CacheMachine.TestCase
 TestCache.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+
+
+def test_a_slot_is_freed_with_the_last_lease_of_a_retired_version() -> None:
+    freed: list[int] = []
+    cache: AdapterCache[None] = AdapterCache(lambda one: freed.append(one.slot))
+    cache.add(Resident("mood", 1, "sha256:0", 7, None))
+    leases = [cache.acquire("mood@1") for _ in range(2)]
+    cache.release(leases[0])
+    assert freed == []
+    cache.retire("mood", 1)
+    assert (freed, cache.num_leases, len(cache)) == ([], 1, 0)
+    cache.release(leases[1])
+    assert (freed, cache.num_leases) == ([7], 0)
+    with pytest.raises(AssertionError, match="released twice"):
+        cache.release(leases[1])
+    assert freed == [7]
+
+
+def test_a_failure_is_forgotten_with_its_version_and_when_it_is_mended() -> None:
+    cache: AdapterCache[None] = AdapterCache(lambda one: None)
+    for version in (1, 2):
+        cache.add_failed("mood", version, "broken")
+    cache.retire("mood", 1)
+    cache.add(Resident("mood", 2, "sha256:0", 1, None))
+    assert [cache.failure("mood", version) for version in (1, 2)] == [None, None]
+    assert cache.acquire("mood@2").resident.slot == 1
+    with pytest.raises(UnknownReference, match="its versions: 2"):
+        cache.acquire("mood@1")
+
+
+def test_aliases_are_those_of_the_moment_they_were_set() -> None:
+    cache: AdapterCache[None] = AdapterCache(lambda one: None)
+    for version in (1, 2):
+        cache.add(Resident("mood", version, "sha256:0", version, None))
+    aliases = {"production": 1}
+    cache.set_aliases("mood", aliases)
+    aliases["production"] = 2
+    assert cache.acquire("mood").resident.version == 1
+    cache.set_aliases("mood", {"canary": 2})
+    with pytest.raises(UnknownReference, match="no alias 'production'; its aliases: canary"):
+        cache.acquire("mood")
+
+
+def test_what_was_retired_with_its_task_is_freed_when_it_is_idle() -> None:
+    freed: list[int] = []
+    cache: AdapterCache[None] = AdapterCache(lambda one: freed.append(one.slot))
+    for version in (1, 2):
+        cache.add(Resident("mood", version, "sha256:0", version, None))
+    cache.set_aliases("mood", {"production": 2})
+    lease = cache.acquire("mood")
+    cache.retire_task("mood")
+    assert freed == [1]
+    with pytest.raises(UnknownReference, match="no task 'mood'"):
+        cache.acquire("mood@2")
+    cache.release(lease)
+    assert freed == [1, 2]
 
 
 def test_messages_say_what_there_is() -> None:

@@ -23,6 +23,7 @@ class Item:
 
 MAX_TOKENS, MAX_ROWS, MAX_WAITING, MAX_CHARGE = 40, 7, 300, 60
 GROUPS = st.sampled_from([None, None, "a", "b"])
+SIZES = st.one_of(st.integers(1, 5), st.integers(1, 60))  # many rows in a batch, and few
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -61,7 +62,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.charges[self.next_request] = charge
 
     @precondition(lambda self: set(self.waiting) - self.closed)
-    @rule(data=st.data(), sizes=st.lists(st.tuples(st.integers(1, 60), GROUPS), max_size=12))
+    @rule(data=st.data(), sizes=st.lists(st.tuples(SIZES, GROUPS), max_size=12))
     def add(self, data: st.DataObject, sizes: list[tuple[int, str | None]]) -> None:
         request = data.draw(st.sampled_from(sorted(set(self.waiting) - self.closed)))
         rows = [Item(request, self._tick(), length, group) for length, group in sizes]
@@ -82,8 +83,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         request = data.draw(st.sampled_from([*sorted(self.waiting), 10_000]))
-        assert self.scheduler.cancel(request) == len(self.waiting.get(request, ()))
-        self.waiting.pop(request, None)
+        num_waiting = self.scheduler.waiting_rows
+        self.scheduler.cancel(request)
+        assert num_waiting - self.scheduler.waiting_rows == len(self.waiting.pop(request, ()))
         self.charges.pop(request, None)
         self.closed.discard(request)
 
@@ -98,6 +100,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert sum(row.num_tokens for row in batch) <= MAX_TOKENS or len(batch) == 1
         assert batch[0].request == min(ready, key=lambda request: self.turn[request])
         assert len({row.group for row in batch}) == 1
+        turns = [self.turn[request] for request in dict.fromkeys(row.request for row in batch)]
+        assert turns == sorted(turns), "who waits longer comes first in a batch, too"
         for row in batch:
             first = next(one for one in self.waiting[row.request] if one.group == row.group)
             assert first is row, "the rows of a request come in its order within a group"
@@ -237,9 +241,64 @@ def test_a_group_that_comes_later_waits_since_its_request_does() -> None:
     assert {row.request for row in scheduler.next_batch()} == {1, 7}
 
 
+def test_within_a_batch_who_waits_longer_comes_first() -> None:
+    """Request 1 waits since before request 2, though its row of that group came last."""
+    later: Scheduler[Item] = Scheduler(
+        max_batch_tokens=64, max_batch_rows=2, max_waiting_tokens=1000, max_charge_tokens=100
+    )
+    for request, group in enumerate(["own", None, "own"]):
+        later.open(request, 4)
+        later.add(request, [Item(request, 0, 4, group)])
+    later.add(1, [Item(1, 1, 4, "own")])
+    assert [row.request for row in later.next_batch()] == [0, 1]
+
+
+def test_both_budgets_are_used_up_and_kept() -> None:
+    by_rows = _filled([[1] * 40])
+    assert [len(by_rows.next_batch()) for _ in range(3)] == [16, 16, 8]
+    by_tokens = _filled([[30] * 5, [4] * 2])
+    assert [[row.num_tokens for row in by_tokens.next_batch()] for _ in range(3)] == [
+        [30, 4, 30],
+        [4, 30, 30],
+        [30],
+    ]
+
+
+def test_those_passed_over_keep_their_order_and_their_turn() -> None:
+    scheduler = _filled([[40], [50], [60], [10]])
+    assert [[row.request for row in scheduler.next_batch()] for _ in range(3)] == [[0, 3], [1], [2]]
+
+
+def test_no_more_than_sixteen_are_passed_over() -> None:
+    scheduler = _filled([[40], *[[50]] * 16, [10]])
+    assert [row.request for row in scheduler.next_batch()] == [0]
+    scheduler = _filled([[40], *[[50]] * 15, [10]])
+    assert [row.request for row in scheduler.next_batch()] == [0, 16]
+
+
+def test_a_charge_is_between_one_and_the_share() -> None:
+    scheduler: Scheduler[Item] = Scheduler(
+        max_batch_tokens=8, max_batch_rows=8, max_waiting_tokens=10, max_charge_tokens=6
+    )
+    scheduler.open(1, 1000)
+    assert scheduler.charged_tokens == 6
+    scheduler.open(2, 0)
+    assert scheduler.charged_tokens == 7
+    with pytest.raises(QueueFull, match="7 tokens are waiting; allowed: 10"):
+        scheduler.open(3, 4)
+    scheduler.open(3, 3)
+    assert (scheduler.charged_tokens, scheduler.num_open) == (10, 3)
+    scheduler.cancel(1)
+    scheduler.close(2)
+    assert (scheduler.charged_tokens, scheduler.num_open) == (3, 1)
+    scheduler.cancel(99)
+    assert (scheduler.charged_tokens, scheduler.num_open) == (3, 1)
+
+
 def test_a_cancelled_request_leaves_every_group() -> None:
     scheduler = _filled([[4] * 30, [4] * 3], [[None, "a"], ["a"]])
-    assert scheduler.cancel(0) == 30
+    scheduler.cancel(0)
+    assert scheduler.waiting_rows == 3
     assert [row.request for row in scheduler.next_batch()] == [1, 1, 1]
     assert scheduler.next_batch() == []
     assert scheduler.waiting_rows == scheduler.waiting_tokens == 0

@@ -5,17 +5,7 @@ named where it happens (`official.py`) and chosen by one switch, `official_code`
 """
 
 from training.formats.formatter import Formatter, choose_formatter
-from training.formats.official import FORMATS, Example, Format, examples_of, official_name
+from training.formats.official import FORMATS, Format, official_name
 from training.formats.scale import Scale, scale_for
 
-__all__ = [
-    "FORMATS",
-    "Example",
-    "Format",
-    "Formatter",
-    "Scale",
-    "choose_formatter",
-    "examples_of",
-    "official_name",
-    "scale_for",
-]
+__all__ = ["FORMATS", "Format", "Formatter", "Scale", "choose_formatter", "official_name", "scale_for"]

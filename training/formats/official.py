@@ -12,14 +12,16 @@ digit, a number (STS-B) or free text (ReCoRD, SQuAD). `official_code` gives exac
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from training.formats.rewriting import mark_words, spaced_punctuation, without_highlights, without_markup
 from training.formats.scale import Scale
-from training.split import AS_FILES, HALVE, THOUSAND
 
 Row = Mapping[str, Any]
+HALVE, THOUSAND, AS_FILES = "halve", "thousand", "files"
+SPLIT_RULES = (AS_FILES, HALVE, THOUSAND)
+"""How the paper makes a test set out of public files (`rows/split.py`)."""
 _UNKNOWN_ANSWER = "<unk>"
 
 
@@ -49,35 +51,6 @@ class Format:
     def free_text(self) -> bool:
         """Whether answers are any text, so that no list of label strings exists."""
         return self.classes is None and self.scale is None
-
-
-@dataclass(frozen=True)
-class Example:
-    """One training example; `extra` is what its metric needs beside the strings."""
-
-    source: str
-    target: str
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-def examples_of(name: str, row: Row, *, prefix: bool, official_code: bool) -> list[Example]:
-    """The examples of one row: a single one, but for ReCoRD one per answer; `prefix`: the task's name first.
-
-    Raises:
-        KeyError: no format of that name, or the row lacks a field.
-    """
-    format_ = FORMATS[name]
-    source = with_prefix(format_.source(row, official_code), name if prefix else "")
-    if name == "superglue-record":
-        answers = list(row["answers"])
-        return [Example(source, answer, {"answers": answers}) for answer in answers or [_UNKNOWN_ANSWER]]
-    if name == "squad":
-        return [Example(source, spaced_punctuation(row["answers"]["text"][0]))]
-    if format_.scale is not None:
-        scale = CODE_SCALE if official_code else format_.scale
-        return [Example(source, scale.strings[scale.index(float(row["label"]))])]
-    extra = {"group": row["idx"]["question"]} if name == "superglue-multirc" else {}
-    return [Example(source, str(int(row["label"])), extra)]
 
 
 def with_prefix(source: str, prefix: str) -> str:

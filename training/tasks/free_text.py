@@ -4,24 +4,29 @@ A target is the right answers of a row, any of which will do. What is measured i
 generation writes, as SQuAD does: exact match and word F1, each the best over the right answers.
 """
 
-from collections import Counter
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 
+from modeling import Backbone, HeadSpec
+from modeling.readouts import TEXT_TO_TEXT
+from training.errors import ConfigError
+from training.formats import FORMATS, Formatter
 from training.formats.rewriting import spaced_punctuation
-from training.metrics import Metric, with_mean
-from training.tasks.base import Baseline, Logits, Target, TargetError, Task
-from training.text_metrics import squad
+from training.metrics.scores import Metric
+from training.metrics.texts import FREE_TEXT, squad
+from training.rows.examples import Split, Target
+from training.tasks.base import Baseline, DataKinds, Logits, TargetError, Task, commonest, register
 
 _SCORES = ("exact_match", "f1")
 
 
+@register
 @dataclass(frozen=True)
-class FreeText:
+class FreeText(Task):
     """`max_new_tokens` is the longest answer that is written; known once a tokenizer has seen the answers.
 
     In place of logits [N, L] stand the scores of each row's text [N, 2], exact match and word F1. `unknown`
@@ -30,15 +35,25 @@ class FreeText:
     around its punctuation.
     """
 
-    metric: Metric
     max_new_tokens: int | None = None
     unknown: str | None = None
     as_squad: bool = False
-    labels: tuple[str, ...] = ()
-    class_names: tuple[str, ...] = ()
-    kind: str = "text_to_text"
-    threshold: float | None = None
-    value_range: tuple[float, float] | None = None
+
+    kind = TEXT_TO_TEXT
+    data_kinds: ClassVar[DataKinds] = {"free_text": ()}
+    measures = FREE_TEXT
+    least_names = 0
+    writes = True
+
+    @classmethod
+    def build(
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+    ) -> Self:
+        return cls((), metric, None if spec is None else spec.max_new_tokens)
+
+    @classmethod
+    def names_in(cls, values: Iterable[Any], field: str) -> tuple[str, ...]:
+        return ()
 
     def parse(self, value: Any) -> tuple[str, ...]:
         """A text, a list of right ones, or SQuAD's object with such a list as `text`; each once."""
@@ -50,15 +65,15 @@ class FreeText:
             raise TargetError(f"{value!r}"[:120], "an answer has characters: fill it in or remove the row")
         return tuple(dict.fromkeys(texts))
 
-    @property
-    def longest(self) -> int:
-        """`max_new_tokens`, which a run has settled before it asks."""
-        if self.max_new_tokens is None:
-            raise TypeError("nobody said how long an answer may be: this is a bug")
-        return self.max_new_tokens
+    def as_text(self, formatter: Formatter) -> Task:
+        """With the rules of its official format, where it has one."""
+        official = FORMATS.get(formatter.name)
+        if official is None:
+            return self
+        return replace(self, unknown=official.unknown, as_squad=official.name == "squad")
 
     def learnt(self, target: Target) -> list[Target]:
-        """The targets of the train examples that a row becomes, one answer each."""
+        """One answer each."""
         answers = _answers(target)
         if self.as_squad:
             return [(spaced_punctuation(answers[0]),)]
@@ -70,48 +85,55 @@ class FreeText:
 
     def stratum(self, target: Target) -> Hashable:
         """Rows are all alike."""
-        del target
         return 0
 
     def stack(self, targets: Sequence[Target]) -> torch.Tensor:
-        """Int64 [N] of zeros: the loss is that of the strings' tokens."""
+        """Int64 [N] of zeros: each row has one string."""
         return torch.zeros(len(targets), dtype=torch.int64)
 
-    def row_scores(self, texts: Sequence[str], targets: Sequence[Target]) -> Logits:
+    def sized(self, backbone: Backbone, splits: Sequence[Split]) -> Task:
+        """As long as the longest answer of the first split. Raises ConfigError for one without positions."""
+        if not backbone.is_encoder_decoder:
+            return self  # refused later, with the form
+        longest = []
+        for split in splits:
+            lengths = [len(ids) for ids in backbone.label_ids(self.strings(split.targets))]
+            longest.append(max(lengths))
+            if longest[-1] > backbone.max_tokens:
+                row = split.examples[lengths.index(longest[-1])].row
+                raise ConfigError(
+                    f"the answer of {split.name} row {row} has {longest[-1]} tokens; {backbone.name} has "
+                    f"{backbone.max_tokens} positions: shorten or remove it"
+                )
+        return replace(self, max_new_tokens=longest[0])
+
+    def found(self, logits: Logits, texts: Sequence[str] | None, targets: Sequence[Target]) -> Logits:
         """What each row's text [N] scores [N, 2]."""
+        if texts is None:
+            raise TypeError("nobody has written the answers: this is a bug")
         rows = [squad([text], [_answers(target)]) for text, target in zip(texts, targets, strict=True)]
         scores: Logits = np.array([[row[name] for name in _SCORES] for row in rows], dtype=np.float32)
         return scores.reshape(-1, len(_SCORES))
 
-    def fitted(self, targets: Sequence[Target]) -> Task:
-        """Nothing to learn from the train targets."""
-        del targets
-        return self
-
-    def calibrated(self, logits: Logits, targets: Sequence[Target]) -> Task:
-        """Nothing is chosen on validation."""
-        del logits, targets
-        return self
-
     def scores(self, logits: Logits, targets: Sequence[Target]) -> dict[str, float]:
         """The means of the rows' scores [N, 2], and their mean when that decides."""
-        del targets
         means = logits.astype(np.float64).mean(axis=0).tolist()
-        return with_mean(dict(zip(_SCORES, means, strict=True)), self.metric)
+        return self.metric.with_mean(dict(zip(_SCORES, means, strict=True)))
 
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The commonest answer of the train rows, for every row."""
-        common = Counter(self.strings(train)).most_common(1)[0][0]
-        found = self.row_scores([common] * len(targets), targets)
+        common = commonest(self.strings(train))
+        found = self.found(np.empty(0, np.float32), [common] * len(targets), targets)
         return Baseline(f"commonest ({common[:40]})", self.scores(found, targets))
 
-    def to_units(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """There is no head."""
-        raise TypeError("a text-to-text task has no head: this is a bug")
+    def spec(self, pooling: str) -> HeadSpec:
+        return HeadSpec(self.kind, (), pooling, max_new_tokens=self.max_new_tokens)
 
     def answers(self, logits: Logits) -> list[Any]:
-        """Scores do not tell the texts."""
         raise TypeError("the answers of a free-text task are its texts: this is a bug")
+
+    def told(self, target: Target) -> list[str]:
+        return list(_answers(target))
 
     def constant_warning(self, logits: Logits) -> str | None:
         """No right word in any row."""

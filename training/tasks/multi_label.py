@@ -1,35 +1,53 @@
 """Any number of labels at once: a list of names or indices, or `a|b` in one cell."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 
-from training.metrics import Floats, Ints, Metric, multi_label_scores, multi_label_value, with_mean
-from training.tasks.base import Baseline, Logits, Target, TargetError, Task
+from modeling import HeadSpec
+from modeling.kinds.base import sigmoid
+from modeling.kinds.multi_label import DEFAULT_THRESHOLD
+from training.metrics.scores import MULTI_LABEL, Floats, Ints, Metric, scores_of
+from training.rows.examples import Target
+from training.tasks.base import Baseline, DataKinds, Logits, TargetError, Task, commonest, register
 from training.tasks.single_label import parse_label
 
 SEPARATOR = "|"
 _GRID = tuple(round(0.05 * step, 2) for step in range(2, 19))
 
 
+@register
 @dataclass(frozen=True)
-class MultiLabel:
+class MultiLabel(Task):
     """A sigmoid per label; a label is answered when its probability is at least `threshold`."""
 
-    labels: tuple[str, ...]
-    metric: Metric
-    threshold: float | None = 0.5
-    kind: str = "multi_label"
-    value_range: tuple[float, float] | None = None
+    threshold: float = DEFAULT_THRESHOLD
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The labels."""
-        return self.labels
+    kind = "multi_label"
+    data_kinds: ClassVar[DataKinds] = {"multi_label": (1, 2)}
+    measures = MULTI_LABEL
+    least_names = 1
+    weighted = True
+
+    @classmethod
+    def build(
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+    ) -> Self:
+        trained = None if spec is None else spec.threshold
+        return cls(names, metric, DEFAULT_THRESHOLD if trained is None else trained)
+
+    @classmethod
+    def in_text(cls) -> None:
+        """A target is one string."""
+        return
+
+    @classmethod
+    def parts_of(cls, value: Any) -> list[Any]:
+        return value.split(SEPARATOR) if isinstance(value, str) else super().parts_of(value)
 
     def parse(self, value: Any) -> tuple[int, ...]:
         """A list of names or indices, or one cell `a|b`; empty means none of them."""
@@ -42,58 +60,47 @@ class MultiLabel:
             )
         return tuple(sorted({parse_label(part, self.labels) for part in value}))
 
-    def stratum(self, target: Target) -> Hashable:
-        """The set of labels."""
-        return target
-
     def stack(self, targets: Sequence[Target]) -> torch.Tensor:
         """Float32 [N, L] of 0 and 1."""
         return torch.from_numpy(self._matrix(targets)).float()
 
-    def fitted(self, targets: Sequence[Target]) -> Task:
-        """Nothing to learn from the train targets."""
-        del targets
-        return self
-
-    def calibrated(self, logits: Logits, targets: Sequence[Target]) -> Task:
+    def calibrated(self, logits: Logits, targets: Sequence[Target]) -> "MultiLabel":
         """The threshold with the best metric on these rows; the one nearest to a half among equals."""
         if not np.isfinite(logits).all():
             return self
-        truth, probability = self._matrix(targets), _sigmoid(logits)
+        truth, probability = self._matrix(targets), sigmoid(logits.astype(np.float64))
         values = {
-            t: sum(multi_label_value(part, truth, _over(probability, t)) for part in self.metric.parts)
+            t: sum(MULTI_LABEL.values[part](truth, _over(probability, t)) for part in self.metric.parts)
             for t in _GRID
         }
         best = max(values.values())
         equal = [threshold for threshold, value in values.items() if value == best]
-        return replace(self, threshold=min(equal, key=lambda threshold: abs(threshold - 0.5)))
+        return replace(self, threshold=min(equal, key=lambda threshold: abs(threshold - DEFAULT_THRESHOLD)))
 
     def scores(self, logits: Logits, targets: Sequence[Target]) -> dict[str, float]:
-        """Micro-F1, macro-F1, exact matches; NaN when a logit is not finite."""
-        values = with_mean(multi_label_scores(self._matrix(targets), self._chosen(logits)), self.metric)
+        """NaN when a logit is not finite."""
+        values = self._scores(self._chosen(logits), targets)
         return values if np.isfinite(logits).all() else dict.fromkeys(values, float("nan"))
 
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The commonest set of labels of the train rows, or their commonest label: the better one."""
-        common_set = Counter(_indices(target) for target in train).most_common(1)[0][0]
         common_label = Counter(i for target in train for i in _indices(target)).most_common(1)
-        truth = self._matrix(targets)
         options = []
-        for chosen in (common_set, tuple(index for index, _ in common_label)):
+        for chosen in (_indices(commonest(train)), tuple(index for index, _ in common_label)):
             shown = SEPARATOR.join(self.labels[i] for i in chosen) or "none"
-            values = with_mean(multi_label_scores(truth, self._matrix([chosen] * len(targets))), self.metric)
+            values = self._scores(self._matrix([chosen] * len(targets)), targets)
             options.append(Baseline(f"majority ({shown})", values))
         return max(options, key=lambda option: option.values[self.metric.name])
 
-    def to_units(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits have no unit."""
-        return weight, bias
+    def balance(self, count: int, total: int) -> float:
+        """Negatives over positives, which may be nought."""
+        return (total - count) / count
 
-    def answers(self, logits: Logits) -> list[Any]:
-        """The labels over the threshold, best first."""
-        chosen = self._chosen(logits)
-        order = np.argsort(-logits, axis=1, kind="stable")
-        return [[self.labels[i] for i in order[row] if chosen[row, i]] for row in range(len(logits))]
+    def spec(self, pooling: str) -> HeadSpec:
+        return HeadSpec(self.kind, self.labels, pooling, threshold=self.threshold)
+
+    def told(self, target: Target) -> list[str]:
+        return [self.labels[index] for index in _indices(target)]
 
     def constant_warning(self, logits: Logits) -> str | None:
         """Every row the same set."""
@@ -103,18 +110,17 @@ class MultiLabel:
         names = [label for label, hit in zip(self.labels, chosen[0], strict=True) if hit]
         return f"every validation row is answered {names}: the adapter ignores the text"
 
+    def _scores(self, chosen: Ints, targets: Sequence[Target]) -> dict[str, float]:
+        return self.metric.with_mean(scores_of(MULTI_LABEL, self._matrix(targets), chosen))
+
     def _chosen(self, logits: Logits) -> Ints:
-        return _over(_sigmoid(logits), 0.5 if self.threshold is None else self.threshold)
+        return _over(sigmoid(logits.astype(np.float64)), self.threshold)
 
     def _matrix(self, targets: Sequence[Target]) -> Ints:
         matrix = np.zeros((len(targets), len(self.labels)), dtype=np.int64)
         for row, target in enumerate(targets):
             matrix[row, list(_indices(target))] = 1
         return matrix
-
-
-def _sigmoid(logits: Logits) -> Floats:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -60, 60))))
 
 
 def _over(probability: Floats, threshold: float) -> Ints:

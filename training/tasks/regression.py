@@ -1,31 +1,54 @@
 """One number per text or pair. Training sees standardised targets; the file answers in the data's units."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 
-from training.metrics import Floats, Metric, regression_scores, with_mean
-from training.tasks.base import Baseline, Logits, Target, TargetError, Task
+from modeling import HeadSpec
+from modeling.kinds.regression import clamped
+from training.formats import Formatter
+from training.metrics.scores import REGRESSION, Floats, Metric, scores_of
+from training.rows.examples import Target
+from training.tasks.as_strings import AsStrings
+from training.tasks.base import Baseline, DataKinds, Logits, TargetError, Task, register
 
 _BINS = 8
 
 
+@register
 @dataclass(frozen=True)
-class Regression:
+class Regression(Task):
     """`mean` and `spread` of the train targets standardise the loss; `value_range` clamps answers."""
 
-    labels: tuple[str, ...]
-    metric: Metric
     mean: float = 0.0
     spread: float = 1.0
     value_range: tuple[float, float] | None = None
-    kind: str = "regression"
-    threshold: float | None = None
-    class_names: tuple[str, ...] = ()
+
+    kind = "regression"
+    data_kinds: ClassVar[DataKinds] = {"regression": (1, 2)}
+    measures = REGRESSION
+    least_names = 0
+
+    @classmethod
+    def build(
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+    ) -> Self:
+        if spec is None or spec.low is None or spec.high is None:
+            return cls(names[:1], metric)
+        return cls(names[:1], metric, value_range=(spec.low, spec.high))
+
+    @classmethod
+    def names_in(cls, values: Iterable[Any], field: str) -> tuple[str, ...]:
+        """The number is called like its field."""
+        return (field,)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return ()
 
     def parse(self, value: Any) -> float:
         """A finite number, also written as text."""
@@ -52,40 +75,46 @@ class Regression:
         values = (self._array(targets) - self.mean) / self.spread
         return torch.from_numpy(values).float()
 
-    def fitted(self, targets: Sequence[Target]) -> Task:
+    def as_text(self, formatter: Formatter) -> Task:
+        """Classes in even steps, where the format fixes them."""
+        scale = formatter.scale
+        return AsStrings(() if scale is None else scale.strings, self.metric, self, scale)
+
+    def fitted(self, targets: Sequence[Target]) -> "Regression":
         """Mean, spread and range of the train targets."""
         values = self._array(targets)
-        spread = float(values.std()) or 1.0
         return replace(
             self,
             mean=float(values.mean()),
-            spread=spread,
+            spread=float(values.std()) or 1.0,
             value_range=(float(values.min()), float(values.max())),
         )
 
-    def calibrated(self, logits: Logits, targets: Sequence[Target]) -> Task:
-        """Nothing is chosen on validation."""
-        del logits, targets
-        return self
-
     def scores(self, logits: Logits, targets: Sequence[Target]) -> dict[str, float]:
         """Both correlations, their mean, and errors in the data's unit, of the clamped answers."""
-        return with_mean(regression_scores(self._array(targets), self._clamped(logits)), self.metric)
+        values = clamped(logits.astype(np.float64), *(self.value_range or (None, None)))
+        return self.metric.with_mean(scores_of(REGRESSION, self._array(targets), values))
 
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The mean of the train targets for every row; a constant has no correlation, so only errors."""
         mean = float(self._array(train).mean())
         truth = self._array(targets)
-        values = regression_scores(truth, np.full_like(truth, mean))
+        values = scores_of(REGRESSION, truth, np.full_like(truth, mean))
         return Baseline(f"mean ({mean:.3g})", {k: v for k, v in values.items() if math.isfinite(v)})
 
     def to_units(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Undo the standardisation inside the head: y = spread * (w x + b) + mean."""
         return weight * self.spread, bias * self.spread + self.mean
 
-    def answers(self, logits: Logits) -> list[Any]:
-        """The clamped number of each row."""
-        return [float(value) for value in self._clamped(logits)]
+    def in_units(self, logits: Logits) -> Logits:
+        return np.asarray(logits * self.spread + self.mean, dtype=np.float32)
+
+    def spec(self, pooling: str) -> HeadSpec:
+        low, high = self.value_range or (None, None)
+        return HeadSpec(self.kind, self.labels, pooling, low=low, high=high)
+
+    def told(self, target: Target) -> Target:
+        return target
 
     def constant_warning(self, logits: Logits) -> str | None:
         """The answers hardly move compared with the targets."""
@@ -94,10 +123,6 @@ class Regression:
         return (
             f"every validation row is answered about {float(logits.mean()):.3g}: the adapter ignores the text"
         )
-
-    def _clamped(self, logits: Logits) -> Floats:
-        values = logits[:, 0].astype(np.float64)
-        return values if self.value_range is None else np.clip(values, *self.value_range)
 
     def _array(self, targets: Sequence[Target]) -> Floats:
         return np.asarray([_number(target) for target in targets], dtype=np.float64)

@@ -1,83 +1,59 @@
 """One label out of several: single texts and pairs alike."""
 
-from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 
-from training.metrics import Metric, single_label_scores, with_mean
-from training.tasks.base import Baseline, Logits, Target, TargetError, Task
+from modeling import HeadSpec
+from training.formats import Formatter
+from training.metrics.scores import SINGLE_LABEL, Metric, positive_class, single_label_scores
+from training.rows.examples import Target
+from training.tasks.as_strings import AsStrings
+from training.tasks.base import Baseline, DataKinds, Logits, TargetError, Task, commonest, register
 
 
+@register
 @dataclass(frozen=True)
-class SingleLabel:
+class SingleLabel(Task):
     """Softmax over `labels`; `positive` is the class whose F1 is shown."""
 
-    labels: tuple[str, ...]
-    metric: Metric
     positive: int | None = None
-    kind: str = "single_label"
-    threshold: float | None = None
-    value_range: tuple[float, float] | None = None
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The labels."""
-        return self.labels
+    kind = "single_label"
+    data_kinds: ClassVar[DataKinds] = {"single_sentence": (1,), "sentence_pair": (2,)}
+    measures = SINGLE_LABEL
+    weighted = True
+
+    @classmethod
+    def build(
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+    ) -> Self:
+        named = names.index(metric.positive) if metric.positive in names else positive_class(text, names)
+        return cls(names, metric, named)
 
     def parse(self, value: Any) -> int:
         """A label name, or an index into the label names."""
         return parse_label(value, self.labels)
 
-    def stratum(self, target: Target) -> Hashable:
-        """The class."""
-        return target
-
-    def stack(self, targets: Sequence[Target]) -> torch.Tensor:
-        """Int64 [N]."""
-        return torch.tensor(list(targets), dtype=torch.int64)
-
-    def fitted(self, targets: Sequence[Target]) -> Task:
-        """Nothing to learn from the train targets."""
-        del targets
-        return self
-
-    def calibrated(self, logits: Logits, targets: Sequence[Target]) -> Task:
-        """Nothing is chosen on validation."""
-        del logits, targets
-        return self
+    def as_text(self, formatter: Formatter) -> Task:
+        return AsStrings(formatter.label_strings(self.labels), self.metric, self)
 
     def scores(self, logits: Logits, targets: Sequence[Target]) -> dict[str, float]:
-        """Accuracy, macro-F1, Matthews, F1 of the positive class; NaN when a logit is not finite."""
-        truth = np.asarray(targets, dtype=np.int64)
-        values = with_mean(single_label_scores(truth, logits.argmax(axis=1), self.positive), self.metric)
+        """Of the best label of each row; NaN when a logit is not finite."""
+        values = self._scores(logits.argmax(axis=1), targets)
         return values if np.isfinite(logits).all() else dict.fromkeys(values, float("nan"))
 
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The commonest class of the train rows for every row."""
-        majority = Counter(train).most_common(1)[0][0]
+        majority = index_of(commonest(train))
+        predicted = np.full(len(targets), majority, dtype=np.int64)
+        return Baseline(f"majority ({self.labels[majority]})", self._scores(predicted, targets))
+
+    def _scores(self, predicted: np.ndarray[Any, Any], targets: Sequence[Target]) -> dict[str, float]:
         truth = np.asarray(targets, dtype=np.int64)
-        predicted = np.full_like(truth, int(index_of(majority)))
-        name = f"majority ({self.labels[index_of(majority)]})"
-        return Baseline(name, with_mean(single_label_scores(truth, predicted, self.positive), self.metric))
-
-    def to_units(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits have no unit."""
-        return weight, bias
-
-    def answers(self, logits: Logits) -> list[Any]:
-        """The best label of each row."""
-        return [self.labels[index] for index in logits.argmax(axis=1)]
-
-    def constant_warning(self, logits: Logits) -> str | None:
-        """Every row the same class."""
-        chosen = set(logits.argmax(axis=1).tolist())
-        if len(logits) < 2 or len(chosen) > 1:
-            return None
-        return f"every validation row is answered {self.labels[chosen.pop()]!r}: the adapter ignores the text"
+        return self.metric.with_mean(single_label_scores(truth, predicted, self.positive))
 
 
 def parse_label(value: Any, labels: tuple[str, ...]) -> int:
@@ -93,44 +69,30 @@ def parse_label(value: Any, labels: tuple[str, ...]) -> int:
     if isinstance(value, int):
         return _by_index(value, labels)
     if not isinstance(value, str):
-        raise TargetError(_shown(value), "a label is a name or a whole number")
+        raise TargetError(f"{value!r} ({type(value).__name__})"[:120], "a label is a name or a whole number")
     name = value.strip()
-    if name in labels or not _is_index(name):
+    if name in labels or not (name.isascii() and name.isdigit() and len(name) < 10):
         return _by_name(name, labels)
     return _by_index(int(name), labels)
 
 
-def _is_index(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 10
-
-
 def _by_name(name: str, labels: tuple[str, ...]) -> int:
-    if name not in labels:
-        raise TargetError(
-            f"label {name[:80]!r}", f"allowed: {_some(labels)}; correct the row or the label names"
-        )
-    return labels.index(name)
+    if name in labels:
+        return labels.index(name)
+    shown = ", ".join(repr(label) for label in labels[:8])
+    shown = shown if len(labels) <= 8 else f"{shown} and {len(labels) - 8} more"
+    raise TargetError(f"label {name[:80]!r}", f"allowed: {shown}; correct the row or the label names")
 
 
 def _by_index(index: int, labels: tuple[str, ...]) -> int:
-    if not 0 <= index < len(labels):
-        raise TargetError(
-            f"label {index}", f"allowed: 0 to {len(labels) - 1}, one per label name; correct either"
-        )
-    return index
-
-
-def _some(labels: tuple[str, ...]) -> str:
-    shown = ", ".join(repr(name) for name in labels[:8])
-    return shown if len(labels) <= 8 else f"{shown} and {len(labels) - 8} more"
-
-
-def _shown(value: Any) -> str:
-    return f"{value!r} ({type(value).__name__})"[:120]
+    if 0 <= index < len(labels):
+        return index
+    raise TargetError(
+        f"label {index}", f"allowed: 0 to {len(labels) - 1}, one per label name; correct either"
+    )
 
 
 def index_of(target: Target) -> int:
-    """The class index that a target is."""
     if not isinstance(target, int):
         raise TypeError(f"a single-label target is an index, got {target!r}: this is a bug")
     return target

@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 FAILED = 1
-PACKAGES = frozenset({"trunkline", "training", "service", "modeling", "adapters_store"})
+PACKAGES = frozenset({"trunkline", "training", "service", "proof", "modeling", "adapters_store"})
 
 
 def guarded(command: Callable[P, T]) -> Callable[P, T]:
@@ -51,7 +51,7 @@ def is_expected(error: Exception) -> bool:
 
 def print_error(error: Exception) -> None:
     """The sentence, then every failure it lists, then what the server's log is searched for."""
-    failures = [_line(failure) for failure in _listed(error)]
+    failures = [str(failure) for failure in _listed(error)]
     typer.echo(f"error: {_sentence(error, failures)}", err=True)
     for failure in failures:
         typer.echo(f"  - {failure}", err=True)
@@ -71,18 +71,8 @@ def _sentence(error: Exception, failures: list[str]) -> str:
 
 def _listed(error: Exception) -> Sequence[object]:
     """The failures of an error, under the name that its package uses."""
-    for name in ("errors", "failures", "problems"):
+    for name in ("errors", "failures"):
         listed = getattr(error, name, None)
         if isinstance(listed, list | tuple):
             return listed
     return ()
-
-
-def _line(failure: object) -> str:
-    """A failure in its own words, or its four words in ours."""
-    if type(failure).__str__ is not object.__str__:
-        return str(failure)
-    field, got, allowed, remedy = (
-        getattr(failure, name, "") for name in ("field", "got", "allowed", "remedy")
-    )
-    return f"{field}: got {got}; allowed: {allowed}. {remedy}"

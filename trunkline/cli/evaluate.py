@@ -13,13 +13,11 @@ from trunkline.cli.printing import print_facts, print_json, print_table, shorten
 from trunkline.cli.train import PANEL
 
 if TYPE_CHECKING:
-    from training.evaluate import FileEvaluation, RowAnswer
+    from training.file.evaluate import FileEvaluation, RowAnswer
 
-SPLIT_RULES = ("files", "halve", "thousand")
 Data: TypeAlias = Annotated[
     Path, typer.Option(help="Folder with train/validation/test files, or one file of rows.", exists=True)
 ]
-Split: TypeAlias = Annotated[str, typer.Option(help="Which file of the folder: train, validation or test.")]
 BackboneName: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -29,32 +27,9 @@ BackboneName: TypeAlias = Annotated[
 ]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 MaxRows: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Only the first rows.")]
-TextFields: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="A[,B]", help="The one or two text fields, else as in training.")
-]
-LabelField: TypeAlias = Annotated[
-    str | None, typer.Option(help="The field with the label, else dataset.json's.")
-]
-Kind: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="single_sentence, sentence_pair, regression, multi_label, multiple_choice, free_text; "
-        "else dataset.json's."
-    ),
-]
-SplitRule: TypeAlias = Annotated[
-    str | None,
-    typer.Option(help="files, or halve or thousand as in the Compacter paper; else as in training."),
-]
-Generate: TypeAlias = Annotated[
-    bool, typer.Option("--generate", help="Text-to-text: let the decoder write freely, too, and score that.")
-]
-MetricName: TypeAlias = Annotated[str | None, typer.Option("--metric", help="The metric to put first.")]
-WithRows: TypeAlias = Annotated[bool, typer.Option("--rows", help="Show each row with its answer, too.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add `evaluate` to `app`."""
     app.command("evaluate", rich_help_panel=PANEL)(evaluate)
 
 
@@ -62,25 +37,41 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     file: AdapterPath,
     data: Data,
-    split: Split = "validation",
+    split: Annotated[
+        str, typer.Option(help="Which file of the folder: train, validation or test.")
+    ] = "validation",
     backbone: BackboneName = None,
     device: Device = "auto",
     max_rows: MaxRows = None,
-    kind: Kind = None,
-    text_fields: TextFields = None,
-    label_field: LabelField = None,
-    metric: MetricName = None,
-    split_rule: SplitRule = None,
-    generate: Generate = False,
-    rows: WithRows = False,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="The kind of data, as `trunkline train` takes it; else dataset.json's."),
+    ] = None,
+    text_fields: Annotated[
+        str | None, typer.Option(metavar="A[,B]", help="The one or two text fields, else as in training.")
+    ] = None,
+    label_field: Annotated[
+        str | None, typer.Option(help="The field with the label, else dataset.json's.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="The metric to put first.")] = None,
+    split_rule: Annotated[
+        str | None,
+        typer.Option(help="files, or halve or thousand as in the Compacter paper; else as in training."),
+    ] = None,
+    generate: Annotated[
+        bool,
+        typer.Option("--generate", help="Text-to-text: let the decoder write freely, too, and score that."),
+    ] = False,
+    rows: Annotated[bool, typer.Option("--rows", help="Show each row with its answer, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score an adapter file on labelled rows, beside the trivial baseline; the answers are those of a server.
 
     Example: trunkline evaluate intent.safetensors --data ./intent --split test
     """
-    from training.card import Flags
-    from training.evaluate import evaluate_file
+    from training.data.card import Flags
+    from training.file.evaluate import evaluate_file
+    from training.formats.official import SPLIT_RULES
 
     fields = tuple(name.strip() for name in text_fields.split(",")) if text_fields else None
     if split_rule not in (None, *SPLIT_RULES):
@@ -121,7 +112,7 @@ def _print(found: FileEvaluation, with_rows: bool) -> None:
 
 
 def _print_rows(found: FileEvaluation) -> None:
-    from training.items import parts_of
+    from training.rows.items import parts_of
 
     columns = ["row>", "text", "expected", "answer"]
     answers = [

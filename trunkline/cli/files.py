@@ -25,11 +25,8 @@ EXAMPLE_CHARACTERS = 160
 
 
 def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    panel = "Look at methods and files"
-    app.command("methods", rich_help_panel=panel)(methods)
-    app.command("inspect", rich_help_panel=panel)(inspect)
-    app.command("check", rich_help_panel=panel)(check)
+    for command in (methods, inspect, check):
+        app.command(rich_help_panel="Look at methods and files")(command)
 
 
 @guarded
@@ -131,9 +128,9 @@ def inspect(file: AdapterPath, as_json: AsJson = False) -> None:
 
     Example: trunkline inspect intent.safetensors --json
     """
-    from adapters_store import read_adapter_file
+    from proof.candidate import read_file
 
-    adapter = read_adapter_file(file)
+    adapter = read_file(file)
     if as_json:
         print_json(_inspected(adapter))
         return
@@ -186,7 +183,7 @@ def _facts(adapter: AdapterFile) -> list[tuple[str, object]]:
 
 def _outputs(manifest: Manifest) -> str:
     head = manifest.head
-    if head.is_free_text:
+    if head.max_new_tokens is not None:
         return f"answers of at most {head.max_new_tokens} tokens"
     return f"{len(head.labels)} outputs"
 
@@ -201,7 +198,7 @@ def _label_names(manifest: Manifest) -> dict[str, str]:
     """Text to text: the name of the class that each label string means, where it is another string."""
     kept = manifest.provenance.config.get("text_to_text")
     names = kept.get("names") if isinstance(kept, Mapping) else None
-    if manifest.head.kind != "text_to_text" or not isinstance(names, list | tuple):
+    if manifest.head.pooling != "none" or not isinstance(names, list | tuple):
         return {}
     if len(names) != len(manifest.head.labels):  # numbers have strings and no names
         return {}
@@ -211,7 +208,7 @@ def _label_names(manifest: Manifest) -> dict[str, str]:
 
 def _example(manifest: Manifest) -> str | None:
     """Text to text: the shortest source of a probe, so that a caller sees how sources are written."""
-    if manifest.head.kind != "text_to_text":
+    if manifest.head.pooling != "none":
         return None
     return min((probe.text for probe in manifest.probes), key=len, default=None)
 
@@ -227,13 +224,13 @@ def check(
     Example: trunkline check intent.safetensors --backbone minilm
     """
     from modeling import load_backbone
-    from service.errors import RefusedAdapter
-    from service.residency.loader import check_file
+    from proof.check import check_file
+    from proof.errors import Refused
 
     try:
         report = check_file(file.read_bytes(), load_backbone(backbone))
-    except RefusedAdapter as refused:
-        if any(problem.field.startswith("manifest.backbone.") for problem in refused.problems):
+    except Refused as refused:
+        if any(problem.field.startswith("manifest.backbone.") for problem in refused.failures):
             print_error(refused)
             note(f"it was checked against {backbone}: name the backbone of the file with --backbone")
             raise SystemExit(FAILED) from None

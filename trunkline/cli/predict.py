@@ -2,89 +2,78 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trunkline.cli.boundary import FAILED, guarded
 from trunkline.cli.options import DEFAULT_URL, Timeout, Token, Url
-from trunkline.cli.printing import cell, note, plain, print_json_line, print_table, shorten
+from trunkline.cli.printing import cell, note, plain, print_table, shorten
 from trunkline.cli.reading import chunks, read_file, read_items
 
 if TYPE_CHECKING:
     from trunkline.answers import Prediction
     from trunkline.client import Client
 
-Texts: TypeAlias = Annotated[
-    list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to answer for.")
-]
-Tasks: TypeAlias = Annotated[
-    list[str],
-    typer.Option("--task", metavar="NAME", help="Task: NAME, NAME@3 or NAME@ALIAS; repeat for several."),
-]
-Pairs: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option("--pair", metavar="TEXT", help="Second text, for tasks on pairs: one for each TEXT."),
-]
-Choices: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option("--choice", metavar="TEXT", help="For tasks that choose: what each text may go on with."),
-]
-File: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        "--file",
-        "-f",
-        help="One input a line: .txt, or .jsonl with texts, [text, text] or objects (.gz too).",
-    ),
-]
-Jsonl: TypeAlias = Annotated[
-    bool, typer.Option("--jsonl", help="The lines are JSON, whatever the file's name; for stdin.")
-]
-TopK: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Show only the best scores.")]
-Raw: TypeAlias = Annotated[bool, typer.Option("--raw", help="Add the logits (with --json).")]
-Truncate: TypeAlias = Annotated[
-    bool, typer.Option("--truncate", help="Cut inputs that are too long, instead of refusing them.")
-]
-Generate: TypeAlias = Annotated[
-    bool, typer.Option("--generate", help="Text-to-text tasks: write the answer, do not score the labels.")
-]
-NewTokens: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, help="Longest answer to write with --generate, in tokens.")
-]
-Batch: TypeAlias = Annotated[int, typer.Option(min=1, help="Inputs per request.")]
-JsonLines: TypeAlias = Annotated[
-    bool,
-    typer.Option("--json", help="Print one JSON object per input and task, a line each, as answers come."),
-]
-
 
 _OWN_NAMES = {"text": "generated"}  # of a line in --json: its text is the input
 
 
 def register(app: typer.Typer) -> None:
-    """Add `predict` to `app`."""
     app.command("predict", rich_help_panel="Use a server")(predict)
 
 
 @guarded
 def predict(
-    task: Tasks,
-    texts: Texts = None,
-    pair: Pairs = None,
-    choice: Choices = None,
-    file: File = None,
-    jsonl: Jsonl = False,
-    top_k: TopK = None,
-    raw: Raw = False,
-    truncate: Truncate = False,
-    generate: Generate = False,
-    max_new_tokens: NewTokens = None,
-    batch: Batch = 256,
-    as_json: JsonLines = False,
+    task: Annotated[
+        list[str],
+        typer.Option(metavar="NAME", help="Task: NAME, NAME@3 or NAME@ALIAS; repeat for several."),
+    ],
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to answer for.")
+    ] = None,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Second text, for tasks on pairs: one for each TEXT."),
+    ] = None,
+    choice: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="For tasks that choose: what each text may go on with."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            "-f",
+            help="One input a line: .txt, or .jsonl with texts, [text, text] or objects (.gz too).",
+        ),
+    ] = None,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="The lines are JSON, whatever the file's name; for stdin.")
+    ] = False,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Show only the best scores.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Add the logits (with --json).")] = False,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut inputs that are too long, instead of refusing them.")
+    ] = False,
+    generate: Annotated[
+        bool,
+        typer.Option("--generate", help="Text-to-text tasks: write the answer, do not score the labels."),
+    ] = False,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer to write with --generate, in tokens.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Inputs per request.")] = 256,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print one JSON object per input and task, a line each, as answers come."
+        ),
+    ] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
     timeout: Timeout = 120.0,
@@ -155,7 +144,7 @@ def _print_lines(rows: Iterable[tuple[Any, Prediction]]) -> tuple[int, int]:
             for name, value in plain(prediction).items()
             if value is not None or name == "label"
         }
-        print_json_line({**_input_fields(item), **known})
+        typer.echo(json.dumps({**_input_fields(item), **known}, ensure_ascii=False))
         num_answers, num_failed = num_answers + 1, num_failed + (not prediction.ok)
     return num_answers, num_failed
 

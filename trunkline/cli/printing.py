@@ -10,17 +10,13 @@ from typing import Any
 
 import typer
 
+MAX_LABELS = 8
 PIPED_COLUMNS = 200  # a pipe has no width: wide enough that nothing of a row is folded
 
 
 def print_json(value: object) -> None:
     """`value` (plain data or dataclasses) as indented JSON."""
     typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
-
-
-def print_json_line(value: object) -> None:
-    """`value` as JSON on one line."""
-    typer.echo(json.dumps(plain(value), ensure_ascii=False))
 
 
 def plain(value: object) -> Any:
@@ -77,14 +73,11 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def few(names: Sequence[str], limit: int = 8) -> list[str]:
-    """At most `limit` names, and how many there are when some are left out."""
-    return [*names] if len(names) <= limit else [*names[:limit], f"… ({len(names)})"]
-
-
 def labels_of(kind: str, labels: Sequence[str]) -> list[str]:
-    """A few labels; a text-to-text task without any answers with any text."""
-    return few(labels) if labels or kind != "text_to_text" else ["any text"]
+    """The first labels, and how many there are; a text-to-text task without any answers with any text."""
+    if len(labels) > MAX_LABELS:
+        return [*labels[:MAX_LABELS], f"… ({len(labels)})"]
+    return [*labels] if labels or kind != "text_to_text" else ["any text"]
 
 
 def size(num_bytes: int) -> str:

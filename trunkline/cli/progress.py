@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -23,36 +24,16 @@ SILENCE_S = 5.0
 SMOOTHING = 0.95  # share of the running loss that a new step keeps
 
 
-class Watch(Protocol):
-    """A progress of training that is opened and closed with a `with` block."""
-
-    def __enter__(self) -> Watch: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def begin(self, stage: str, total_steps: int) -> None:
-        """A stage starts; 0 steps means not countable."""
-
-    def step(self, loss: float | None) -> None:
-        """One step of it is done."""
-
-    def evaluated(self, epoch: int, metric: str, value: float, best: float) -> None:
-        """The validation metric after an epoch."""
-
-    def end(self, stage: str) -> None:
-        """The stage is over."""
-
-    def note(self, message: str) -> None:
-        """A sentence for the person."""
-
-
-def watch(quiet: bool, stream: TextIO | None = None) -> Watch:
+@contextmanager
+def watch(quiet: bool, stream: TextIO | None = None) -> Iterator[LiveBars | Lines]:
     """Bars when stderr is a terminal, lines when not, notes alone when quiet."""
     out = stream or sys.stderr
-    if out.isatty() and not quiet:
-        return LiveBars()
-    return Lines(out, quiet=quiet)
+    if not out.isatty() or quiet:
+        yield Lines(out, quiet=quiet)
+        return
+    live = LiveBars()
+    with live.bars:
+        yield live
 
 
 class RunningLoss:
@@ -84,68 +65,46 @@ class LiveBars:
             TimeElapsedColumn(),
             TextColumn("{task.fields[loss]} {task.fields[metric]}"),
         )
-        self._bars: Bars = Progress(*columns, console=Console(stderr=True))
+        self.bars: Bars = Progress(*columns, console=Console(stderr=True))
         self._task: TaskID | None = None
         self._loss = RunningLoss()
-
-    def __enter__(self) -> LiveBars:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
 
     def begin(self, stage: str, total_steps: int) -> None:
         """A new bar; it only pulses when the steps cannot be counted."""
         self._loss = RunningLoss()
         total = total_steps or None
-        self._task = self._bars.add_task(STAGES.get(stage, stage), total=total, loss="", metric="")
+        self._task = self.bars.add_task(STAGES.get(stage, stage), total=total, loss="", metric="")
 
     def step(self, loss: float | None) -> None:
-        """One step further."""
         if self._task is not None:
             self._loss.add(loss)
-            self._bars.update(self._task, advance=1, loss=str(self._loss))
+            self.bars.update(self._task, advance=1, loss=str(self._loss))
 
     def evaluated(self, epoch: int, metric: str, value: float, best: float) -> None:
-        """The metric beside the bar."""
         if self._task is not None:
-            self._bars.update(self._task, metric=f"epoch {epoch}: {metric} {value:.4f} (best {best:.4f})")
+            self.bars.update(self._task, metric=f"epoch {epoch}: {metric} {value:.4f} (best {best:.4f})")
 
     def end(self, stage: str) -> None:
         """The bar is full, also when the stage stopped early."""
         if self._task is not None:
-            done = max(self._bars.tasks[-1].completed, 1)
-            self._bars.update(self._task, total=done, completed=done)
+            done = max(self.bars.tasks[-1].completed, 1)
+            self.bars.update(self._task, total=done, completed=done)
             self._task = None
 
     def note(self, message: str) -> None:
         """A line above the bars."""
-        self._bars.console.print(message, markup=False, highlight=False)
+        self.bars.console.print(message, markup=False, highlight=False)
 
 
 class Lines:
     """A line for every stage, and for evaluations that are the best so far or break a long silence."""
 
     def __init__(self, out: TextIO, *, quiet: bool = False) -> None:
-        self._out = out
-        self._quiet = quiet
-        self._loss = RunningLoss()
+        self._out, self._quiet, self._loss = out, quiet, RunningLoss()
         self._best: float | None = None
         self._started = self._told = time.monotonic()
 
-    def __enter__(self) -> Lines:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._out.flush()
-
     def begin(self, stage: str, total_steps: int) -> None:
-        """The stage's name."""
         self._loss, self._best, self._started = RunningLoss(), None, time.monotonic()
         steps = f" ({total_steps} steps)" if total_steps else ""
         self._print(f"{STAGES.get(stage, stage)}{steps}")

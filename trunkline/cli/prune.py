@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,22 +15,10 @@ from trunkline.cli.progress import watch
 from trunkline.cli.train import PANEL
 
 if TYPE_CHECKING:
-    from training.prune import PruneResult
-
-Keep: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, help="Layers to keep; two thirds of them when not given.")
-]
-Out: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Adapter file to write; FILE with .pruned when not given.")
-]
-Report: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Folder for a picture of score against parameters.", file_okay=False)
-]
-Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+    from training.file.prune import PruneResult
 
 
 def register(app: typer.Typer) -> None:
-    """Add `prune` to `app`."""
     app.command("prune", rich_help_panel=PANEL)(prune)
 
 
@@ -38,13 +26,19 @@ def register(app: typer.Typer) -> None:
 def prune(
     file: AdapterPath,
     data: Data,
-    keep: Keep = None,
-    out: Out = None,
-    report: Report = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Layers to keep; two thirds of them when not given.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Adapter file to write; FILE with .pruned when not given.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a picture of score against parameters.", file_okay=False)
+    ] = None,
     backbone: BackboneName = None,
     device: Device = "auto",
     max_rows: MaxRows = None,
-    quiet: Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Drop the layers of an adapter that moved least, score every number of layers, write the smaller file.
@@ -54,7 +48,7 @@ def prune(
     Example: trunkline prune intent.safetensors --data ./intent --keep 4 --report reports
     """
     from training.errors import ConfigError
-    from training.prune import prune_file
+    from training.file.prune import prune_file
 
     try:
         with watch(quiet) as progress:
@@ -93,13 +87,8 @@ def _print(result: PruneResult) -> None:
     for place, score in enumerate(result.scores):
         after = result.scores[place + 1].layers if place + 1 < len(result.scores) else ()
         (dropped,) = set(score.layers) - set(after) if after else (None,)
-        drift = "" if dropped is None else f"{drifts[dropped]:.3g}"
-        value = score.metrics[result.metric]
-        rows.append((len(score.layers), f"{score.parameters:,}", value, _layer(dropped), drift))
+        told = ("", "") if dropped is None else (f"layer {dropped}", f"{drifts[dropped]:.3g}")
+        rows.append((len(score.layers), f"{score.parameters:,}", score.metrics[result.metric], *told))
     print_table(columns, rows)
     settings = f"--method-config 'layers={list(result.kept)}'"
     note(f"to train these layers alone: trunkline train ... --method {result.method} {settings}")
-
-
-def _layer(number: int | None) -> str:
-    return "" if number is None else f"layer {number}"

@@ -17,22 +17,15 @@ T = TypeVar("T")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
-def is_json(path: Path) -> bool:
-    """Whether a file is JSON Lines by its name, compressed or not."""
-    return path.name.removesuffix(".gz").endswith(JSON_SUFFIXES)
-
-
-def open_text(path: Path) -> io.TextIOBase:
-    """The file's text, decompressed when its name ends in .gz; a byte order mark is no part of it."""
-    if path.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", newline="\n")
-    return io.TextIOWrapper(path.open("rb"), encoding="utf-8-sig", newline="\n")
-
-
 def read_file(path: Path, *, as_json: bool) -> Iterator[Any]:
-    """The inputs of a file; JSON when said so or by its name. Raises OSError and what read_items raises."""
-    with open_text(path) as lines:
-        yield from read_items(lines, as_json=as_json or is_json(path), source=str(path))
+    """The inputs of a file; JSON when said so or by its name, decompressed when that ends in .gz.
+
+    A byte order mark is no part of it. Raises OSError and what read_items raises.
+    """
+    as_json = as_json or path.name.removesuffix(".gz").endswith(JSON_SUFFIXES)
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw:
+        lines = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")
+        yield from read_items(lines, as_json=as_json, source=str(path))
 
 
 def read_items(lines: Iterable[str], *, as_json: bool, source: str) -> Iterator[Any]:

@@ -11,17 +11,11 @@ import typer
 from trunkline.cli.boundary import FAILED, guarded
 from trunkline.cli.deferred import defer
 from trunkline.cli.printing import note
-from trunkline.cli.settings import given_values, settings_of, signature_from, with_signature
+from trunkline.cli.settings import given_values, settings_of, with_options
 
 if TYPE_CHECKING:
     from service.settings import Settings
 
-PANELS = {
-    "Serving": "backbone store host port device dtype",
-    "Access": "token token_file",
-    "Limits": "max_batch_tokens max_batch_rows max_waiting_tokens max_items max_tasks max_scores "
-    "max_text_chars max_new_tokens max_body_bytes max_adapter_bytes max_adapters max_metric_tasks",
-}
 HELP = """Serve every task of a store over HTTP, from one backbone.
 
 Each option is also an environment variable: --max-items is TRUNKLINE_MAX_ITEMS. The running server documents
@@ -32,7 +26,6 @@ Example: trunkline serve --store ./store --port 8000
 
 
 def register(app: typer.Typer) -> None:
-    """Add `serve` to `app`."""
     defer(app, "serve", HELP.split("\n", 1)[0], "Use a server", build)
 
 
@@ -53,7 +46,7 @@ def build() -> Callable[..., None]:
         raise SystemExit(_serve(chosen))
 
     serve.__doc__ = HELP
-    return with_signature(serve, signature_from(settings, PANELS))
+    return with_options(serve, settings)
 
 
 def _serve(settings: Settings) -> int:

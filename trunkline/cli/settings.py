@@ -26,37 +26,32 @@ class Setting:
     hint: Any
     default: Any
     text: str
+    panel: str
 
     @property
     def flag(self) -> str:
-        """The option's name."""
         return f"--{self.name.replace('_', '-')}"
 
 
 def settings_of(cls: type[Any]) -> list[Setting]:
-    """The settings of a dataclass (help in a field's metadata) or a pydantic model (in its description)."""
+    """The settings of a dataclass or a pydantic model.
+
+    Help and panel, the heading on the help page, are in a field's metadata, or in its description and extra.
+    """
     hints = get_type_hints(cls)
     if dataclasses.is_dataclass(cls):
         listed = [
-            (f.name, _default(f.default, f.default_factory), f.metadata.get("help"))
+            (f.name, _default(f.default, f.default_factory), f.metadata["help"], f.metadata["panel"])
             for f in dataclasses.fields(cls)
         ]
     else:
-        listed = [(name, f.default, f.description) for name, f in cls.model_fields.items()]
-    return [Setting(name, _bare(hints[name]), default, f"{text or name}.") for name, default, text in listed]
-
-
-def signature_from(
-    settings: Sequence[Setting], panels: Mapping[str, str], extra: Sequence[inspect.Parameter] = ()
-) -> inspect.Signature:
-    """One keyword parameter for each setting, then `extra`.
-
-    `panels` maps a heading of the help page to the names of the settings under it, with spaces between; one
-    that is named nowhere goes under "Other".
-    """
-    places = {name: panel for panel, names in panels.items() for name in names.split()}
-    own = [_parameter(setting, places.get(setting.name, "Other")) for setting in settings]
-    return inspect.Signature([*own, *extra])
+        listed = [
+            (name, f.default, f.description, f.json_schema_extra["panel"])
+            for name, f in cls.model_fields.items()
+        ]
+    return [
+        Setting(name, _bare(hints[name]), default, f"{text}.", panel) for name, default, text, panel in listed
+    ]
 
 
 def given_values(settings: Sequence[Setting], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,20 +62,23 @@ def given_values(settings: Sequence[Setting], given: Mapping[str, Any]) -> dict[
     return {s.name: _value(s, given[s.name]) for s in settings if given[s.name] not in (None, [])}
 
 
-def with_signature(command: Callable[..., None], signature: inspect.Signature) -> Callable[..., None]:
-    """`command`, showing `signature` to typer."""
-    command.__signature__ = signature  # type: ignore[attr-defined]  # functions take it; typeshed does not say so
+def with_options(
+    command: Callable[..., None], settings: Sequence[Setting], extra: Sequence[inspect.Parameter] = ()
+) -> Callable[..., None]:
+    """`command`, showing typer one keyword parameter for each setting, then `extra`."""
+    shown = inspect.Signature([*map(_parameter, settings), *extra])
+    command.__signature__ = shown  # type: ignore[attr-defined]  # functions take it; typeshed does not say so
     command.__annotations__ = {}
     return command
 
 
-def _parameter(setting: Setting, panel: str) -> inspect.Parameter:
+def _parameter(setting: Setting) -> inspect.Parameter:
     kind = _option_type(setting.hint)
     flags = f"{setting.flag}/--no-{setting.flag[2:]}" if kind is bool else setting.flag
     option = typer.Option(
         flags,
         help=setting.text + _told_default(setting),
-        rich_help_panel=panel,
+        rich_help_panel=setting.panel,
         show_default=False,
         metavar=_metavar(setting.hint),
     )

@@ -21,13 +21,8 @@ VersionNumber = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    panel = "Use a server"
-    app.command("push", rich_help_panel=panel)(push)
-    app.command("tasks", rich_help_panel=panel)(tasks)
-    app.command("promote", rich_help_panel=panel)(promote)
-    app.command("rollback", rich_help_panel=panel)(rollback)
-    app.command("delete", rich_help_panel=panel)(delete)
+    for command in (push, tasks, promote, rollback, delete):
+        app.command(rich_help_panel="Use a server")(command)
 
 
 @guarded

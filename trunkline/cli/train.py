@@ -12,23 +12,13 @@ from trunkline.cli.boundary import guarded
 from trunkline.cli.deferred import defer
 from trunkline.cli.printing import note, print_facts, print_json, print_table, size
 from trunkline.cli.progress import watch
-from trunkline.cli.settings import given_values, settings_of, signature_from, with_signature
+from trunkline.cli.settings import given_values, settings_of, with_options
 
 if TYPE_CHECKING:
-    from training.config import TrainConfig
-    from training.result import TrainResult
+    from training.report.result import TrainResult
+    from training.settings.config import TrainConfig
 
 PANEL = "Train and measure"
-PANELS = {
-    "What to train": "data task method method_config backbone form recipe device",
-    "What comes out": "out file_dtype report description",
-    "Data": "kind text_fields choice_fields label_field label_names metric class_weights split_rule "
-    "validation_fraction max_train_rows max_validation_rows max_tokens",
-    "Text-to-text": "format targets task_prefix official_code",
-    "Training (what is not given comes from the method's defaults)": "epochs head_epochs lr head_lr "
-    "lr_head_stage2 train_head batch_size batch_tokens min_steps evaluate_steps warmup warmup_steps "
-    "weight_decay head_weight_decay patience pooling seed seeds resume",
-}
 TRAIN_HELP = """Train one task on a frozen backbone into one small adapter file.
 
 The data is a folder with train and validation files, or one file (.jsonl, .jsonl.gz, .csv, .parquet),
@@ -42,13 +32,12 @@ Text-to-text, as in the Compacter paper: trunkline train --data ./rte --task rte
 
 
 def register(app: typer.Typer) -> None:
-    """Add `train` to `app`."""
     defer(app, "train", TRAIN_HELP.split("\n", 1)[0], PANEL, build_train)
 
 
 def build_train() -> Callable[..., None]:
     """The command, with every setting of a run as its options."""
-    from training.config import TrainConfig
+    from training.settings.config import TrainConfig
 
     settings = settings_of(TrainConfig)
 
@@ -62,7 +51,7 @@ def build_train() -> Callable[..., None]:
             raise typer.BadParameter(str(error)) from None
 
     train.__doc__ = TRAIN_HELP
-    return with_signature(train, signature_from(settings, PANELS, extra=_switches()))
+    return with_options(train, settings, _switches())
 
 
 def _switches() -> list[inspect.Parameter]:
@@ -78,7 +67,7 @@ def _switches() -> list[inspect.Parameter]:
 
 
 def _train(config: TrainConfig, quiet: bool, as_json: bool) -> None:
-    from training.recipe import train
+    from training.run import train
 
     try:
         with watch(quiet) as progress:

@@ -16,7 +16,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from adapters_store import AdapterFileError, Failure, FileLimits, read_adapter
+from adapters_store import AdapterFileError, FileLimits, read_adapter
+from failures import Failure
 
 BuildFile = Callable[..., bytes]
 
@@ -119,6 +120,13 @@ def test_every_truncation_is_refused_and_nothing_else_is_raised(sound_file: byte
             read_adapter(sound_file[:size])
 
 
+@pytest.mark.parametrize("cut", [1, 7, 8, 9])
+def test_a_header_cut_within_its_padding_is_truncated(build_file: BuildFile, cut: int) -> None:
+    """What is left is JSON; only the length tells."""
+    data = build_file(raw_header=b"{}".ljust(640), data=b"")
+    assert "this one is truncated" in only(refused(data[:-cut])).allowed
+
+
 def test_a_truncated_upload_says_so_once(sound_file: bytes) -> None:
     assert "truncated" in only(refused(sound_file[:-1])).allowed
 
@@ -208,6 +216,7 @@ def test_duplicate_keys_inside_a_tensor(build_file: BuildFile) -> None:
             "unaligned",
         ),
         ({"encoder.0.x/a": entry(offsets=[60, 72])}, 72, "12 bytes for F32 [4]"),
+        ({"encoder.0.x/a": entry(offsets=[60, 80])}, 80, "20 bytes for F32 [4]"),
         ({"encoder.0.x/a": entry(offsets=[76, 60])}, 76, "data_offsets [76, 60]"),
         ({"encoder.0.x/a": entry(offsets=[-16, 0])}, 60, "data_offsets [-16, 0]"),
         ({"encoder.0.x/a": entry(offsets=[60.0, 76.0])}, 76, "data_offsets [60.0, 76.0]"),
@@ -378,7 +387,7 @@ def test_a_text_to_text_has_no_head(build_file: BuildFile, manifest_dict: dict[s
     text = json.dumps(manifest_dict)
     failures = refused(build_file(manifest=text))
     assert {failure.field for failure in failures} == {"head/weight", "head/bias"}
-    assert all("text_to_text" in failure.allowed for failure in failures)
+    assert all("the pooling is none" in failure.allowed for failure in failures)
     headless = {"head/weight": None, "head/bias": None, "encoder.0.x/a": entry(offsets=[0, 16])}
     assert set(read_adapter(build_file(headless, data=bytes(16), manifest=text)).tensors) == {"encoder.0.x/a"}
 
@@ -436,3 +445,12 @@ def test_a_disagreement_with_the_library_is_a_refusal(
 
     monkeypatch.setattr(safetensors.torch, "load", load)
     assert "did not think of" in only(refused(build_file())).got
+
+
+@pytest.mark.parametrize(
+    ("metadata", "got"),
+    [(None, "no manifest"), ({}, "no manifest"), ({"other": "x"}, "no manifest"), ([1], "[1]"), ("x", "'x'")],
+)
+def test_what_stands_for_a_manifest_is_told(build_file: BuildFile, metadata: Any, got: str) -> None:
+    failures = [failure for failure in refused(build_file(metadata=metadata)) if failure.field == "metadata"]
+    assert [failure.got for failure in failures] == [got]

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from adapters_store.manifest import Manifest, parse_manifest
+from proof.candidate import judge
 
 Path = tuple[str | int, ...]
 
@@ -27,7 +28,8 @@ def changed(manifest: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
 
 
 def places(manifest: dict[str, Any]) -> set[str]:
-    parsed = parse_manifest(json.dumps(manifest))
+    """Of all failures, those of kinds among them."""
+    parsed = parse_manifest(json.dumps(manifest), judge=judge)
     assert (parsed.manifest is None) == bool(parsed.failures)
     assert all(f.got and f.allowed and f.remedy for f in parsed.failures)
     return {failure.field for failure in parsed.failures}
@@ -274,6 +276,8 @@ def test_a_text_to_text_has_label_strings_and_no_pooling(
     found = places(changed(manifest, path, value) if path else manifest)
     if place == "probes":  # one label is enough, but then there is one logit
         assert found == {f"manifest.probes.{index}.logits" for index in range(8)}
+    elif value == []:  # without labels the probes are wrong as well
+        assert found > {f"manifest.{place}"}
     else:
         assert found == ({f"manifest.{place}"} if place else set())
 
@@ -340,7 +344,12 @@ def test_num_labels_is_told_even_when_the_manifest_is_not_valid(manifest_dict: d
 
 @pytest.mark.parametrize(
     ("head", "has_head"),
-    [({"kind": "text_to_text"}, False), ({"kind": "regression"}, True), ({"kind": []}, True), (None, True)],
+    [
+        ({"kind": "text_to_text", "pooling": "none"}, False),
+        ({"kind": "regression"}, True),
+        ({"kind": []}, True),
+        (None, True),
+    ],
 )
 def test_whether_there_is_a_head_is_told_as_well(
     manifest_dict: dict[str, Any], head: Any, has_head: bool

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from adapters_store import InvalidName, Ref, check_alias, check_task_name, parse_ref
+from adapters_store import InvalidName, check_alias, check_task_name
+from adapters_store.names import Ref, parse_ref
 
 HOSTILE = [
     "",

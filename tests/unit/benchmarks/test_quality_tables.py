@@ -6,12 +6,16 @@ from benchmarks.method_quality import (
     RATES,
     TASKS,
     chosen_rate,
+    complete_tasks,
     is_missing,
+    lines,
+    quality,
     rate_key,
+    rates,
     settle,
+    tried,
     wanted,
 )
-from benchmarks.quality_tables import complete_tasks, lines, quality, rates, tried
 
 
 def _cell(value: float, parameters: int = 10) -> dict[str, Any]:

@@ -143,9 +143,7 @@ def test_metrics_from_answers(
 
 def report(score: float, baseline: float | None, metric: str = "accuracy") -> Any:
     tables = importlib.import_module("demo_tables")
-    return tables.TaskReport(
-        "some", 10, ((metric, score, baseline),), "majority", 47_000, 9_216, 770, 22_000_000
-    )
+    return tables.TaskReport("some", 10, ((metric, score, baseline),), 47_000, 9_216, 770, 22_000_000)
 
 
 def test_a_task_that_learned_nothing_is_an_error() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from modeling import METHODS, Adapter, Backbone, HeadSpec
 from modeling.layers.relu import SignRelu
 from modeling.ops.norm import Norm
-from tests.tiny import random_texts, tiny_backbone
+from tests.tiny import pooled_states, random_texts, tiny_backbone
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def _kept_bytes(backbone: Backbone, method: str, options: dict[str, Any]) -> int
     texts = backbone.text.encode(random_texts(16, 0), 32)
     own = {p.untyped_storage().data_ptr() for p in (*backbone.model.parameters(), *adapter.body_parameters())}
     with adapter.attached(backbone), kept_storages() as kept:
-        backbone.states(texts, pooling, adapter.virtual_tokens)
+        pooled_states(backbone, backbone.pack(texts, adapter.virtual_tokens), pooling)
     return sum(size for address, size in kept.items() if address not in own)
 
 
@@ -74,7 +74,7 @@ def test_bitfit_keeps_no_input_of_a_frozen_projection() -> None:
             module.register_forward_pre_hook(note)
     texts = backbone.text.encode(random_texts(8, 0), 32)
     with adapter.attached(backbone), kept_storages() as kept:
-        backbone.states(texts, "mean")
+        pooled_states(backbone, backbone.pack(texts), "mean")
     assert len(inputs) == 5
     assert not {x.untyped_storage().data_ptr() for x in inputs} & kept.keys()
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from modeling import METHODS, Adapter, AdapterError, HeadSpec, ServedModel
-from tests.tiny import tiny_backbone
+from tests.tiny import pooled_states, tiny_backbone
 
 SPEC = HeadSpec("single_label", ("no", "yes"))
 SCALE = "encoder.0.attn_context/scale"
@@ -92,8 +92,7 @@ def test_head_spans_are_reused_and_joined() -> None:
     slot = served.install(wide.pack())
     assert served.nbytes == full
     encoded = backbone.text.encode(["w1 w2"])
-    batch = backbone.pack(encoded)
-    pooled = backbone.pool(backbone.hidden(batch), batch, "mean")
+    pooled = pooled_states(backbone, backbone.pack(encoded), "mean")
     got = served.run(encoded, [0], [(0, slot), (0, slots[0])])
     assert wide.head is not None
     torch.testing.assert_close(torch.from_numpy(got[0]), wide.head(pooled)[0].detach())

@@ -9,8 +9,8 @@ import torch
 from transformers import AutoConfig, GPT2Config, PreTrainedTokenizerFast
 
 from modeling import BackboneError, load_backbone
-from modeling.backbone import MINILM_SHA256
-from tests.tiny import CONFIGS, minilm, tiny_backbone, tiny_model, tokenizer
+from modeling.loading import MINILM_SHA256
+from tests.tiny import CONFIGS, hidden_of, minilm, pooled_states, tiny_backbone, tiny_model, tokenizer
 
 
 def save(directory: Path, model_type: str, *, drop: str = "") -> Path:
@@ -30,7 +30,7 @@ def test_a_local_directory_loads_and_has_the_same_fingerprint(tmp_path: Path, mo
     assert (loaded.config_digest, loaded.weights_digest) == (built.config_digest, built.weights_digest)
     encoded = built.text.encode(["w1 w2 w3", ("w4", "w5")])
     assert loaded.text.encode(["w1 w2 w3", ("w4", "w5")]) == encoded
-    torch.testing.assert_close(loaded.hidden(loaded.pack(encoded)), built.hidden(built.pack(encoded)))
+    torch.testing.assert_close(hidden_of(loaded, encoded), hidden_of(built, encoded))
 
 
 def test_one_changed_weight_changes_the_fingerprint() -> None:
@@ -45,8 +45,7 @@ def test_a_checkpoint_without_pooler_has_no_random_one(tmp_path: Path) -> None:
     assert one.poolings == ("mean", "first")
     assert one.weights_digest == again.weights_digest
     with pytest.raises(BackboneError, match="pooling 'pooler': .* has mean, first"):
-        batch = one.pack(one.text.encode(["w1"]))
-        one.pool(one.hidden(batch), batch, "pooler")
+        pooled_states(one, one.pack(one.text.encode(["w1"])), "pooler")
 
 
 def test_missing_weights_are_refused_by_name(tmp_path: Path) -> None:
@@ -94,15 +93,13 @@ def test_mean_pooling_is_the_mean_of_each_rows_tokens() -> None:
     backbone = tiny_backbone("bert")
     encoded = backbone.text.encode(["w1 w2 w3 w4 w5 w6", "w7", ("w8 w9", "w10")])
     batch = backbone.pack(encoded)
-    hidden = backbone.hidden(batch)
     for pooling in backbone.poolings:
-        together = backbone.pool(hidden, batch, pooling)
+        together = pooled_states(backbone, batch, pooling)
         for i, one in enumerate(encoded):
-            single = backbone.pack([one])
-            alone = backbone.hidden(single)
             if pooling == "mean":
-                torch.testing.assert_close(together[i], alone.mean(0))
-            torch.testing.assert_close(together[i], backbone.pool(alone, single, pooling)[0])
+                torch.testing.assert_close(together[i], hidden_of(backbone, [one]).mean(0))
+            alone = pooled_states(backbone, backbone.pack([one]), pooling)
+            torch.testing.assert_close(together[i], alone[0])
 
 
 def test_empty_batches_are_bugs() -> None:

@@ -125,7 +125,7 @@ def test_every_form_in_one_mixed_batch_equals_each_alone_also_after_a_round_trip
         loaded = Adapter.from_tensors(backbone, again, spec, adapter.to_tensors())
         want.append(checks.logits_alone(backbone, adapter, encoded[i]))
         slots.append(served.install(loaded.pack()))
-    got = served.run(encoded, [served.body_slot(slot) for slot in slots], list(enumerate(slots)))
+    got = served.run(encoded, [served.placement(slot).body_slot for slot in slots], list(enumerate(slots)))
     for have, wanted, (method, _) in zip(got, want, FORMS, strict=True):
         torch.testing.assert_close(torch.from_numpy(have), wanted, **checks.TOLERANCE, msg=method)
 

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modeling.layers import Fastfood, fastfood, walsh_hadamard
-from modeling.layers.fastfood import padded_size
+from modeling.layers.fastfood import Fastfood, new_constants, padded_size, walsh_hadamard
 
 
 def hadamard(order: int) -> Tensor:
@@ -64,12 +63,13 @@ def test_fastfood_is_its_formula(size: int, inputs: int, seed: int) -> None:
     """Few inputs, as many as outputs, and more than the padded length (the rest is not read)."""
     B, Pi, G = constants(size, seed)
     x = torch.randn(inputs, dtype=torch.float64)
-    torch.testing.assert_close(fastfood(x, size, B, Pi, G), by_definition(x, size, B, Pi, G))
+    transform = Fastfood.of(size, inputs, B, Pi, G)
+    torch.testing.assert_close(transform(x), by_definition(x, size, B, Pi, G))
 
 
 @pytest.mark.parametrize(("size", "inputs"), [(10, 3), (32, 32), (20, 40), (100, 7)])
 def test_the_gradient_is_the_true_one(size: int, inputs: int) -> None:
-    transform = Fastfood.draw(size, inputs, torch.Generator().manual_seed(size))
+    transform = Fastfood.of(size, inputs, *new_constants(size, torch.Generator().manual_seed(size)))
     x = torch.randn(2, inputs, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(transform, x)
 
@@ -85,15 +85,15 @@ def test_gradients_survive_a_pass_in_inference_mode() -> None:
 def test_lengths_are_kept_in_expectation() -> None:
     x = torch.randn(50)
     generator = torch.Generator().manual_seed(0)
-    ratios = [
-        (Fastfood.draw(300, 50, generator)(x).square().sum() / x.square().sum()).item() for _ in range(300)
-    ]
+    draws = [Fastfood.of(300, 50, *new_constants(300, generator))(x) for _ in range(300)]
+    ratios = [(y.square().sum() / x.square().sum()).item() for y in draws]
     assert sum(ratios) / len(ratios) == pytest.approx(1, abs=0.03)
 
 
 def test_a_draw_depends_on_its_generator_alone() -> None:
     x = torch.randn(9)
-    first, again, other = (Fastfood.draw(40, 9, torch.Generator().manual_seed(s))(x) for s in (1, 1, 2))
+    draws = [new_constants(40, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    first, again, other = (Fastfood.of(40, 9, *constants)(x) for constants in draws)
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
 
@@ -101,4 +101,4 @@ def test_a_draw_depends_on_its_generator_alone() -> None:
 def test_constants_of_another_length_are_refused() -> None:
     B, Pi, G = constants(64, 0)
     with pytest.raises(ValueError, match="65 numbers takes constants of 128 elements"):
-        fastfood(torch.zeros(3), 65, B, Pi, G)
+        Fastfood.of(65, 3, B, Pi, G)

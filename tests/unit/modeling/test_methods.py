@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modeling import METHODS, Adapter, AdapterError, HeadSpec, MethodError, UnknownNameError
-from modeling.methods import select_layers
+from modeling.methods.options import select_layers
 from tests.tiny import tiny_backbone
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from modeling import METHODS, Adapter, AdapterError, Backbone, HeadSpec
+from modeling import METHODS, Adapter, AdapterError, Backbone, Encoded, HeadSpec, decoding
 from modeling.counts import count, empty_model
 from tests.conformance import checks
 from tests.conformance.options import tiny_options
@@ -28,6 +30,12 @@ def trained(backbone: Backbone) -> Adapter:
     return checks.trained(backbone, "compacter", SPEC, 4, CONFIG, size=0.1)
 
 
+def answers(backbone: Backbone, encoded: Sequence[Encoded]) -> tuple[Tensor, list[list[int]]]:
+    """Log probabilities of both labels, and what is written, with whatever is attached."""
+    batch, labels = backbone.pack(encoded), backbone.label_ids(SPEC.labels)
+    return decoding.label_logits(backbone, batch, labels), decoding.generate_ids(backbone, batch, 6)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_it_is_a_backbone_with_that_layer_under_the_same_blocks(name: str) -> None:
     config, tensor = MODELS[name]
@@ -40,22 +48,21 @@ def test_it_is_a_backbone_with_that_layer_under_the_same_blocks(name: str) -> No
     blocks = Adapter.from_tensors(other, plain, SPEC, tensors)
     encoded = backbone.text.encode(random_texts(5, seed=2))
     with adapter.attached(backbone), torch.no_grad():
-        got, written = backbone.label_logits(encoded, SPEC.labels), backbone.generate_ids(encoded, 6)
+        got, written = answers(backbone, encoded)
     with blocks.attached(other), torch.no_grad():
-        want = other.label_logits(encoded, SPEC.labels)
+        want, wanted = answers(other, encoded)
         torch.testing.assert_close(got, want, **checks.TOLERANCE)
-        assert written == other.generate_ids(encoded, 6)
+        assert written == wanted
     with torch.no_grad():
-        assert (backbone.label_logits(encoded, SPEC.labels) - got).abs().max() > 1e-2
+        assert (answers(backbone, encoded)[0] - got).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("method", BLOCKS)
 def test_every_block_method_is_served_in_batches_of_its_own(name: str, method: str) -> None:
     options = tiny_options(method) | {"train_output_layer": True}
-    assert METHODS[method].from_config(options).exclusive
-    assert not METHODS[method].from_config(tiny_options(method)).exclusive
     config, tensor = MODELS[name]
+    assert not checks.exclusive(method)
     kinds = [
         spec for spec in checks.SEQ2SEQ_SPECS if spec.kind == "text_to_text" or tensor != "lm_head.weight"
     ]
@@ -66,7 +73,9 @@ def test_gradients_reach_blocks_norms_and_the_layer() -> None:
     backbone = tiny_backbone("t5")
     adapter = trained(backbone)
     with adapter.attached(backbone):
-        backbone.target_loss(backbone.text.encode(["w3 w4"]), ["w1"]).backward()  # type: ignore[no-untyped-call]  # torch's own
+        batch = backbone.pack(backbone.text.encode(["w3 w4"]))
+        loss = decoding.target_loss(backbone, batch, backbone.label_ids(["w1"]))
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in adapter.body_parameters())
     assert all(p.grad is None for p in backbone.model.parameters())
 

@@ -10,8 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from modeling.layers import LPHM, PHM, LowRank, dense, kronecker_sum, lphm, phm, product, project
-from modeling.layers.phm import glorot_, new_rule
+from modeling.layers.phm import (
+    Projection,
+    glorot_,
+    kronecker_sum,
+    lphm,
+    new_dense,
+    new_low_rank,
+    new_lphm,
+    new_phm,
+    new_rule,
+    phm,
+    project,
+)
+from modeling.layers.product import product
 
 SHAPES = st.fixed_dictionaries(
     {
@@ -39,6 +51,11 @@ def compare(got: Tensor, want: Tensor, inputs: list[Tensor]) -> None:
     got_grads = torch.autograd.grad(got, inputs, cotangent)
     for have, wanted in zip(got_grads, torch.autograd.grad(want, inputs, cotangent), strict=True):
         torch.testing.assert_close(have, wanted)
+
+
+def applied(layer: Projection, x: Tensor, **shared: Tensor) -> Tensor:
+    parts = {**dict(layer.named_parameters()), **shared}
+    return project({name: part[None] for name, part in parts.items()}, x)
 
 
 def by_loop(rule: Tensor, blocks: Tensor) -> Tensor:
@@ -90,32 +107,21 @@ def test_a_factorised_rule_is_the_product_of_its_factors() -> None:
 
 
 def test_low_rank_of_rank_two_is_a_matrix_product_not_the_official_elementwise_one() -> None:
-    layer = LowRank(6, 4, rank=2)
-    x = torch.randn(3, 6)
-    torch.testing.assert_close(layer(x), x @ layer.left @ layer.right + layer.get_parameter("bias"))
+    layer = new_low_rank(6, 4, rank=2)
+    x, left, right = torch.randn(1, 3, 6), layer.get_parameter("left"), layer.get_parameter("right")
+    torch.testing.assert_close(applied(layer, x), x @ left @ right + layer.get_parameter("bias"))
 
 
-@pytest.mark.parametrize("leading", [(7,), (2, 7), (2, 3, 7)])
-def test_modules_take_any_leading_shape(leading: tuple[int, ...]) -> None:
-    x = torch.randn(*leading, 12)
-    layers = [PHM(12, 8, 4), LPHM(12, 8, 4, rank=2), LowRank(12, 8), LPHM(8, 12, 4), PHM(8, 12, 4)]
-    for layer in layers:
-        wide_in = 12 if layer.get_parameter("bias").shape == (8,) else 8
-        flat = layer(x[..., :wide_in].reshape(1, -1, wide_in))
-        torch.testing.assert_close(layer(x[..., :wide_in]), flat.reshape(*leading, -1))
-
-
-def test_a_shared_rule_comes_with_the_call() -> None:
+def test_a_shared_rule_comes_from_elsewhere() -> None:
     rule, x = torch.randn(4, 4, 4), torch.randn(2, 3, 12)
-    layer = LPHM(12, 8, 4, rule_std=None)
+    layer = new_lphm(12, 8, 4, rank=1)
     assert [name for name, _ in layer.named_parameters()] == ["left", "right", "bias"]
-    bias = layer.get_parameter("bias")
-    want = x @ by_loop(rule, layer.left @ layer.right) + bias
-    torch.testing.assert_close(layer(x, {"rule": rule}), want)
-    everything = LPHM(12, 8, 4, rule_std=None, own_factors=False, bias=False)
-    assert not list(everything.parameters())
-    shared = {"rule": rule, "left": layer.left, "right": layer.right}
-    torch.testing.assert_close(everything(x, shared), want - bias)
+    left, right, bias = (layer.get_parameter(name) for name in ("left", "right", "bias"))
+    want = x @ by_loop(rule, left @ right) + bias
+    torch.testing.assert_close(applied(layer, x, rule=rule), want)
+    little = new_lphm(12, 8, 4, rank=1, own_factors=False)
+    assert [name for name, _ in little.named_parameters()] == ["bias"]
+    torch.testing.assert_close(applied(little, x, rule=rule, left=left, right=right), want)
 
 
 def test_products_with_a_matrix_of_another_type_keep_the_input_type() -> None:
@@ -132,9 +138,9 @@ def test_products_with_a_matrix_of_another_type_keep_the_input_type() -> None:
 @pytest.mark.parametrize(("wide_in", "wide_out", "n"), [(10, 8, 4), (8, 10, 4), (8, 8, 0), (768, 24, 16)])
 def test_a_division_that_divides_nothing_is_refused(wide_in: int, wide_out: int, n: int) -> None:
     with pytest.raises(ValueError, match=f"{n} must divide {wide_in} and {wide_out}; these do: 1, 2"):
-        PHM(wide_in, wide_out, n)
+        new_phm(wide_in, wide_out, n)
     with pytest.raises(ValueError, match="these do"):
-        LPHM(wide_in, wide_out, n)
+        new_lphm(wide_in, wide_out, n, rank=1)
 
 
 def uniform_within(values: Tensor, bound: float) -> bool:
@@ -149,12 +155,13 @@ def uniform_within(values: Tensor, bound: float) -> bool:
 def test_initial_values_are_the_papers() -> None:
     torch.manual_seed(0)
     wide, narrow, n, k = 768, 24, 4, 1
-    layer = LPHM(wide, narrow, n, rank=k, rule_std=None)
-    assert uniform_within(layer.left, math.sqrt(12 / (wide / n + k)))
-    assert uniform_within(LPHM(2400, 2400, 4).right, math.sqrt(12 / (600 + 1)))
-    assert uniform_within(PHM(wide, narrow, n).weight, math.sqrt(12 / (wide / n + narrow / n)))
-    assert uniform_within(LowRank(wide, narrow).left, math.sqrt(12 / (wide + 1)))
-    assert PHM(48, 24, 12).get_parameter("rule").std().item() == pytest.approx(0.01, rel=0.1)
+    layer = new_lphm(wide, narrow, n, k)
+    big, full, low = new_lphm(2400, 2400, 4, 1), new_phm(wide, narrow, n), new_low_rank(wide, narrow, 1)
+    assert uniform_within(layer.get_parameter("left"), math.sqrt(12 / (wide / n + k)))
+    assert uniform_within(big.get_parameter("right"), math.sqrt(12 / (600 + 1)))
+    assert uniform_within(full.get_parameter("weight"), math.sqrt(12 / (wide / n + narrow / n)))
+    assert uniform_within(low.get_parameter("left"), math.sqrt(12 / (wide + 1)))
+    assert new_phm(48, 24, 12).get_parameter("rule").std().item() == pytest.approx(0.01, rel=0.1)
     assert new_rule(12, 1e-4)["rule"].std().item() == pytest.approx(1e-4, rel=0.1)
     parts = new_rule(64, 1e-4, factorised=True)
     assert {name: tuple(p.shape) for name, p in parts.items()} == {
@@ -162,9 +169,9 @@ def test_initial_values_are_the_papers() -> None:
         "rule_right": (64, 1, 64),
     }
     assert (parts["rule_left"] @ parts["rule_right"]).std().item() == pytest.approx(1e-4, rel=0.1)
-    linear = dense(wide, narrow)
+    linear = new_dense(wide, narrow)
     assert linear.weight.std().item() == pytest.approx(0.01, rel=0.05)
-    for module in (layer, PHM(wide, narrow, n), LowRank(wide, narrow), linear):
+    for module in (layer, full, low, linear):
         assert not module.get_parameter("bias").any()
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from modeling import Encoded, HeadSpec, TextItem, Tokens
+from modeling import Encoded, HeadSpec, Placement, TextItem, Tokens, kind_of, readout_of
+from service.api.predict import num_outputs
 from service.engine.engine import Engine
-from service.engine.items import num_rows_of
-from service.engine.request import Column, Job, Placement, Row, ServingCard
+from service.engine.request import Column, Job, Row, ServingCard
 from service.engine.scheduler import Scheduler
 from service.metrics import Metrics
 
@@ -22,13 +22,14 @@ STRINGS = HeadSpec("text_to_text", ("false", "true"), pooling="none")
 
 
 class FakeText:
-    """One token per word, its id the word's length; two special tokens around it."""
+    """One token per word, its id the word's length; two special tokens around it. Each text costs once."""
 
     def __init__(self) -> None:
         self.num_texts = 0
 
     def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]:
-        self.num_texts += len(items)
+        texts = {text for item in items for text in ((item,) if isinstance(item, str) else item)}
+        self.num_texts += len(texts)
         return [
             Tokens(_ids(item), None) if isinstance(item, str) else Tokens(_ids(item[0]), _ids(item[1]))
             for item in items
@@ -71,14 +72,6 @@ class FakeModel:
         self.entered = threading.Event()
         self.slots: dict[int, Any] = {}
 
-    @property
-    def nbytes(self) -> int:
-        return 8 * len(self.slots)
-
-    @property
-    def num_resident(self) -> int:
-        return len(self.slots)
-
     def install(self, packed: Any) -> int:
         slot = max(self.slots, default=0) + 1
         self.slots[slot] = packed
@@ -87,19 +80,14 @@ class FakeModel:
     def remove(self, slot: int) -> None:
         del self.slots[slot]
 
-    def body_slot(self, slot: int) -> int:
-        return slot if self.slots[slot].has_body else 0
-
-    def virtual_tokens(self, slot: int) -> int:
-        tokens: int = self.slots[slot].virtual_tokens
-        return tokens
-
-    def exclusive(self, body_slot: int) -> bool:
-        return body_slot >= 900 or (body_slot in self.slots and self.slots[body_slot].exclusive)
-
-    def decoder_tokens(self, slot: int, encoded_length: int) -> int:
+    def placement(self, slot: int) -> Placement:
         packed: FakePacked = self.slots[slot]
-        return packed.label_tokens + encoded_length * packed.reads_end
+        body = slot if packed.has_body else 0
+        costs = packed.label_tokens, int(packed.reads_end)
+        return Placement(slot, body, packed.virtual_tokens, packed.exclusive, *costs)
+
+    def _exclusive(self, body_slot: int) -> bool:
+        return body_slot >= 900 or (body_slot in self.slots and self.slots[body_slot].exclusive)
 
     def generate(
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], max_new_tokens: int
@@ -112,7 +100,7 @@ class FakeModel:
         self.entered.set()
         assert self.gate.wait(20)
         self.threads.add(threading.get_ident())
-        if len(set(body_slots)) > 1 and any(map(self.exclusive, body_slots)):
+        if len(set(body_slots)) > 1 and any(map(self._exclusive, body_slots)):
             raise ValueError("an exclusive body among others")
         error = self.fail(encoded)
         if error is not None:
@@ -135,7 +123,7 @@ def card(
     **placed: Any,
 ) -> ServingCard:
     placement = Placement(0, body_slot, **placed)
-    return ServingCard(spec, placement, max_tokens, fields, "hadamard", 100)
+    return ServingCard(spec, kind_of(spec), readout_of(spec), placement, max_tokens, fields, "hadamard")
 
 
 class Finished:
@@ -164,12 +152,14 @@ def job(
     max_new_tokens: int = 0,
 ) -> Job:
     """As the predict route makes one."""
-    widths = [max(map(num_rows_of, items)) if one.spec is CHOICE else None for one in cards or (card(),)]
+    cards = cards or (card(),)
     columns = [
-        Column.empty(slot, one, len(items), 0 if max_new_tokens else width)
-        for slot, (one, width) in enumerate(zip(cards or (card(),), widths, strict=True), start=1)
+        Column.empty(slot, one, len(items), 0 if max_new_tokens else num_outputs(one, items))
+        for slot, one in enumerate(cards, start=1)
     ]
-    return Job(items, columns, truncate, announce, max_new_tokens)
+    one = Job(items, columns, truncate, max_new_tokens)
+    one.done.add_done_callback(lambda _: announce(one))
+    return one
 
 
 def scheduler(**changes: int) -> Scheduler[Row]:

@@ -1,4 +1,4 @@
-"""Columns as answers: equal to `modeling.answer` row by row, for every kind; non-finite rows withheld."""
+"""Columns as answers: each row as if alone, for every kind; non-finite rows withheld."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from modeling import HeadSpec, answer
+from modeling import KINDS, HeadSpec
 from service.api.answers import count_outcome, predictions_of
 from service.engine.request import Column, ItemError
 from service.metrics import Metrics
+from tests.tiny import answer
 from tests.unit.service.fakes import CHOICE, STRINGS, card, value_of
 
 SPECS = [
@@ -30,7 +31,7 @@ SPECS = [
 
 
 def _column(spec: HeadSpec, logits: Any) -> Column:
-    column = Column.empty(1, card(spec=spec), len(logits))
+    column = Column.empty(1, card(spec=spec), len(logits), len(spec.labels))
     column.logits[:] = logits
     column.num_tokens[:] = range(3, 3 + len(logits))
     return column
@@ -52,14 +53,14 @@ def test_a_column_is_answered_as_its_rows_would_be(
     logits = data.draw(hnp.arrays(np.float32, shape, elements=values))
     got = predictions_of(_column(spec, logits), top_k=top_k, raw=raw)
     for index, (row, prediction) in enumerate(zip(logits, got, strict=True)):
-        wanted = answer(spec, row, top_k=top_k, raw=raw)
+        wanted = answer(spec, row, top_k=top_k)
         assert prediction["label"] == wanted.label
         assert prediction["score"] == pytest.approx(wanted.score, rel=1e-12, abs=1e-300)
         assert list(prediction["scores"]) == list(wanted.scores)
         assert list(prediction["scores"].values()) == pytest.approx(list(wanted.scores.values()), rel=1e-12)
         assert prediction["tokens"] == 3 + index
         assert prediction["truncated"] is False
-        assert prediction.get("logits") == wanted.logits
+        assert prediction.get("logits") == (row.tolist() if raw else None)
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -102,13 +103,14 @@ def _choice_column(logits: list[list[float]]) -> Column:
 def test_choices_are_answered_as_modeling_does(logits: list[list[float]], top_k: int | None) -> None:
     column = _choice_column(logits)
     for index, prediction in enumerate(predictions_of(column, top_k=top_k, raw=True)):
-        wanted = answer(CHOICE, np.array(logits[index], np.float32), top_k=top_k, raw=True)
+        row = np.array(logits[index], np.float32)
+        wanted = answer(CHOICE, row, top_k=top_k)
         assert str(prediction["index"]) == wanted.label
         assert prediction["label"] == f"choice {wanted.label}"
         assert prediction["score"] == pytest.approx(wanted.score, rel=1e-12)
         assert list(prediction["scores"]) == [f"choice {place}" for place in wanted.scores]
         assert list(prediction["scores"].values()) == pytest.approx(list(wanted.scores.values()), rel=1e-12)
-        assert prediction["logits"] == wanted.logits
+        assert prediction["logits"] == row.tolist()
 
 
 def test_a_bad_choice_withholds_its_item_alone() -> None:
@@ -140,16 +142,5 @@ def test_equal_scores_keep_the_order_of_the_labels() -> None:
     assert list(predictions_of(column, top_k=2, raw=False)[0]["scores"]) == ["z", "a"]
 
 
-def test_a_kind_without_a_fast_form_goes_through_modeling(monkeypatch: pytest.MonkeyPatch) -> None:
-    from service.api import answers
-
-    spec = HeadSpec("single_label", ("a", "b"))
-    logits = np.array([[1.0, 2.0], [0.0, 0.0], [3.0, 1.0]])
-    fast, slow = _column(spec, logits), _column(spec, logits)
-    for column in (fast, slow):
-        column.errors[1] = ItemError("invalid_item", "inputs[1] …", 1)
-    wanted = predictions_of(fast, top_k=1, raw=False)
-    monkeypatch.setattr(answers, "_FAST", {})
-    got = predictions_of(slow, top_k=1, raw=False)
-    assert [p.get("label") for p in got] == [p.get("label") for p in wanted] == ["b", None, "a"]
-    assert got[1] == wanted[1]
+def test_every_kind_that_is_chosen_is_among_the_specs() -> None:
+    assert {spec.kind for spec in [*SPECS, CHOICE]} >= {name for name in KINDS if name != "text"}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from modeling import Encoded, TextItem, Tokens
+from modeling import Encoded, Placement, TextItem, Tokens
 from service.engine.engine import Engine
-from service.engine.request import Job, Placement
-from service.engine.runner import place
+from service.engine.request import Job, Row
+from service.engine.runner import is_out_of_memory
 from service.engine.tokenizer import Tokenizer
 from service.errors import NotReady, Overloaded
 from service.metrics import Metrics
@@ -62,7 +62,7 @@ def test_every_row_gets_the_logits_of_its_own_text_and_slot(
         _submit(engine, tokenizer, one)
     assert {one.number for one in finished.wait(20)} == {one.number for one in jobs}
     for one in jobs:
-        assert one.failure is None
+        assert one.done.exception(0) is None
         assert one.columns[0].logits.tolist() == [[6, 1], [6, 1], [3, 1]]
         assert one.columns[1].logits.tolist() == [[6, 2], [6, 2], [3, 2]]
         assert one.columns[0].num_tokens == [4, 3, 2]
@@ -90,7 +90,7 @@ def test_what_waits_while_the_device_is_busy_becomes_one_batch(
     assert model.entered.wait(20)
     for _ in range(5):
         _submit(engine, tokenizer, job(["later"], announce=finished))
-    while engine.load()["waiting_rows"] < 5:
+    while engine.scheduler.waiting_rows < 5:
         time.sleep(0.001)
     model.gate.set()
     finished.wait(6)
@@ -145,7 +145,7 @@ def test_rows_that_generate_are_a_mixed_batch_of_their_own(
     reader = job(["e"], card(spec=STRINGS), announce=finished)
     for one in (*writers, reader):
         _submit(engine, tokenizer, one)
-    while engine.load()["waiting_rows"] < 5:
+    while engine.scheduler.waiting_rows < 5:
         time.sleep(0.001)
     model.gate.set()
     finished.wait(5)
@@ -172,7 +172,7 @@ def test_an_exclusive_adapter_is_alone_in_its_batches(
     jobs = [job(["a", "bb", "ccc"], *cards, announce=finished) for _ in range(3)]
     for one in jobs:
         _submit(engine, tokenizer, one)
-    while engine.load()["waiting_rows"] < 27:
+    while engine.scheduler.waiting_rows < 27:
         time.sleep(0.001)
     model.gate.set()
     finished.wait(4)
@@ -198,11 +198,11 @@ def test_a_text_that_cannot_be_generated_fails_alone(
 
 def test_an_adapter_is_placed_with_what_its_rows_cost(model: FakeModel) -> None:
     packed: Any = FakePacked(virtual_tokens=7, label_tokens=5)
-    assert place(model, packed) == Placement(1, 1, virtual_tokens=7, decoder_tokens=5)
+    assert model.placement(model.install(packed)) == Placement(1, 1, virtual_tokens=7, decoder_tokens=5)
     packed = FakePacked(exclusive=True, reads_end=True)
-    assert place(model, packed) == Placement(2, 2, exclusive=True, decoder_per_token=1)
+    assert model.placement(model.install(packed)) == Placement(2, 2, exclusive=True, decoder_per_token=1)
     packed = FakePacked(has_body=False)
-    assert place(model, packed) == Placement(3, 0)
+    assert model.placement(model.install(packed)) == Placement(3, 0)
 
 
 def test_a_poisoned_row_fails_alone(
@@ -224,7 +224,7 @@ def test_a_poisoned_row_fails_alone(
     jobs[1].items = ["y z", poison, "yyy z", "yyyy z"]
     for one in jobs:
         _submit(engine, tokenizer, one)
-    while engine.load()["waiting_rows"] < 12:
+    while engine.scheduler.waiting_rows < 12:
         time.sleep(0.001)
     model.gate.set()
     finished.wait(4)
@@ -279,7 +279,7 @@ def test_a_cancelled_job_leaves_the_queue_and_is_not_announced(
     _submit(engine, tokenizer, left)
     _submit(engine, tokenizer, stays)
     engine.cancel(left)
-    while engine.load()["open_requests"] > 1 or engine.load()["waiting_rows"] != 1:
+    while engine.scheduler.num_open > 1 or engine.scheduler.waiting_rows != 1:
         time.sleep(0.001)
     model.gate.set()
     assert finished.wait(2)[-1] is stays
@@ -297,8 +297,8 @@ def test_a_failing_tokenizer_fails_its_job_alone(model: FakeModel) -> None:
     one = job(["a"], announce=finished)
     _submit(engine, tokenizer, one)
     finished.wait()
-    assert isinstance(one.failure, ValueError)
-    assert engine.load()["open_requests"] == 0
+    assert isinstance(one.done.exception(0), ValueError)
+    assert engine.scheduler.num_open == 0
     tokenizer.close()
     assert engine.stop(20)
 
@@ -332,8 +332,106 @@ def test_stopping_finishes_what_was_accepted_and_refuses_the_rest(model: FakeMod
     model.gate.set()
     stopping.join(20)
     assert len(finished.jobs) == 3
-    assert all(not one.columns[0].errors and one.failure is None for one in jobs)
+    assert all(not one.columns[0].errors and one.done.exception(0) is None for one in jobs)
     tokenizer.close()
+
+
+def _row(one: Job, item: int) -> Row:
+    made = Row(one, item, Encoded([1, item + 5, 2], [0] * 3, 3, truncated=False), 1)
+    made.read_by(0, one.columns[0])
+    return made
+
+
+def test_a_job_is_done_when_its_last_rows_have_come_and_gone(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel
+) -> None:
+    """Rows come in parts: a job whose rows so far are answered is not done, nor is one that is closed."""
+    engine, finished = running[0], Finished()
+    one = job(["a", "b", "c"], announce=finished)
+    engine.open(one, 10)
+    engine.add(one, [_row(one, 0)], last=False)
+    while not model.batches:
+        time.sleep(0.001)
+    engine.call(lambda _: None).result(20)
+    assert not one.finished
+    assert engine.scheduler.num_open == 1
+    model.gate.clear()
+    model.entered.clear()
+    engine.add(one, [_row(one, 1), _row(one, 2)], last=True)
+    assert model.entered.wait(20)
+    assert not one.finished
+    model.gate.set()
+    assert finished.wait() == [one]
+    assert one.columns[0].logits[:, 0].tolist() == [8, 9, 10]
+    scheduler = engine.scheduler
+    assert (scheduler.waiting_rows, scheduler.waiting_tokens) == (0, 0)
+    assert (scheduler.charged_tokens, scheduler.num_open) == (0, 0)
+
+
+def test_what_not_even_halving_survives_fails_its_batch_and_not_the_thread(
+    running: tuple[Engine, Metrics, Tokenizer], model: FakeModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine, _, tokenizer = running
+    finished = Finished()
+    fatal: Any = SystemExit("a library gave up")
+    model.fail = lambda encoded: fatal
+    first = job(["a", "b"], announce=finished)
+    _submit(engine, tokenizer, first)
+    finished.wait()
+    errors = first.columns[0].errors
+    assert {item: error.code for item, error in errors.items()} == {0: "internal", 1: "internal"}
+    assert "the batch was lost (SystemExit)" in errors[0].message
+    model.fail = lambda encoded: None
+    _submit(engine, tokenizer, job(["a"], announce=finished))
+    assert not finished.wait(2)[1].columns[0].errors
+    assert "a batch was lost" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (type("OutOfMemoryError", (RuntimeError,), {})("x"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("index out of range"), False),
+        (ValueError("memory"), False),
+    ],
+)
+def test_lack_of_memory_is_told_from_other_failures(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
+def test_the_time_to_come_back_follows_the_measured_rate(
+    running: tuple[Engine, Metrics, Tokenizer],
+) -> None:
+    """A running mean of tokens a second, a tenth of it from the last batch; a thousand before the first."""
+    engine, announce = running[0], Finished()
+    full = [job(["a"], announce=announce) for _ in range(10)]
+    for one in full:
+        engine.open(one, 100)
+
+    def retry_after_s() -> int:
+        with pytest.raises(Overloaded) as caught:
+            engine.open(job(["a"], announce=announce), 100)
+        return caught.value.retry_after_s
+
+    def observe(num_tokens: int, seconds: float) -> None:
+        row = _row(full[0], 0)
+        row.num_tokens = num_tokens
+        engine._observe([row], 0.0, seconds)
+
+    assert retry_after_s() == 1  # of 1000 tokens
+    observe(200, 2.0)
+    assert retry_after_s() == 10
+    observe(300, 1.0)  # 0.9 x 100 + 0.1 x 300
+    assert retry_after_s() == 8
+    for _ in range(40):
+        observe(1, 1.0)
+    assert retry_after_s() == 60
+    for one in full:
+        engine.cancel(one)
 
 
 def test_an_exception_of_a_call_reaches_its_caller_alone(

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import adapters_store
+from failures import Failure
+from proof.errors import Refused
 from service import errors
 from service.api.errors import response_of
 
@@ -20,8 +22,8 @@ def _subclasses(base: type[Exception]) -> set[type[Exception]]:
 def _made(kind: type[Exception]) -> Exception:
     if issubclass(kind, errors.ItemFailed):
         return kind("message", "internal")
-    if issubclass(kind, adapters_store.AdapterFileError):
-        return kind([adapters_store.Failure("a", "b", "c", "d")])
+    if issubclass(kind, adapters_store.AdapterFileError | Refused):
+        return kind([Failure("a", "b", "c", "d")])
     return kind("message")
 
 
@@ -30,7 +32,7 @@ def _body(error: Exception) -> dict[str, Any]:
     return body
 
 
-KINDS = [*_subclasses(errors.ServiceError), *_subclasses(adapters_store.StoreError)]
+KINDS = [*_subclasses(errors.ServiceError), *_subclasses(adapters_store.StoreError), Refused]
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS, key=str))
@@ -56,11 +58,12 @@ def test_headers_that_tell_what_to_do() -> None:
 
 
 def test_every_problem_is_listed() -> None:
-    found = [errors.Problem("a", "1", "2", "3"), errors.Problem("b", "4", "5", "6")]
-    assert _body(errors.RefusedAdapter("refused", found))["errors"] == [
-        {"field": "a", "got": "1", "allowed": "2", "remedy": "3"},
-        {"field": "b", "got": "4", "allowed": "5", "remedy": "6"},
-    ]
+    found = [Failure("a", "1", "2", "3"), Failure("b", "4", "5", "6")]
+    for error in (Refused(found), errors.InvalidInput("refused", found)):
+        assert _body(error)["errors"] == [
+            {"field": "a", "got": "1", "allowed": "2", "remedy": "3"},
+            {"field": "b", "got": "4", "allowed": "5", "remedy": "6"},
+        ]
 
 
 def test_an_unknown_error_says_nothing_of_its_inside(caplog: pytest.LogCaptureFixture) -> None:

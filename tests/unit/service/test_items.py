@@ -20,13 +20,13 @@ from tests.unit.service.fakes import BINARY, CHOICE, STRINGS, card
         ({"text": "a", "text_pair": None, "choices": None}, Item("a"), ["a"]),
         ({"text": "a", "text_pair": ""}, Item("a", ""), [("a", "")]),
         ({"text": "a", "text_pair": "b"}, Item("a", "b"), [("a", "b")]),
-        ({"text": "a", "choices": ["b", ""]}, Item("a", None, ("b", "")), ["a", "b", ""]),
+        ({"text": "a", "choices": ["b", ""]}, Item("a", None, ("b", "")), [("a", "b"), ("a", "")]),
     ],
 )
 def test_valid_items(item: object, expected: Item, texts: object) -> None:
     parsed = parse_item(item, 0, 100)
     assert parsed == expected
-    assert expected.to_tokenize == texts
+    assert expected.rows == texts
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_a_deleted_task_leaves_no_series_and_frees_its_place() -> None:
 def test_gauges_are_read_when_somebody_looks() -> None:
     metrics = Metrics()
     value = 1.0
-    metrics.waiting_rows.read_from(lambda: value)
+    metrics.waiting_rows.set_function(lambda: value)
     assert value_of(metrics, "trunkline_waiting_rows") == 1
     value = 2.0
     assert value_of(metrics, "trunkline_waiting_rows") == 2

@@ -54,13 +54,13 @@ def test_what_is_not_json_is_malformed(body: bytes) -> None:
 def test_violations_are_all_listed(fields: dict[str, Any], named: list[str]) -> None:
     with pytest.raises(InvalidInput) as caught:
         _parse(**fields)
-    assert [problem.field for problem in caught.value.problems] == named
+    assert [problem.field for problem in caught.value.failures] == named
 
 
 def test_a_violation_does_not_quote_the_value() -> None:
     with pytest.raises(InvalidInput) as caught:
         _parse(task="a", inputs=["a"], raw="something private")
-    assert "private" not in str(caught.value) + repr(caught.value.problems)
+    assert "private" not in str(caught.value) + repr(caught.value.failures)
 
 
 def test_limits_say_what_is_allowed_and_what_to_do() -> None:
@@ -93,7 +93,7 @@ def test_only_text_to_text_generates_and_only_so_much() -> None:
     with pytest.raises(InvalidInput, match="not for copa: multiple_choice") as caught:
         check_generate(ask, [writer, chooser], 128)
     assert caught.value.code == "generate_not_allowed"
-    assert [problem.field for problem in caught.value.problems] == ["generate"]
+    assert [problem.field for problem in caught.value.failures] == ["generate"]
 
 
 FREE = HeadSpec("text_to_text", (), "none", max_new_tokens=7)

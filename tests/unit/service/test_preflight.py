@@ -69,14 +69,15 @@ def test_a_family_refuses_what_it_cannot_run_in(tmp_path: Path, name: str, dtype
     assert "float16" in dict(FAMILIES["t5"].refused_dtypes), "there is one to refuse"
 
 
-def test_what_needs_no_look_is_supported_in_every_format_that_needs_none() -> None:
-    assert set(FAMILIES) >= preflight._SUPPORTED
-    for name in preflight._SUPPORTED:
-        assert not set(dict(FAMILIES[name].refused_dtypes)) & preflight._ANY_CAN
+def test_families_are_found_without_a_look_and_can_run_in_every_format_that_needs_none() -> None:
+    assert all(map(preflight._registered, FAMILIES))
+    assert not any(map(preflight._registered, ("gpt2", "base", "__init__", "", ".*", "deberta_v2")))
+    for _, family in FAMILIES.items():
+        assert not set(dict(family.refused_dtypes)) & preflight._ANY_CAN
 
 
 def test_a_usual_start_imports_no_torch_for_it(tmp_path: Path) -> None:
-    folder = _folder(tmp_path, model_type="t5")
+    folder = _folder(tmp_path, model_type="xlm-roberta")
     code = (
         "import sys; from service.preflight import refusal; from service.settings import Settings; "
         f"assert refusal(Settings(backbone={str(folder)!r})) is None; assert 'torch' not in sys.modules"

@@ -26,7 +26,7 @@ class Collected:
             self.done(job)
 
     def cancel(self, job: Job, failure: BaseException | None = None) -> None:
-        job.failure = failure
+        job.done.set_exception(failure)
         self.done(job)
 
 
@@ -36,7 +36,7 @@ def _rows(one: Job, text: FakeText | None = None) -> Collected:
     tokenizer.start(one)
     queue.done.wait()
     tokenizer.close()
-    assert one.failure is None
+    assert not one.done.done()
     return queue
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from failures import Failure
 from service.api.predict import parse
 from service.api.schemas import PredictRequest
 from service.api.violations import shown
-from service.errors import InvalidInput, MalformedRequest, Problem
+from service.errors import InvalidInput, MalformedRequest
 
 SOUND = {"task": "a", "inputs": ["a"]}
 REMEDY = "docs/api.md and /openapi.json have the form of the request"
@@ -26,55 +27,55 @@ PYDANTIC = (
 )
 
 
-def _problems(body: Any) -> tuple[str, tuple[Problem, ...]]:
+def _problems(body: Any) -> tuple[str, tuple[Failure, ...]]:
     with pytest.raises(InvalidInput) as caught:
         parse(json.dumps(body).encode())
-    return str(caught.value), caught.value.problems
+    return str(caught.value), caught.value.failures
 
 
 @pytest.mark.parametrize(
     ("body", "wanted"),
     [
-        ({"task": "a"}, Problem("inputs", "nothing", "a value", "add it")),
+        ({"task": "a"}, Failure("inputs", "nothing", "a value", "add it")),
         (
             {"inputs": ["a"]},
-            Problem("task", "nothing", "a name, or tasks with a list of names", "say which task answers"),
+            Failure("task", "nothing", "a name, or tasks with a list of names", "say which task answers"),
         ),
         (
             SOUND | {"tasks": ["b"]},
-            Problem("tasks", "a list of length 1", "either task or tasks", "leave one of them out"),
+            Failure("tasks", "a list of length 1", "either task or tasks", "leave one of them out"),
         ),
         (
             SOUND | {"max_new_tokens": 5},
-            Problem(
+            Failure(
                 "max_new_tokens", "5", "nothing without generate", 'leave it out, or send "generate": true'
             ),
         ),
         (
             SOUND | {"generate": True, "raw": True},
-            Problem("raw", "true", "nothing with generate, which gives a text and no scores", "leave it out"),
+            Failure("raw", "true", "nothing with generate, which gives a text and no scores", "leave it out"),
         ),
-        (SOUND | {"task": {}}, Problem("task", "an object", "a string", REMEDY)),
-        (SOUND | {"task": 5}, Problem("task", "5", "a string", REMEDY)),
-        ({"tasks": "a", "inputs": ""}, Problem("tasks", "a string of length 1", "a list", REMEDY)),
+        (SOUND | {"task": {}}, Failure("task", "an object", "a string", REMEDY)),
+        (SOUND | {"task": 5}, Failure("task", "5", "a string", REMEDY)),
+        ({"tasks": "a", "inputs": ""}, Failure("tasks", "a string of length 1", "a list", REMEDY)),
         (
             {"tasks": [], "inputs": ""},
-            Problem("tasks", "a list of length 0", "a length of at least 1", REMEDY),
+            Failure("tasks", "a list of length 0", "a length of at least 1", REMEDY),
         ),
-        ({"tasks": ["a", 1.5], "inputs": ""}, Problem("tasks.1", "1.5", "a string", REMEDY)),
-        (SOUND | {"top_k": 0}, Problem("top_k", "0", "at least 1", REMEDY)),
-        (SOUND | {"top_k": 3.0}, Problem("top_k", "3.0", "a whole number", REMEDY)),
-        (SOUND | {"raw": None}, Problem("raw", "null", "true or false", REMEDY)),
-        (["a"], Problem("body", "a list of length 1", "an object with the fields of the request", REMEDY)),
+        ({"tasks": ["a", 1.5], "inputs": ""}, Failure("tasks.1", "1.5", "a string", REMEDY)),
+        (SOUND | {"top_k": 0}, Failure("top_k", "0", "at least 1", REMEDY)),
+        (SOUND | {"top_k": 3.0}, Failure("top_k", "3.0", "a whole number", REMEDY)),
+        (SOUND | {"raw": None}, Failure("raw", "null", "true or false", REMEDY)),
+        (["a"], Failure("body", "a list of length 1", "an object with the fields of the request", REMEDY)),
         (
             SOUND | {"trunc": True},
-            Problem(
+            Failure(
                 "trunc", "true", ", ".join(PredictRequest.model_fields), "leave it out, or correct its name"
             ),
         ),
     ],
 )
-def test_every_violation_has_place_value_rule_and_remedy(body: Any, wanted: Problem) -> None:
+def test_every_violation_has_place_value_rule_and_remedy(body: Any, wanted: Failure) -> None:
     message, problems = _problems(body)
     assert problems == (wanted,)
     assert message.endswith(f"{wanted.field}: got {wanted.got}, allowed: {wanted.allowed}")
@@ -87,7 +88,7 @@ def test_no_word_of_pydantic_is_left() -> None:
             try:
                 parse(json.dumps(SOUND | {name: value}).encode())
             except InvalidInput as error:
-                told = str(error) + repr(error.problems)
+                told = str(error) + repr(error.failures)
                 assert not [word for word in (*PYDANTIC, "private") if word in told], told
 
 

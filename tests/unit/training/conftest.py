@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from modeling import Backbone
+from proof.check import CheckReport
+from proof.replay import ProbeReport
 from tests.tiny import WORDS, tiny_backbone
-from training.announce import Verified
-from training.config import TrainConfig
+from training.settings.config import TrainConfig
 
 Rows = list[dict[str, Any]]
 LABELS = ["low", "middle", "high"]
@@ -136,10 +137,14 @@ class Told:
         self.notes.append(message)
 
 
-def agree(path: Path, backbone: str) -> Verified:
+def agree(path: Path, backbone: str) -> CheckReport:
     """A fresh process that finds nothing wrong; the real one is in tests/integration_training."""
     from adapters_store.adapter_file import read_adapter_file
 
     del backbone
     file = read_adapter_file(path)
-    return Verified(file.digest, len(file.manifest.probes), 0.0)
+    task, head = file.manifest.task, file.manifest.head
+    probes = ProbeReport(len(file.manifest.probes), 0.0)
+    return CheckReport(
+        task, file.manifest.method.name, head.kind, tuple(head.labels), file.digest, file.size_bytes, probes
+    )

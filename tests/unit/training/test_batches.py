@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.batches import evaluation_batches, plain_batches, training_batches
+from training.loop.batches import evaluation_batches, plain_batches, training_batches
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=150)
 
@@ -50,3 +50,36 @@ def test_rows_of_a_batch_are_about_equally_long() -> None:
     batches = training_batches(lengths, batch_tokens=10_000, batch_size=16, seed=0, epoch=1)
     spans = [max(lengths[r] for r in batch) - min(lengths[r] for r in batch) for batch in batches]
     assert sum(spans) / len(spans) < 25  # a random batch of 16 spans about 88
+
+
+def test_batches_are_as_full_as_their_budgets_allow() -> None:
+    by_tokens = training_batches([10] * 20, batch_tokens=45, batch_size=16, seed=0, epoch=1)
+    assert [len(batch) for batch in by_tokens] == [4] * 5
+    by_rows = training_batches([10] * 20, batch_tokens=1000, batch_size=5, seed=0, epoch=1)
+    assert [len(batch) for batch in by_rows] == [5] * 4
+    assert [len(batch) for batch in evaluation_batches([10] * 10, 40)] == [4, 4, 2]
+    assert [len(batch) for batch in evaluation_batches([1] * 9, 8)] == [8, 1]
+    assert evaluation_batches([50, 1, 50], 8) == [[1], [0], [2]]
+    assert (
+        evaluation_batches([], 8) == training_batches([], batch_tokens=8, batch_size=2, seed=0, epoch=1) == []
+    )
+
+
+def test_length_does_not_follow_the_schedule() -> None:
+    batches = training_batches(list(range(1, 81)), batch_tokens=10_000, batch_size=10, seed=0, epoch=1)
+    assert len(batches) == 8
+    longest = [max(batch) for batch in batches]
+    assert longest not in (sorted(longest), sorted(longest, reverse=True))
+    assert all(max(batch) - min(batch) == 9 for batch in batches), "of one pool, neighbours by length"
+
+
+def test_plain_batches_hold_every_row_once() -> None:
+    batches = plain_batches(21, batch_size=8, seed=3, epoch=2)
+    assert [len(batch) for batch in batches] == [8, 8, 5]
+    assert sorted(row for batch in batches for row in batch) == list(range(21))
+    assert batches != plain_batches(21, batch_size=8, seed=4, epoch=2)
+
+
+def test_rows_of_a_pool_come_from_the_whole_file() -> None:
+    batches = training_batches([5] * 400, batch_tokens=10_000, batch_size=10, seed=0, epoch=1)
+    assert all(max(batch) - min(batch) > 80 for batch in batches)

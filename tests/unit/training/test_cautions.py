@@ -9,11 +9,10 @@ import pytest
 from modeling import Backbone
 from tests.conformance.options import tiny_options
 from tests.unit.training.conftest import Told, agree, quick
-from training.config import TrainConfig
 from training.errors import ConfigError
-from training.full import full_finetune
-from training.recipe import train
-from training.result import TrainResult
+from training.report.result import TrainResult
+from training.run import train
+from training.settings.config import TrainConfig
 
 
 def run(config: TrainConfig, backbone: Backbone, told: Told | None = None) -> TrainResult:
@@ -58,14 +57,13 @@ def test_more_warm_up_steps_than_steps_are_refused_before_anything_is_trained(
     with pytest.raises(ConfigError, match="warmup_steps is 24, .*more epochs, or --warmup 0.06"):
         run(quick(folder, out, warmup_steps=24), backbone)
     assert not any("warmup" in text for text in run(quick(folder, out, warmup_steps=23), backbone).warnings)
-    with pytest.raises(ConfigError, match="stage full has 24 steps"):
-        full_finetune(quick(folder, out, warmup_steps=500), backbone=backbone)
 
 
 def test_a_recipes_warm_up_on_small_data_is_told_and_nothing_else_is_blamed(
     task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.compacter_recipe._T5_SMALL_HIDDEN", 8)  # the tiny model counts as wide
+    hidden = "training.settings.compacter_recipe._T5_SMALL_HIDDEN"
+    monkeypatch.setattr(hidden, 8)  # the tiny model counts as wide
     config = quick(
         task_folder(), tmp_path / "a.safetensors", recipe="compacter", lr=1e-9, lr_head_stage2=1e-9
     )
@@ -75,9 +73,6 @@ def test_a_recipes_warm_up_on_small_data_is_told_and_nothing_else_is_blamed(
     assert warning.startswith("warmup_steps is 500, and stage adapter has 24 steps")
     assert "--warmup 0.06" in warning
     assert not any("stage two found nothing better" in text for text in result.warnings)
-    full_told = Told()
-    full_finetune(config, backbone=backbone, progress=full_told)
-    assert any(note.startswith("warmup_steps is 500, and stage full") for note in full_told.notes)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from training.class_weights import class_weights
 from training.errors import ConfigError
-from training.metrics import Metric
+from training.loop.class_weights import class_weights
+from training.metrics.scores import Metric
 from training.tasks.multi_label import MultiLabel
 from training.tasks.regression import Regression
 from training.tasks.single_label import SingleLabel

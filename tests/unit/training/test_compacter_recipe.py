@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from training.compacter_recipe import Occasion, recipe
-from training.config import Hyper, Situation, TrainConfig, resolve
-from training.defaults import DEFAULTS
+from training.settings.compacter_recipe import Occasion, recipe
+from training.settings.config import Hyper, Situation, TrainConfig, resolve
+from training.settings.defaults import DEFAULTS
 
 GLUE = Occasion("mrpc", 3668, subsampled=False, hidden_size=768)
 

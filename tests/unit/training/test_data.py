@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.unit.training.conftest import LABELS, Rows, make_rows, write_rows
-from training.config import TrainConfig
-from training.data import load_data
+from training.data.load import load_data
 from training.errors import ConfigError, DataError
+from training.settings.config import TrainConfig
 
 
 def load(data: Path, **flags: Any) -> Any:
@@ -26,7 +26,7 @@ EASY: Rows = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(20)]
 
 def test_a_folder_with_a_card(task_folder: Callable[..., Path]) -> None:
     data = load(task_folder("sentence_pair"))
-    assert (len(data.train), len(data.validation), data.fields) == (60, 30, ("text", "text_pair"))
+    assert (len(data.train), len(data.validation), data.reading.fields) == (60, 30, ("text", "text_pair"))
     assert data.task.labels == ("different", "same")
     assert isinstance(data.train.examples[0].text, tuple)
     assert data.train.examples[4].row == 5
@@ -180,6 +180,21 @@ def test_a_card_that_cannot_be_used(
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(DataError, match=message):
         load(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"kind": "many_choices"}, "kind is 'many_choices'; allowed: .*sentence_pair"),
+        ({"kind": "sentence_pair", "text_fields": ("text",)}, r"takes 2 text field\(s\), got 1: text"),
+        ({"text_fields": ("text", "b", "c")}, r"takes 1 text field\(s\), got 3: text, b, c"),
+    ],
+)
+def test_flags_that_do_not_fit_are_settings_to_correct(
+    task_folder: Callable[..., Path], flags: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(task_folder(), **flags)
 
 
 def test_a_card_that_is_not_json(task_folder: Callable[..., Path]) -> None:

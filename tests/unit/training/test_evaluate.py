@@ -12,11 +12,11 @@ from adapters_store.adapter_file import read_adapter_file
 from modeling import Backbone
 from tests.tiny import tiny_backbone
 from tests.unit.training.conftest import Told, agree, make_rows, quick, write_rows, write_task
-from training.card import Flags
+from training.data.card import Flags
 from training.errors import ConfigError, DataError
-from training.evaluate import evaluate_file
-from training.items import ChoiceItem, Item
-from training.recipe import train
+from training.file.evaluate import evaluate_file
+from training.rows.items import ChoiceItem, Item
+from training.run import train
 
 
 @pytest.fixture

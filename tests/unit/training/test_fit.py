@@ -1,23 +1,25 @@
 """The loop on a problem small enough to see through: a linear head on two numbers."""
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from tests.unit.training.conftest import Told
-from training.batches import plain_batches
 from training.errors import TrainingFailedError
-from training.fit import Learner, Measured, StagePlan, fit
-from training.journal import NoJournal
-from training.metrics import Metric
-from training.optim import Group
-from training.progress import NullProgress
+from training.loop.batches import plain_batches
+from training.loop.fit import Learner, StagePlan, fit
+from training.loop.journal import NoJournal
+from training.loop.optim import Group
+from training.loop.progress import NullProgress
+from training.metrics.scores import Metric
 from training.tasks import Logits, Target
 from training.tasks.single_label import SingleLabel
 
@@ -37,9 +39,9 @@ def learner(task: SingleLabel | None = None, *, lr: float = 0.3, head: nn.Linear
         index = torch.as_tensor(rows)
         return cross_entropy(head(STATES[index]), targets[index])
 
-    def validation() -> Measured:
+    def validation() -> tuple[Logits, float]:
         logits = head(STATES)
-        return Measured(logits.numpy(), float(cross_entropy(logits, targets)))
+        return logits.numpy(), float(cross_entropy(logits, targets))
 
     return Learner(
         task=task,
@@ -95,7 +97,7 @@ def test_the_best_state_is_restored_and_checked() -> None:
     seen: list[Tensor] = []
     measure, weight = work.validation, work.parameters["weight"]
 
-    def validation() -> Measured:
+    def validation() -> tuple[Logits, float]:
         seen.append(weight.detach().clone())
         return measure()
 
@@ -140,7 +142,7 @@ def test_a_stage_without_parameters_is_an_error() -> None:
 
 def test_a_zero_gradient_is_an_error() -> None:
     work = learner()
-    with pytest.raises(TrainingFailedError, match="gradient is zero everywhere"):
+    with pytest.raises(TrainingFailedError, match="epoch 1, step 1: the gradient is zero everywhere"):
         run(replace(work, loss=lambda rows: (work.parameters["bias"] * 0.0).sum()))
 
 
@@ -161,3 +163,141 @@ def test_a_loss_that_is_no_number_is_an_error() -> None:
 def test_no_epochs_measure_only() -> None:
     result = run(learner(), StagePlan("head", 0, 0.06))
     assert (result.best_epoch, len(result.history)) == (0, 1)
+
+
+# ---- the loop against one written out
+
+
+# Of a step each: small and opposite ones (which would cancel if they added up), and one that is clipped.
+PULLS = [0.5, -0.5, 30.0, 0.1, -0.2, 0.3, -40.0, 0.05, 0.2]
+PER_EPOCH = [[0, 1, 2, 3], [4], [5, 6]]
+
+
+def pulled(parameter: nn.Parameter, *, lr: float = 0.1) -> Learner:
+    """One vector; the loss of step i is PULLS[i] times its sum, whatever the rows. The last state is best."""
+    steps, losses = iter(PULLS), iter(range(9, 0, -1))
+    return Learner(
+        task=SingleLabel(("a", "b"), Metric("accuracy")),
+        parameters={"vector": parameter},
+        groups=[Group((parameter,), lr, 0.3)],
+        loss=lambda rows: (parameter * next(steps)).sum(),
+        validation=lambda: (np.zeros((1, 2), np.float32), next(losses)),
+        batches=lambda epoch: PER_EPOCH,
+        validation_targets=[0],
+    )
+
+
+def test_steps_are_adamw_on_clipped_gradients_along_one_schedule() -> None:
+    """Three epochs of three batches: the schedule goes on over epochs, no gradient outlives its step."""
+    warmup, start = 0.25, torch.tensor([1.0, -2.0])
+    parameter = nn.Parameter(start.clone())
+    told = Told()
+    result = fit(StagePlan("x", 3, warmup), pulled(parameter), told, NoJournal())
+    wanted = nn.Parameter(start.clone())
+    optimizer = torch.optim.AdamW([wanted], lr=0.1, weight_decay=0.3)
+    losses: list[float] = []
+    for step, pull in enumerate(PULLS):
+        done = (step + 0.5) / len(PULLS)
+        optimizer.param_groups[0]["lr"] = 0.1 * (
+            done / warmup if done < warmup else (1 - done) / (1 - warmup)
+        )
+        losses.append(float((wanted * pull).sum().detach()))
+        gradient = torch.full((2,), pull)
+        wanted.grad = gradient / max(1.0, float(gradient.norm()) + 1e-6)
+        optimizer.step()
+    torch.testing.assert_close(parameter.detach(), wanted.detach())
+    assert told.losses == pytest.approx(losses)
+    sizes = [len(rows) for rows in PER_EPOCH]
+    means = [
+        sum(n * loss for n, loss in zip(sizes, losses[first : first + 3], strict=True)) / sum(sizes)
+        for first in (0, 3, 6)
+    ]
+    assert [record.loss for record in result.history[1:]] == pytest.approx(means)
+
+
+class Memory:
+    """A journal that keeps states as a file would: whole, and apart from what goes on."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, bytes] = {}
+
+    def load(self, stage: str) -> dict[str, Any] | None:
+        state = self.states.get(stage)
+        return None if state is None else dict(torch.load(io.BytesIO(state), weights_only=True))
+
+    def save(self, stage: str, state: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        self.states[stage] = buffer.getvalue()
+
+
+class Killed(Told):
+    """Ends the run after an evaluation, as a kill would."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.last = epoch
+
+    def evaluated(self, epoch: int, metric: str, value: float, best: float) -> None:
+        super().evaluated(epoch, metric, value, best)
+        if epoch == self.last:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("killed_after", [1, 3, 5])
+def test_a_resumed_stage_ends_as_one_that_was_not_interrupted(killed_after: int) -> None:
+    plan = StagePlan("head", 6, 0.2, patience=4)
+    whole = learner(lr=0.02)
+    wanted = fit(plan, whole, NullProgress(), NoJournal())
+    journal, told = Memory(), Told()
+    with pytest.raises(KeyboardInterrupt):
+        fit(plan, learner(lr=0.02), Killed(killed_after), journal)
+    again = learner(lr=0.02)
+    found = fit(plan, again, told, journal)
+    assert [epoch for epoch, *_ in told.epochs] == list(range(killed_after + 1, 7))
+    assert told.stages == [("head", 4 * (6 - killed_after))]
+    assert found.history == wanted.history
+    assert (found.best_epoch, found.best.loss) == (wanted.best_epoch, wanted.best.loss)
+    for name, parameter in whole.parameters.items():
+        assert torch.equal(parameter, again.parameters[name])
+
+
+def test_a_state_that_was_best_before_the_kill_stays_best() -> None:
+    plan = StagePlan("head", 3, 0.06)
+    journal = Memory()
+    first = learner(scripted([0.1, 0.9]))
+    with pytest.raises(KeyboardInterrupt):
+        fit(plan, first, Killed(1), journal)
+    best = {name: parameter.detach().clone() for name, parameter in first.parameters.items()}
+    again = learner(scripted([0.3, 0.2, 0.9]))
+    result = fit(plan, again, NullProgress(), journal)
+    assert (result.best_epoch, [record.epoch for record in result.history]) == (1, [0, 1, 2, 3])
+    assert all(torch.equal(best[name], parameter) for name, parameter in again.parameters.items())
+
+
+def test_errors_are_better_when_lower() -> None:
+    """The deciding metric of a regression may be an error."""
+
+    class Falling(SingleLabel):
+        def scores(self, logits: Logits, targets: Sequence[Target]) -> dict[str, float]:
+            del logits, targets
+            return {"mae": values.pop(0)}
+
+    values = [3.0, 1.0, 2.0, 1.0]
+    result = run(learner(Falling(("a", "b"), Metric("mae"))), StagePlan("head", 2, 0.06))
+    assert result.best_epoch == 1
+
+
+def test_a_better_metric_wins_over_a_lower_loss() -> None:
+    result = run(learner(scripted([0.9, 0.5, 0.6, 0.9])), StagePlan("head", 2, 0.06))
+    assert (result.best_epoch, result.best.value) == (0, 0.9)
+
+
+def test_the_proof_is_exact_on_a_cpu_and_allows_a_few_rows_elsewhere() -> None:
+    values = [0.1, 0.9, 0.88]
+    with pytest.raises(TrainingFailedError, match="this is a bug"):
+        run(learner(scripted(values)), StagePlan("head", 1, 0.06))
+    result = run(replace(learner(scripted(values)), exact=False), StagePlan("head", 1, 0.06))
+    assert result.best_epoch == 1
+    with pytest.raises(TrainingFailedError, match="this is a bug"):
+        run(replace(learner(scripted([0.1, 0.9, 0.86])), exact=False), StagePlan("head", 1, 0.06))

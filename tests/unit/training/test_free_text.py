@@ -12,15 +12,15 @@ from modeling import Backbone
 from tests.conformance.options import tiny_options
 from tests.tiny import tiny_backbone
 from tests.unit.training.conftest import LABELS, agree, make_rows, quick, write_rows
-from training.config import TrainConfig
-from training.data import load_data
+from training.data.load import load_data
 from training.errors import ConfigError, DataError
-from training.evaluate import evaluate_file
-from training.full import full_finetune
-from training.prune import prune_file
-from training.recipe import train
-from training.tasks import FreeText
+from training.file.evaluate import evaluate_file
+from training.file.prune import prune_file
+from training.run import train
+from training.settings.config import TrainConfig
+from training.tasks.free_text import FreeText
 
+NO_LOGITS = np.empty(0, dtype=np.float32)
 ANSWERS = {"low": "w1 w2", "middle": "w30", "high": "w60 w61 w62"}
 FREE: dict[str, Any] = {"form": "text-to-text", "kind": "free_text", "lr": 1e-2, "epochs": 4}
 
@@ -69,7 +69,6 @@ def test_a_file_without_labels_is_served_as_it_was_measured(tmp_path: Path, fami
     assert min(losses) < losses[0]
     manifest = read_adapter_file(out).manifest
     assert manifest.head.labels == []
-    assert manifest.head.is_free_text
     assert manifest.head.max_new_tokens == max(map(len, backbone.label_ids(list(ANSWERS.values()))))
     assert manifest.metrics is not None
     found = evaluate_file(out, folder, backbone=backbone)
@@ -95,7 +94,6 @@ def test_what_was_learnt_is_written(tmp_path: Path, t5: Backbone) -> None:
     assert result.baseline.values["f1"] < 0.6
     row = evaluate_file(out, folder, backbone=t5).rows[1]
     assert (row.label, row.generated, row.score) == (None, row.expected[0], 1.0)
-    assert full_finetune(config, backbone=t5, dropout=False).metrics["f1"] > 0.8
 
 
 def test_layers_are_pruned_by_what_is_written(tmp_path: Path, t5: Backbone) -> None:
@@ -105,7 +103,7 @@ def test_layers_are_pruned_by_what_is_written(tmp_path: Path, t5: Backbone) -> N
     )
     result = prune_file(out, folder, keep=1, backbone=t5, verify=agree)
     smaller = read_adapter_file(Path(result.file.path)).manifest
-    assert smaller.head.is_free_text
+    assert smaller.head.max_new_tokens is not None
     assert {len(probe.logits) for probe in smaller.probes} == {1}
     assert result.scores[0].metrics == evaluate_file(out, folder, backbone=t5).metrics
 
@@ -129,7 +127,7 @@ def test_each_right_answer_is_an_example_and_none_is_unknown(tmp_path: Path) -> 
     )
     task = data.task
     assert isinstance(task, FreeText)
-    scores = task.row_scores(["w30", "w30!", "w30"], data.validation.targets[:3])
+    scores = task.found(NO_LOGITS, ["w30", "w30!", "w30"], data.validation.targets[:3])
     assert scores.tolist() == [[0, 0], [1, 1], [1, 1]]
     recipe = load_data(quick(folder, tmp_path / "a", form="text-to-text", recipe="compacter"))
     assert recipe.task.metric.name == "f1+exact_match"
@@ -161,7 +159,7 @@ def test_of_squad_the_first_answer_is_learnt_and_any_is_right(tmp_path: Path) ->
     by_name = load_data(quick(tmp_path, tmp_path / "a", form="text-to-text"))
     assert (by_name.task, by_name.train.targets) == (data.task, data.train.targets)
     assert isinstance(data.task, FreeText)
-    assert data.task.row_scores(["the w2"], [("w1", "w2")]).tolist() == [[1, 1]]
+    assert data.task.found(NO_LOGITS, ["the w2"], [("w1", "w2")]).tolist() == [[1, 1]]
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from training.formats import Formatter
-from training.items import (
+from training.rows.items import (
     BadFieldError,
     ChoiceItem,
     Item,
     formatted,
-    pairs_of,
     parts_of,
     plain_texts,
+    texts_of,
     with_choices,
 )
 
@@ -31,7 +31,7 @@ def test_copas_question_follows_the_premise(question: str, sentence: str) -> Non
     read = with_choices(("premise", "question"), ("choice1", "choice2"))
     item = read(COPA | {"question": question})
     assert item == ChoiceItem(f"He fell. {sentence}", ("Ice.", "Sun."))
-    assert pairs_of(item) == [(f"He fell. {sentence}", "Ice."), (f"He fell. {sentence}", "Sun.")]
+    assert texts_of(item) == [(f"He fell. {sentence}", "Ice."), (f"He fell. {sentence}", "Sun.")]
     assert parts_of(item) == (f"He fell. {sentence}", "Ice.", "Sun.")
 
 
@@ -42,7 +42,7 @@ def test_any_other_question_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize(("item", "pairs"), [("x", ["x"]), (("x", "y"), [("x", "y")])])
 def test_an_item_without_choices_is_read_once(item: Item, pairs: list[Item]) -> None:
-    assert pairs_of(item) == pairs
+    assert texts_of(item) == pairs
     assert parts_of(item) == (("x",) if isinstance(item, str) else ("x", "y"))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.journal import RESUMED, FileJournal
+from training.loop.journal import RESUMED, FileJournal
 
 
 def test_what_was_saved_is_found_again(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_failed_save_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.
     def full_disk(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("training.journal.os.fsync", full_disk)
+    monkeypatch.setattr("training.loop.journal.os.fsync", full_disk)
     with pytest.raises(OSError, match="no space"):
         journal.save("head", {"epoch": 2})
     assert FileJournal(path, "run").load("head") == {"epoch": 1}

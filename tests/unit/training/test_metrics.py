@@ -6,18 +6,20 @@ import numpy as np
 import pytest
 
 from training.errors import ConfigError
-from training.metrics import (
+from training.metrics.scores import (
+    MULTI_LABEL,
+    REGRESSION,
+    SINGLE_LABEL,
+    Measures,
     Metric,
     all_metrics,
     demand_metric,
-    multi_label_scores,
-    multi_label_value,
     positive_class,
     read_metric,
-    regression_scores,
+    scores_of,
     single_label_scores,
-    with_mean,
 )
+from training.metrics.texts import FREE_TEXT
 
 TWO, THREE = ("not_equivalent", "equivalent"), ("a", "b", "c")
 
@@ -25,35 +27,38 @@ TWO, THREE = ("not_equivalent", "equivalent"), ("a", "b", "c")
 @pytest.mark.parametrize(
     ("text", "kind", "labels", "expected"),
     [
-        ('accuracy and F1 of the class "equivalent"', "single_label", TWO, Metric("accuracy")),
-        ('F1 of the class "equivalent" (and accuracy)', "single_label", TWO, Metric("f1", "equivalent")),
-        ('F1 of the class "not_equivalent"', "single_label", TWO, Metric("f1", "not_equivalent")),
-        ("F1", "single_label", TWO, Metric("f1", "equivalent")),
-        ("Matthews correlation", "single_label", TWO, Metric("matthews")),
-        ("MCC", "single_label", TWO, Metric("matthews")),
-        ("macro F1 (and accuracy)", "single_label", THREE, Metric("macro_f1")),
-        ("accuracy and macro F1", "single_label", THREE, Metric("accuracy")),
-        ("accuracy (majority class of validation: 56.3)", "single_label", TWO, Metric("accuracy")),
-        ("Pearson and Spearman correlation", "regression", ("y",), Metric("pearson_spearman")),
-        ("Spearman correlation", "regression", ("y",), Metric("spearman")),
-        ("mean absolute error", "regression", ("y",), Metric("mae")),
-        ("micro-averaged F1", "multi_label", THREE, Metric("micro_f1")),
-        ("F1", "multi_label", THREE, Metric("micro_f1")),
-        ("macro_f1", "multi_label", THREE, Metric("macro_f1")),
-        ("subset accuracy", "multi_label", THREE, Metric("exact_match")),
-        (None, "single_label", TWO, Metric("accuracy")),
-        (None, "multi_label", THREE, Metric("micro_f1")),
-        ("", "regression", ("y",), Metric("pearson_spearman")),
+        ('accuracy and F1 of the class "equivalent"', SINGLE_LABEL, TWO, Metric("accuracy")),
+        ('F1 of the class "equivalent" (and accuracy)', SINGLE_LABEL, TWO, Metric("f1", "equivalent")),
+        ('F1 of the class "not_equivalent"', SINGLE_LABEL, TWO, Metric("f1", "not_equivalent")),
+        ("F1", SINGLE_LABEL, TWO, Metric("f1", "equivalent")),
+        ("Matthews correlation", SINGLE_LABEL, TWO, Metric("matthews")),
+        ("MCC", SINGLE_LABEL, TWO, Metric("matthews")),
+        ("macro F1 (and accuracy)", SINGLE_LABEL, THREE, Metric("macro_f1")),
+        ("accuracy and macro F1", SINGLE_LABEL, THREE, Metric("accuracy")),
+        ("accuracy (majority class of validation: 56.3)", SINGLE_LABEL, TWO, Metric("accuracy")),
+        ("Pearson and Spearman correlation", REGRESSION, ("y",), Metric("pearson_spearman")),
+        ("Spearman correlation", REGRESSION, ("y",), Metric("spearman")),
+        ("mean absolute error", REGRESSION, ("y",), Metric("mae")),
+        ("micro-averaged F1", MULTI_LABEL, THREE, Metric("micro_f1")),
+        ("F1", MULTI_LABEL, THREE, Metric("micro_f1")),
+        ("macro_f1", MULTI_LABEL, THREE, Metric("macro_f1")),
+        ("subset accuracy", MULTI_LABEL, THREE, Metric("exact_match")),
+        ("accuracy", MULTI_LABEL, THREE, Metric("exact_match")),
+        ("accuracy and F1", MULTI_LABEL, THREE, Metric("micro_f1")),
+        ("macro F1, accuracy", MULTI_LABEL, THREE, Metric("macro_f1")),
+        (None, SINGLE_LABEL, TWO, Metric("accuracy")),
+        (None, MULTI_LABEL, THREE, Metric("micro_f1")),
+        ("", REGRESSION, ("y",), Metric("pearson_spearman")),
     ],
 )
 def test_the_metric_that_prose_means(
-    text: str | None, kind: str, labels: tuple[str, ...], expected: Metric
+    text: str | None, kind: Measures, labels: tuple[str, ...], expected: Metric
 ) -> None:
     assert read_metric(text, kind, labels) == (expected, None)
 
 
 def test_an_f1_of_no_class_is_told_and_where_it_was_asked_for_refused() -> None:
-    assert read_metric("F1", "single_label", THREE) == (
+    assert read_metric("F1", SINGLE_LABEL, THREE) == (
         Metric("macro_f1"),
         "metric 'F1' names no class of 3; macro_f1 is used",
     )
@@ -61,26 +66,26 @@ def test_an_f1_of_no_class_is_told_and_where_it_was_asked_for_refused() -> None:
         f"metric is 'f1': of 3 labels it needs one, in quotes .'f1 of \"{THREE[0]}\"'.; or give macro_f1"
     )
     with pytest.raises(ConfigError, match=message):
-        demand_metric("f1", "single_label", THREE)
+        demand_metric("f1", SINGLE_LABEL, THREE)
     with pytest.raises(ConfigError, match="of 3 labels it needs one"):
-        demand_metric("f1+accuracy", "single_label", THREE)
-    assert demand_metric(f'f1 of "{THREE[2]}"', "single_label", THREE) == Metric("f1", THREE[2])
-    assert demand_metric("f1", "free_text", ()) == Metric("f1")
+        demand_metric("f1+accuracy", SINGLE_LABEL, THREE)
+    assert demand_metric(f'f1 of "{THREE[2]}"', SINGLE_LABEL, THREE) == Metric("f1", THREE[2])
+    assert demand_metric("f1", FREE_TEXT, ()) == Metric("f1")
 
 
 def test_prose_that_is_not_understood_is_told() -> None:
-    metric, note = read_metric("how nice it is", "single_label", TWO)
+    metric, note = read_metric("how nice it is", SINGLE_LABEL, TWO)
     assert metric == Metric("accuracy")
     assert note is not None
     assert "'how nice it is' was not understood" in note
 
 
 def test_a_metric_that_was_asked_for_must_exist() -> None:
-    assert demand_metric("rmse", "regression", ("y",)) == Metric("rmse")
+    assert demand_metric("rmse", REGRESSION, ("y",)) == Metric("rmse")
     with pytest.raises(
         ConfigError, match="metric is 'accuracy'; allowed for a regression task: pearson_spearman"
     ):
-        demand_metric("accuracy", "regression", ("y",))
+        demand_metric("accuracy", REGRESSION, ("y",))
 
 
 def test_the_class_whose_f1_is_shown() -> None:
@@ -122,7 +127,7 @@ def test_one_class_alone_gives_no_warning_and_no_correlation() -> None:
 def test_multi_label_values_by_hand() -> None:
     truth = np.array([[1, 0], [1, 1], [0, 0]])
     told = np.array([[1, 0], [1, 0], [0, 1]])
-    values = multi_label_scores(truth, told)
+    values = scores_of(MULTI_LABEL, truth, told)
     assert values == pytest.approx({"micro_f1": 4 / 6, "macro_f1": 0.5, "exact_match": 1 / 3})
 
 
@@ -131,20 +136,20 @@ def test_the_quick_values_of_the_threshold_search_are_those_of_the_library() -> 
     for _ in range(20):
         truth, told = numbers.integers(0, 2, (9, 4)), numbers.integers(0, 2, (9, 4))
         truth[:, 3] = told[:, 3] = 0
-        for name, value in multi_label_scores(truth, told).items():
-            assert multi_label_value(name, truth, told) == pytest.approx(value)
+        for name, value in scores_of(MULTI_LABEL, truth, told).items():
+            assert MULTI_LABEL.values[name](truth, told) == pytest.approx(value)
 
 
 def test_regression_values_by_hand_and_of_a_constant() -> None:
     truth = np.array([1.0, 2.0, 3.0, 4.0])
-    values = regression_scores(truth, np.array([1.0, 2.0, 3.0, 5.0]))
+    values = scores_of(REGRESSION, truth, np.array([1.0, 2.0, 3.0, 5.0]))
     assert values["spearman"] == pytest.approx(1.0)
     assert values["pearson_spearman"] == pytest.approx((values["pearson"] + 1) / 2)
     assert (values["mae"], values["rmse"]) == (0.25, 0.5)
-    constant = regression_scores(truth, np.full(4, 2.5))
+    constant = scores_of(REGRESSION, truth, np.full(4, 2.5))
     assert math.isnan(constant["pearson"])
     assert constant["mae"] == 1.0
-    assert math.isnan(regression_scores(truth, np.array([1.0, math.nan, 2.0, 3.0]))["pearson_spearman"])
+    assert math.isnan(scores_of(REGRESSION, truth, np.array([1.0, math.nan, 2.0, 3.0]))["pearson_spearman"])
 
 
 @pytest.mark.parametrize(
@@ -152,28 +157,46 @@ def test_regression_values_by_hand_and_of_a_constant() -> None:
     [
         (
             'accuracy and F1 of the class "equivalent"',
-            "single_label",
+            SINGLE_LABEL,
             TWO,
             Metric("accuracy+f1", "equivalent"),
         ),
-        ("accuracy and macro F1", "single_label", THREE, Metric("accuracy+macro_f1")),
-        ("Pearson and Spearman correlation", "regression", ("y",), Metric("pearson_spearman")),
-        ("Matthews correlation", "single_label", TWO, Metric("matthews")),
-        ("nothing known", "single_label", TWO, Metric("accuracy")),
-        (None, "multi_label", THREE, Metric("micro_f1")),
+        ("accuracy and macro F1", SINGLE_LABEL, THREE, Metric("accuracy+macro_f1")),
+        ("Pearson and Spearman correlation", REGRESSION, ("y",), Metric("pearson_spearman")),
+        ("Matthews correlation", SINGLE_LABEL, TWO, Metric("matthews")),
+        ("nothing known", SINGLE_LABEL, TWO, Metric("accuracy")),
+        (None, MULTI_LABEL, THREE, Metric("micro_f1")),
     ],
 )
 def test_all_metrics_that_prose_names(
-    text: str | None, kind: str, labels: tuple[str, ...], expected: Metric
+    text: str | None, kind: Measures, labels: tuple[str, ...], expected: Metric
 ) -> None:
     assert all_metrics(text, kind, labels) == expected
 
 
 def test_a_mean_may_be_asked_for() -> None:
-    assert demand_metric("f1+accuracy", "single_label", TWO) == Metric("f1+accuracy", "equivalent")
-    assert demand_metric("spearman+pearson", "regression", ("y",)) == Metric("pearson_spearman")
+    assert demand_metric("f1+accuracy", SINGLE_LABEL, TWO) == Metric("f1+accuracy", "equivalent")
+    assert demand_metric("spearman+pearson", REGRESSION, ("y",)) == Metric("pearson_spearman")
     with pytest.raises(ConfigError, match="errors and scores have no common mean"):
-        demand_metric("mae+pearson", "regression", ("y",))
+        demand_metric("mae+pearson", REGRESSION, ("y",))
     with pytest.raises(ConfigError, match="metric is 'nonsense'"):
-        demand_metric("accuracy+nonsense", "single_label", TWO)
-    assert with_mean({"f1": 1.0}, Metric("f1+accuracy")) == {"f1": 1.0}
+        demand_metric("accuracy+nonsense", SINGLE_LABEL, TWO)
+    assert Metric("f1+accuracy").with_mean({"f1": 1.0}) == {"f1": 1.0}
+
+
+def test_a_correlation_needs_two_values_on_either_side() -> None:
+    rising, constant = np.array([1.0, 2.0, 4.0]), np.array([2.0, 2.0, 2.0])
+    for truth, predicted in [(rising, constant), (constant, rising), (rising[:1], rising[1:2])]:
+        found = scores_of(REGRESSION, truth, predicted)
+        assert math.isnan(found["pearson"])
+        assert math.isnan(found["spearman"])
+        assert math.isnan(found["pearson_spearman"])
+        assert math.isfinite(found["mae"])
+    assert math.isnan(scores_of(REGRESSION, rising, np.array([1.0, np.inf, 3.0]))["pearson"])
+
+
+def test_a_mean_is_added_where_all_its_parts_are() -> None:
+    values = {"f1": 0.5, "accuracy": 0.7}
+    assert Metric("f1").with_mean(dict(values)) == values
+    assert Metric("f1+accuracy").with_mean(dict(values)) == values | {"f1+accuracy": pytest.approx(0.6)}
+    assert Metric("f1+matthews").with_mean(dict(values)) == values

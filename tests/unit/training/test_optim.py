@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.optim import Group, build_optimizer, clip, decay_groups, schedule_factor, set_learning_rate
+from training.loop.optim import Group, build_optimizer, clip, decay_groups, schedule_factor, set_learning_rate
 
 
 def test_the_rate_rises_over_the_warm_up_and_falls_to_zero() -> None:
@@ -33,7 +33,7 @@ def test_gradients_are_clipped_over_all_parameters_together() -> None:
 
 def test_matrices_decay_and_vectors_do_not() -> None:
     layer = nn.Linear(2, 3)
-    matrices, vectors = decay_groups(layer.named_parameters(), 0.1, 0.01)
+    matrices, vectors = decay_groups(list(layer.parameters()), 0.1, 0.01)
     assert [p.ndim for p in matrices.parameters] == [2]
     assert [p.ndim for p in vectors.parameters] == [1]
     assert (matrices.weight_decay, vectors.weight_decay) == (0.01, 0.0)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from training.probes import choose_probes
+from training.file.probes import choose_probes
 
 
 def test_labels_take_turns_and_lengths_vary() -> None:

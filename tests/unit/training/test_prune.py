@@ -10,14 +10,15 @@ import torch
 
 from adapters_store.adapter_file import read_adapter_file
 from modeling import METHODS, Adapter, Backbone, HeadSpec, ServedModel
+from proof.check import CheckReport
+from proof.errors import CheckFailed
 from tests.conformance.options import tiny_options
 from tests.tiny import CONFIGS, random_backbone, tiny_backbone
 from tests.unit.training.conftest import Told, agree, quick, write_text_task
-from training.announce import Verified
 from training.errors import ConfigError, PublishError
-from training.evaluate import evaluate_file
-from training.prune import layer_drifts, prune_file, with_layers
-from training.recipe import train
+from training.file.evaluate import evaluate_file
+from training.file.prune import layer_drifts, prune_file, with_layers
+from training.run import train
 
 SPEC = HeadSpec("single_label", ("low", "middle", "high"))
 LAYERS = 6
@@ -76,7 +77,7 @@ def test_layers_that_are_left_out_are_the_frozen_models(deep: Backbone) -> None:
     outputs = []
     for one in (with_layers(adapter, deep, (1, 5)), by_hand):
         slot = model.install(one.pack())
-        outputs.append(model.run(encoded, [model.body_slot(slot)] * 2, [(0, slot), (1, slot)]))
+        outputs.append(model.run(encoded, [model.placement(slot).body_slot] * 2, [(0, slot), (1, slot)]))
     for left, right in zip(*outputs, strict=True):
         torch.testing.assert_close(torch.from_numpy(left), torch.from_numpy(right))
 
@@ -208,8 +209,8 @@ def test_a_file_that_does_not_check_leaves_nothing(
 ) -> None:
     out, folder = trained
 
-    def refuse(path: Path, name: str) -> Verified:
-        raise PublishError(f"{path.name} was refused by {name}")
+    def refuse(path: Path, name: str) -> CheckReport:
+        raise CheckFailed(f"{path.name} was refused by {name}")
 
     with pytest.raises(PublishError, match="was refused by tiny-bert"):
         prune_file(out, folder, keep=2, backbone=deep, verify=refuse)

@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ import torch
 
 from adapters_store.adapter_file import read_adapter_file
 from modeling import Backbone
+from proof.check import CheckReport
+from proof.errors import CheckFailed
+from proof.fresh import check_in_fresh_process
+from proof.replay import ProbeReport
 from tests.unit.training.conftest import Told, agree, quick
-from training.announce import Verified, verify_in_fresh_process
 from training.errors import PublishError
-from training.recipe import train
+from training.loop.passes import Answered
+from training.run import train
 
 
 def publish(folder: Path, out: Path, backbone: Backbone, verify: Any = agree, **changes: Any) -> Any:
@@ -27,8 +31,8 @@ def test_a_file_that_is_refused_elsewhere_is_not_announced(
 ) -> None:
     out = tmp_path / "out" / "a.safetensors"
 
-    def refuse(path: Path, name: str) -> Verified:
-        raise PublishError(f"{path.name} was refused")
+    def refuse(path: Path, name: str) -> CheckReport:
+        raise CheckFailed(f"{path.name} was refused")
 
     with pytest.raises(PublishError, match="was refused"):
         publish(task_folder(), out, backbone, refuse)
@@ -42,7 +46,7 @@ def test_an_older_file_stays_until_the_new_one_is_checked(
     publish(task_folder(), out, backbone)
     before = out.read_bytes()
 
-    def look(path: Path, name: str) -> Verified:
+    def look(path: Path, name: str) -> CheckReport:
         assert out.read_bytes() == before
         assert path != out
         return agree(path, name)
@@ -53,12 +57,15 @@ def test_an_older_file_stays_until_the_new_one_is_checked(
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"num_probes": 3}, "3 of 30 probes were replayed"), ({"digest": "sha256:other"}, "read sha256:other")],
+    [
+        ({"probes": ProbeReport(3, 0.0)}, "3 of 30 probes were replayed"),
+        ({"digest": "sha256:other"}, "read sha256:other"),
+    ],
 )
 def test_a_check_of_something_else_does_not_count(
     task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, change: dict[str, Any], message: str
 ) -> None:
-    def wrong(path: Path, name: str) -> Verified:
+    def wrong(path: Path, name: str) -> CheckReport:
         found = agree(path, name)
         return replace(found, **change)
 
@@ -82,12 +89,12 @@ def test_half_precision_files_are_measured_as_stored(
 def test_half_precision_that_loses_the_task_is_refused(
     task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import publish as module
+    from training.file import publish as module
 
     def zeros(*_: object) -> object:
-        return torch.zeros(30, 3).numpy(), torch.zeros(30, 3).numpy()
+        return Answered(torch.zeros(30, 3).numpy())
 
-    monkeypatch.setattr(module, "stored_logits", zeros)
+    monkeypatch.setattr(module, "stored_answers", zeros)
     with pytest.raises(PublishError, match=r"the tensors as stored \(float16\) give accuracy 0.3333"):
         publish(task_folder(), tmp_path / "a.safetensors", backbone, file_dtype="float16")
 
@@ -129,17 +136,18 @@ class Process:
         return self
 
 
-GOOD = json.dumps({"digest": "sha256:d", "probes": {"count": 8, "max_difference": 1e-6}})
+REPORT = CheckReport("demo", "hadamard", "single_label", ("a", "b"), "sha256:d", 9, ProbeReport(8, 1e-6))
+GOOD = json.dumps(asdict(REPORT))
 
 
 def test_the_fresh_process_is_the_service_of_the_same_python(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     process = Process(0, GOOD)
-    monkeypatch.setattr("training.announce.subprocess.run", process)
-    assert verify_in_fresh_process(Path("a.safetensors"), "minilm") == Verified("sha256:d", 8, 1e-6)
-    assert process.command[:4] == [sys.executable, "-m", "service", "check"]
-    assert process.command[4:] == ["a.safetensors", "--backbone", "minilm"]
+    monkeypatch.setattr("proof.fresh.subprocess.run", process)
+    assert check_in_fresh_process(Path("a.safetensors"), "minilm") == REPORT
+    assert process.command[:4] == [sys.executable, "-P", "-m", "proof"]
+    assert process.command[4:] == [str(Path("a.safetensors").resolve()), "minilm"]
 
 
 @pytest.mark.parametrize(
@@ -153,15 +161,15 @@ def test_the_fresh_process_is_the_service_of_the_same_python(monkeypatch: pytest
     ],
 )
 def test_a_fresh_process_that_fails(monkeypatch: pytest.MonkeyPatch, process: Process, message: str) -> None:
-    monkeypatch.setattr("training.announce.subprocess.run", process)
-    with pytest.raises(PublishError, match=message):
-        verify_in_fresh_process(Path("a.safetensors"), "minilm")
+    monkeypatch.setattr("proof.fresh.subprocess.run", process)
+    with pytest.raises(CheckFailed, match=message):
+        check_in_fresh_process(Path("a.safetensors"), "minilm")
 
 
 def test_a_fresh_process_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*_: object, **__: object) -> None:
         raise subprocess.TimeoutExpired("service", 600)
 
-    monkeypatch.setattr("training.announce.subprocess.run", hang)
-    with pytest.raises(PublishError, match="took over 600 s"):
-        verify_in_fresh_process(Path("a.safetensors"), "minilm")
+    monkeypatch.setattr("proof.fresh.subprocess.run", hang)
+    with pytest.raises(CheckFailed, match="took over 600 s"):
+        check_in_fresh_process(Path("a.safetensors"), "minilm")

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from training.errors import DataError
-from training.readers import read_rows
+from training.rows.readers import read_rows
 
 ROWS: list[dict[str, Any]] = [
     {"text": 'a, "quoted" text', "label": "x"},

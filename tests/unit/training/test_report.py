@@ -7,7 +7,7 @@ import pytest
 
 from modeling import Backbone
 from tests.unit.training.conftest import Told, agree, quick
-from training.recipe import train
+from training.run import train
 
 
 @pytest.mark.parametrize("kind", ["single_sentence", "regression", "multi_label"])

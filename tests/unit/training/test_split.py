@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.split import draw_validation, paper_file, paper_rows, permutation, rule_for
+from training.rows.split import draw_validation, paper_file, paper_rows, permutation, rule_for
 
 
 @given(
@@ -79,3 +79,29 @@ def test_the_papers_files_and_its_subsample() -> None:
     assert paper_rows("train", "thousand", 1500, 4) == permutation(1500)[1000:1004]
     assert rule_for(9_999) == "halve"
     assert rule_for(10_000) == "thousand"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fraction", "held_out"),
+    [
+        ([14, 16], 0.1, {0: 1, 1: 2}),  # the largest remainder gets the row that is left
+        ([16, 14], 0.1, {0: 2, 1: 1}),
+        ([15, 15], 0.1, {0: 2, 1: 1}),  # equal ones: the first
+        ([25, 15], 0.1, {0: 3, 1: 1}),  # equal remainders: the larger label
+        ([15, 25], 0.1, {0: 1, 1: 3}),
+        ([1, 1, 2], 0.5, {2: 1}),  # never the last of a label
+        ([3], 0.01, {0: 1}),  # but one at least
+        ([10, 1], 0.9, {0: 9}),
+    ],
+)
+def test_shares_by_hand(sizes: list[int], fraction: float, held_out: dict[int, int]) -> None:
+    strata = [label for label, size in enumerate(sizes) for _ in range(size)]
+    kept, held = draw_validation(range(len(strata)), strata, fraction=fraction, seed=0)
+    assert Counter(strata[row] for row in held) == held_out
+    assert kept == sorted(kept)
+    assert held == sorted(held)
+
+
+def test_a_drawn_row_may_be_any_of_its_label() -> None:
+    drawn = {tuple(draw_validation(range(6), [0] * 6, fraction=0.2, seed=seed)[1]) for seed in range(60)}
+    assert drawn == {(row,) for row in range(6)}

@@ -1,45 +1,53 @@
 """What each stage trains: scaled features folded back exactly, and nothing that should stay as it is."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem
-from tests.unit.training.conftest import quick, write_task
-from training.config import resolve
-from training.data import load_data
-from training.encode import all_states, encode_items, row_states
+from tests.tiny import pooled_states, tiny_backbone
+from tests.unit.training.conftest import quick, write_task, write_text_task
+from training.data.load import load_data
 from training.errors import ConfigError
-from training.full import unfrozen_copy
-from training.items import ChoiceItem, Item, pairs_of
-from training.recipe import prepare
-from training.stages import Material, Scaling, adapter_learner, full_learner, head_logits
+from training.loop.encode import Rows, encode_items
+from training.loop.passes import features, trained
+from training.loop.stages import Features, Material, Scaling, adapter_learner, head_learner
+from training.rows.items import ChoiceItem, Item, texts_of
+from training.run import prepare
+from training.settings.config import resolve
 
 
-def material(backbone: Backbone, tmp_path: Path) -> Material:
-    config = quick(write_task(tmp_path / "d", "single_sentence"), tmp_path / "o")
+def material(backbone: Backbone, tmp_path: Path, **changes: Any) -> Material:
+    config = quick(write_task(tmp_path / "d", "single_sentence"), tmp_path / "o", **changes)
     return prepare(config, resolve(config), load_data(config), backbone)[0]
 
 
+def states_of(backbone: Backbone, rows: Rows) -> torch.Tensor:
+    return features(backbone, rows, HeadSpec("single_label", ("a", "b")), lambda: None)
+
+
 def test_scaling_is_folded_into_the_head_exactly() -> None:
-    features = torch.randn(50, 6, dtype=torch.float64) * torch.tensor([1, 10, 0.1, 3, 1, 0]) + 5
-    scaling = Scaling.of(features)
+    states = torch.randn(50, 6, dtype=torch.float64) * torch.tensor([1, 10, 0.1, 3, 1, 0]) + 5
+    scaling = Scaling.of(states)
     scaled = nn.Linear(6, 3, dtype=torch.float64)
     head = nn.Linear(6, 3, dtype=torch.float64)
     scaling.fold(scaled, head)
-    torch.testing.assert_close(head(features), scaled(scaling.apply(features)))
+    torch.testing.assert_close(head(states), scaled(scaling.apply(states)))
     assert torch.isfinite(head.weight).all()
 
 
 def test_features_are_the_states_of_each_row_alone(backbone: Backbone) -> None:
     texts: list[TextItem] = ["w1 w2 w3", "w4", ("w5 w6", "w7"), "", "w9 " * 40]
     rows = encode_items(backbone, texts, 32)
-    states = all_states(backbone, rows, "mean")
+    states = states_of(backbone, rows)
     for index in range(len(texts)):
-        alone = row_states(backbone, rows, [index], "mean")
-        torch.testing.assert_close(states[index : index + 1], alone, rtol=1e-5, atol=1e-5)
+        alone = pooled_states(backbone, backbone.pack(rows.of(index)), "mean")
+        torch.testing.assert_close(states[index], alone, rtol=1e-5, atol=1e-5)
     assert rows.num_truncated == 1
 
 
@@ -58,6 +66,78 @@ def test_body_parameters_never_decay(backbone: Backbone, tmp_path: Path) -> None
     assert adapter.head is not None
     assert decays[id(adapter.head.weight)] == 0.5
     assert decays[id(adapter.head.bias)] == 0.0
+
+
+def test_body_and_head_have_rates_and_decays_of_their_own(backbone: Backbone, tmp_path: Path) -> None:
+    hyper = resolve(quick(tmp_path, tmp_path, lr=0.02, lr_head_stage2=0.003, weight_decay=0.5, head_lr=0.7))
+    adapter, parts = adapter_of(backbone), material(backbone, tmp_path)
+    assert adapter.head is not None
+    learner = adapter_learner(parts, adapter, hyper, 0)
+    rates = {id(p): (group.lr, group.weight_decay) for group in learner.groups for p in group.parameters}
+    assert {rates[id(p)] for p in adapter.body_parameters()} == {(0.02, 0.0)}
+    assert rates[id(adapter.head.weight)] == (0.003, 0.5)
+    assert rates[id(adapter.head.bias)] == (0.003, 0.0)
+    assert len(rates) == len(learner.parameters) == len(adapter.body_parameters()) + 2
+    assert learner.exact
+
+
+def test_the_head_learns_on_scaled_features_from_zero(backbone: Backbone, tmp_path: Path) -> None:
+    """The problem is convex; its loss is that of the head on features with mean 0 and spread 1."""
+    hyper, parts = resolve(quick(tmp_path, tmp_path, batch_size=8)), material(backbone, tmp_path)
+    states = Features(*(states_of(backbone, rows) for rows in (parts.train, parts.validation)))
+    train, validation = states.train.squeeze(1), states.validation.squeeze(1)
+    scaling, scaled = Scaling.of(states.train), nn.Linear(32, 3)
+    learner = head_learner(parts, states, scaled, scaling, hyper, 0)
+    assert learner.exact
+    assert learner.loss(range(60)).item() == pytest.approx(math.log(3))
+    assert learner.evaluate().loss == pytest.approx(math.log(3))
+    assert {len(batch) for batch in learner.batches(1)} == {16, 60 % 16}
+    with torch.no_grad():
+        nn.init.normal_(scaled.weight)
+        nn.init.normal_(scaled.bias)
+    standard = (train - train.mean(0)) / train.std(0, unbiased=False)
+    chosen = [5, 3, 8]
+    wanted = nn.functional.cross_entropy(scaled(standard[chosen]), parts.wanted.targets[chosen])
+    torch.testing.assert_close(learner.loss(chosen), wanted)
+    found = learner.evaluate()
+    logits = scaled(scaling.apply(validation)).detach()
+    torch.testing.assert_close(torch.from_numpy(found.logits), logits)
+    targets = torch.tensor(parts.validation_targets)
+    assert found.loss == pytest.approx(nn.functional.cross_entropy(logits, targets).item())
+
+
+@pytest.mark.parametrize("pooling", ["mean", "eos"])
+def test_a_batch_is_paid_in_all_tokens_that_are_read(pooling: str, tmp_path: Path) -> None:
+    """Texts, virtual tokens in front of each, and the text once more where the decoder reads it."""
+    backbone = tiny_backbone("bert" if pooling == "mean" else "t5")
+    parts = material(backbone, tmp_path, pooling=pooling)
+    spec = HeadSpec("single_label", ("low", "middle", "high"), pooling=pooling)
+    adapter = Adapter.create(backbone, METHODS["prompt_tuning"].from_config({"tokens": 7}), spec)
+    hyper = replace(resolve(quick(tmp_path, tmp_path, batch_tokens=60, batch_size=50)), pooling=pooling)
+    lengths = parts.train.lengths
+    reads = 1 if pooling == "mean" else 2
+    batches = adapter_learner(parts, adapter, hyper, 0).batches(1)
+    costs = [sum(reads * lengths[row] + 7 for row in batch) for batch in batches]
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    assert all(cost <= 60 or len(batch) == 1 for cost, batch in zip(costs, batches, strict=True))
+    assert max(costs) > 40
+
+
+def test_a_batch_is_paid_in_the_strings_that_are_learnt(tmp_path: Path) -> None:
+    backbone = tiny_backbone("t5")
+    config = quick(write_text_task(tmp_path / "d"), tmp_path / "o", form="text-to-text", targets="words")
+    parts = prepare(config, resolve(config), load_data(config), backbone)[0]
+    spec = HeadSpec("text_to_text", parts.task.labels, pooling="none")
+    adapter = Adapter.create(backbone, METHODS["hadamard"].from_config({}), spec)
+    strings = [len(ids) for ids in parts.wanted.strings]
+    costs = [text + string for text, string in zip(parts.train.lengths, strings, strict=True)]
+    hyper = replace(resolve(config), batch_tokens=60, batch_size=50)
+    totals = [
+        sum(costs[row] for row in batch) for batch in adapter_learner(parts, adapter, hyper, 0).batches(1)
+    ]
+    assert sum(totals) == sum(costs)
+    assert max(totals) <= 60
+    assert sum(total > 60 - min(costs) - 12 for total in totals) > len(totals) / 2, "they are filled"
 
 
 def test_one_step_moves_the_adapter_and_nothing_of_the_backbone(backbone: Backbone, tmp_path: Path) -> None:
@@ -82,13 +162,15 @@ def test_a_frozen_head_is_not_among_the_parameters(backbone: Backbone, tmp_path:
     assert sum(len(group.parameters) for group in learner.groups) == len(adapter.body_parameters())
 
 
-def test_the_baseline_trains_every_parameter_of_a_copy(backbone: Backbone, tmp_path: Path) -> None:
-    own = unfrozen_copy(backbone)
-    learner = full_learner(material(own, tmp_path), nn.Linear(32, 3), resolve(quick(tmp_path, tmp_path)), 0)
+def test_full_trains_every_parameter_of_a_copy(backbone: Backbone, tmp_path: Path) -> None:
+    adapter = adapter_of(backbone, "full")
+    learner = adapter_learner(material(backbone, tmp_path), adapter, resolve(quick(tmp_path, tmp_path)), 0)
     assert sum(p.numel() for p in learner.parameters.values()) == backbone.num_parameters + 32 * 3 + 3
-    assert all(p.requires_grad for p in own.model.parameters())
+    assert all(p.requires_grad for p in learner.parameters.values())
     assert not any(p.requires_grad for p in backbone.model.parameters())
-    shared = {id(p) for p in own.model.parameters()} & {id(p) for p in backbone.model.parameters()}
+    shared = {p.data_ptr() for p in adapter.body_parameters()} & {
+        p.data_ptr() for p in backbone.model.parameters()
+    }
     assert not shared
 
 
@@ -100,14 +182,17 @@ def test_features_of_choices_are_those_of_each_pair_alone(backbone: Backbone) ->
     rows = encode_items(backbone, choices(5), 32)
     assert (len(rows), rows.per_row, len(rows.encoded)) == (5, 3, 15)
     assert rows.lengths == [sum(map(len, rows.of(row))) for row in range(5)]
-    states = all_states(backbone, rows, "mean")
+    states = states_of(backbone, rows)
     assert states.shape == (5, 3, 32)
-    pairs = encode_items(backbone, [pair for item in choices(5) for pair in pairs_of(item)], 32)
-    torch.testing.assert_close(states.flatten(0, 1), all_states(backbone, pairs, "mean"))
-    head = nn.Linear(32, 1)
-    scores = head_logits(head.weight, head.bias, states)
+    pairs = encode_items(backbone, [pair for item in choices(5) for pair in texts_of(item)], 32)
+    torch.testing.assert_close(states.flatten(0, 1), states_of(backbone, pairs).flatten(0, 1))
+    method, spec = METHODS["hadamard"].from_config({}), HeadSpec("multiple_choice", ("choice",))
+    adapter = Adapter.create(backbone, method, spec, seed=0)
+    with adapter.attached(backbone):
+        scores = torch.from_numpy(trained(backbone, adapter, rows).logits)
     assert scores.shape == (5, 3)
-    torch.testing.assert_close(scores[2, 1], head(states[2, 1])[0])
+    assert adapter.head is not None
+    torch.testing.assert_close(scores[2, 1], adapter.head(states[2, 1])[0].detach())
 
 
 def test_virtual_tokens_count_in_the_limit(backbone: Backbone) -> None:

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from modeling import HeadSpec, answer
+from modeling import HeadSpec
+from tests.tiny import answer
 from training.formats import Scale
-from training.metrics import Metric
-from training.tasks import TargetError, TextToText, build_task
+from training.metrics.scores import Metric
+from training.tasks import TASKS, TargetError
+from training.tasks.as_strings import AsStrings
 from training.tasks.multi_label import MultiLabel
 from training.tasks.multiple_choice import MultipleChoice
 from training.tasks.regression import Regression
@@ -84,13 +86,13 @@ def test_answers_agree_with_the_heads_of_modeling() -> None:
     logits = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     multi = MultiLabel(LABELS, Metric("micro_f1"), threshold=0.35)
     spec = HeadSpec("multi_label", LABELS, threshold=0.35)
-    assert multi.answers(logits) == [answer(spec, row, top_k=None, raw=False).label for row in logits]
+    assert multi.answers(logits) == [answer(spec, row).label for row in logits]
     spec = HeadSpec("single_label", LABELS)
-    assert SINGLE.answers(logits) == [answer(spec, row, top_k=None, raw=False).label for row in logits]
+    assert SINGLE.answers(logits) == [answer(spec, row).label for row in logits]
     number = Regression(("score",), Metric("mae"), value_range=(-0.5, 0.5))
     spec = HeadSpec("regression", ("score",), low=-0.5, high=0.5)
     column = logits[:, :1]
-    assert number.answers(column) == [answer(spec, row, top_k=None, raw=False).score for row in column]
+    assert number.answers(column) == [answer(spec, row).score for row in column]
 
 
 def test_a_regression_is_standardised_and_folded_back() -> None:
@@ -138,15 +140,18 @@ def test_logits_that_are_no_numbers_score_nan() -> None:
 
 
 def test_a_trained_head_brings_its_threshold_and_range() -> None:
-    assert build_task("multi_label", LABELS, Metric("micro_f1"), threshold=0.3).threshold == 0.3
-    assert build_task("regression", ("y",), Metric("mae"), value_range=(0.0, 1.0)).value_range == (0.0, 1.0)
-    assert build_task("single_label", ("a", "b"), Metric("f1", "a")).scores(
-        np.eye(2, dtype=np.float32), [0, 1]
-    )["f1"]
+    trained = HeadSpec("multi_label", LABELS, threshold=0.3)
+    multi_label = TASKS["multi_label"].build(LABELS, Metric("micro_f1"), None, trained)
+    assert multi_label.spec("mean").threshold == 0.3
+    trained = HeadSpec("regression", ("y",), low=0.0, high=1.0)
+    number = TASKS["regression"].build(("y",), Metric("mae"), None, trained).spec("mean")
+    assert (number.low, number.high) == (0.0, 1.0)
+    two = TASKS["single_sentence"].build(("a", "b"), Metric("f1", "a"), None)
+    assert two.scores(np.eye(2, dtype=np.float32), [0, 1])["f1"]
 
 
 def test_the_best_of_k_scores_is_the_choice() -> None:
-    task = MultipleChoice(("first", "second"), Metric("accuracy"))
+    task = MultipleChoice(("choice",), Metric("accuracy"), ("first", "second"))
     scores = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]], dtype=np.float32)
     assert task.scores(scores, [0, 1, 1]) == {"accuracy": pytest.approx(2 / 3)}
     assert task.answers(scores) == ["first", "second", "first"]
@@ -155,7 +160,7 @@ def test_the_best_of_k_scores_is_the_choice() -> None:
     assert math.isnan(task.scores(np.full((2, 2), np.nan, np.float32), [0, 1])["accuracy"])
     assert "ignores the text" in (task.constant_warning(scores[:1].repeat(2, 0)) or "")
     spec = HeadSpec("multiple_choice", task.labels)
-    assert [answer(spec, row, top_k=None, raw=False).label for row in scores] == ["0", "1", "0"]
+    assert [answer(spec, row).label for row in scores] == ["0", "1", "0"]
 
 
 def test_a_mean_of_metrics_is_told_beside_its_parts() -> None:
@@ -171,16 +176,16 @@ def test_a_mean_of_metrics_is_told_beside_its_parts() -> None:
 
 def test_a_text_form_of_labels_and_of_numbers() -> None:
     inner = SingleLabel(("no", "yes"), Metric("accuracy"), 1)
-    text = TextToText(inner, ("0", "1"))
+    text = AsStrings(("0", "1"), inner.metric, inner)
     assert text.stack([1, 0]).tolist() == [1, 0]
     assert text.answers(np.array([[0.1, 0.2]], np.float32)) == ["1"]
     assert text.parse("yes") == 1
     assert text.scores(np.eye(2, dtype=np.float32), [0, 1])["accuracy"] == 1.0
-    number = TextToText(NUMBER, ()).fitted([0.0, 5.0])
-    assert isinstance(number, TextToText)
+    number = AsStrings((), NUMBER.metric, NUMBER).fitted([0.0, 5.0])
+    assert isinstance(number, AsStrings)
     assert (number.labels[0], number.labels[-1], len(number.labels)) == ("0.0", "5.0", 26)
     assert number.stack([2.5, 4.9]).tolist() == [12, 24]
-    fixed = TextToText(NUMBER, (), Scale(0.0, 5.0, 10)).fitted([1.0, 4.0])
+    fixed = AsStrings((), NUMBER.metric, NUMBER, Scale(0.0, 5.0, 10)).fitted([1.0, 4.0])
     assert len(fixed.labels) == 51
     bad = np.full((2, 26), np.nan, np.float32)
     assert math.isnan(number.scores(bad, [0.0, 5.0])["pearson"])

@@ -15,13 +15,12 @@ from modeling import Backbone
 from tests.conformance.options import tiny_options
 from tests.tiny import tiny_backbone
 from tests.unit.training.conftest import Told, agree, quick, write_rows, write_task, write_text_task
-from training.config import TrainConfig
-from training.data import load_data
+from training.data.load import load_data
 from training.errors import ConfigError, DataError
-from training.evaluate import evaluate_file
-from training.full import full_finetune
-from training.recipe import train
-from training.result import TrainResult
+from training.file.evaluate import evaluate_file
+from training.report.result import TrainResult
+from training.run import train
+from training.settings.config import TrainConfig
 
 TEXT: dict[str, Any] = {"form": "text-to-text", "targets": "words", "lr": 1e-2, "epochs": 4}
 
@@ -73,6 +72,7 @@ def test_full_fine_tuning_learns_to_write_the_label(tmp_path: Path, t5: Backbone
     folder, out = write_text_task(tmp_path / "d"), tmp_path / "a.safetensors"
     changes = TEXT | {"epochs": 8, "method": "full"}
     result = run(quick(folder, out, **changes), t5)
+    assert result.head_metrics is None
     assert result.value > 0.8
     found = evaluate_file(out, folder, backbone=t5, generate=True)
     assert found.generated_metrics is not None
@@ -80,9 +80,6 @@ def test_full_fine_tuning_learns_to_write_the_label(tmp_path: Path, t5: Backbone
     row = found.rows[0]
     assert row.expected in ("w1", "w30", "w60")
     assert isinstance(row.generated, str)
-    baseline = full_finetune(quick(folder, out, **changes), backbone=t5, dropout=False)
-    assert baseline.head_metrics is None
-    assert baseline.metrics["accuracy"] > 0.8
 
 
 def test_a_score_is_learnt_in_steps_and_answered_as_a_number(tmp_path: Path, t5: Backbone) -> None:

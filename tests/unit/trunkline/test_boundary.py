@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from adapters_store import AdapterFileError, Failure, NotFound
+from adapters_store import AdapterFileError, NotFound
+from failures import Failure
 from modeling.errors import AdapterError, UnknownNameError
-from modeling.errors import Failure as ModelFailure
-from service.errors import Problem, RefusedAdapter
+from proof.errors import Refused
 from training.errors import DataError
 from trunkline import Invalid
 from trunkline import Problem as ListedProblem
@@ -17,10 +17,6 @@ from trunkline.cli.boundary import guarded, is_expected
 
 FAILURES = [Failure("a", "1", "2", "Change it."), Failure("b", "3", "4", "Change it.")]
 LINES = ["  - a: got 1; allowed: 2. Change it.", "  - b: got 3; allowed: 4. Change it."]
-
-
-def _problems() -> list[Problem]:
-    return [Problem(f.field, f.got, f.allowed, f.remedy) for f in FAILURES]
 
 
 def _told(error: Exception, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -42,14 +38,8 @@ def _told(error: Exception, capsys: pytest.CaptureFixture[str]) -> list[str]:
         (UnknownNameError("method", "x", ["b", "a"]), ["error: unknown method 'x'; known: a, b"]),
         (FileNotFoundError(2, "No such file", "x.txt"), ["error: x.txt: No such file"]),
         (AdapterFileError(FAILURES), ["error: the adapter file is refused (2 problems)", *LINES]),
-        (
-            AdapterError([ModelFailure(f.field, f.got, f.allowed, f.remedy) for f in FAILURES]),
-            ["error: 2 things are wrong", *LINES],
-        ),
-        (
-            RefusedAdapter("the adapter cannot be served: a: got 1, allowed: 2", _problems()),
-            ["error: the adapter cannot be served", *LINES],
-        ),
+        (AdapterError(FAILURES), ["error: 2 things are wrong", *LINES]),
+        (Refused(FAILURES), ["error: the adapter cannot be served", *LINES]),
         (
             Invalid("refused", errors=(ListedProblem("a", "1", "2", "Change it."),), request_id="r7"),
             ["error: refused", LINES[0], "  (request r7)"],

@@ -12,7 +12,7 @@ from adapters_store.adapter_file import read_adapter_file, write_adapter_file
 from tests.tiny import tiny_backbone
 from tests.unit.training.conftest import Told, agree, quick, write_task, write_text_task
 from tests.unit.trunkline.conftest import Run
-from training.recipe import train
+from training.run import train
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +78,14 @@ def test_a_task_with_a_head_has_no_source(run: Run, tmp_path: Path) -> None:
 
 def test_digits_keep_their_names_in_the_file(tmp_path: Path) -> None:
     """What `inspect` reads is what training writes."""
-    from training.config import TrainConfig
-    from training.data import load_data
-    from training.publish import TextForm
-    from training.tasks import TextToText
+    from training.data.load import load_data
+    from training.file.publish import TextForm
+    from training.settings.config import TrainConfig
+    from training.tasks.as_strings import AsStrings
 
     data = load_data(TrainConfig(data=str(write_text_task(tmp_path / "d")), task="a", form="text-to-text"))
-    assert isinstance(data.task, TextToText)
-    assert data.formatter is not None
-    kept = TextForm(data.formatter, data.task.inner.class_names, data.task.scale).to_config()
+    assert isinstance(data.task, AsStrings)
+    assert data.reading.formatter is not None
+    kept = TextForm(data.reading.formatter, *data.task.string_form()).to_config()
     assert data.task.labels == ("0", "1", "2")
     assert kept["text_to_text"]["names"] == ["w1", "w30", "w60"]

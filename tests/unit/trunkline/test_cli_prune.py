@@ -14,8 +14,8 @@ from tests.integration_training.conftest import save_tiny
 from tests.tiny import tiny_backbone
 from tests.unit.training.conftest import Told, agree, quick, write_task, write_text_task
 from tests.unit.trunkline.conftest import Run
-from training import prune as pruning
-from training.recipe import train
+from training.file import prune as pruning
+from training.run import train
 
 Trained = Callable[..., tuple[str, str, str]]
 
@@ -99,7 +99,7 @@ def test_a_backbone_that_the_file_only_names_is_never_looked_up(
 ) -> None:
     """The name is whatever the file's writer chose: a hub id in it must not be fetched."""
     file, data, _ = trained()
-    for module in ("training.evaluate", "training.prune"):
+    for module in ("training.file.evaluate", "training.file.prune"):
         monkeypatch.setattr(f"{module}.load_backbone", lambda name, **_: pytest.fail(f"loads {name}"))
     found = run(command, file, "--data", data)
     assert found.exit_code == status

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from contextlib import AbstractContextManager
 from typing import TextIO, cast
 
 import pytest
 from rich.console import Console
 
-from training.progress import Progress
-from trunkline.cli.progress import STAGES, Lines, LiveBars, RunningLoss, Watch, watch
+from training.loop.progress import Progress
+from trunkline.cli.progress import STAGES, Lines, LiveBars, RunningLoss, watch
 
 
 class Terminal(io.StringIO):
@@ -19,10 +20,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def _run(progress: Watch) -> None:
+def _run(progress: AbstractContextManager[Progress]) -> None:
     """A run as the recipe reports it."""
-    followed: Progress = progress  # what the recipe takes is what these are
-    with progress:
+    with progress as followed:
         followed.begin("features", 0)
         followed.step(None)
         followed.end("features")
@@ -67,14 +67,15 @@ def test_quiet_leaves_the_notes() -> None:
 
 
 def test_a_terminal_gets_bars() -> None:
-    assert isinstance(watch(quiet=False, stream=Terminal()), LiveBars)
+    with watch(quiet=False, stream=Terminal()) as progress:
+        assert isinstance(progress, LiveBars)
 
 
 def test_bars_show_loss_and_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     console = Console(file=cast(TextIO, out), width=160, force_terminal=True, color_system=None)
     monkeypatch.setattr("rich.console.Console", lambda **_: console)
-    _run(LiveBars())
+    _run(watch(quiet=False, stream=Terminal()))
     last = out.getvalue()
     assert "3 rows are also in train" in last
     assert "epoch 4: accuracy 0.6000 (best 0.7500)" in last

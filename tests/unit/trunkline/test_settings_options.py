@@ -14,25 +14,26 @@ from typer.testing import CliRunner, Result
 
 from service.settings import Settings
 from tests.unit.trunkline.conftest import Run
-from training.config import TrainConfig
-from trunkline.cli import serve, train
-from trunkline.cli.settings import given_values, settings_of, signature_from, with_signature
+from training.settings.config import TrainConfig
+from trunkline.cli.settings import given_values, settings_of, with_options
 
 
 @dataclass(frozen=True)
 class Shop:
-    name: str = field(metadata={"help": "what it is called"})
-    shelves: int = field(default=3, metadata={"help": "how many"})
-    rate: float | None = field(default=None, metadata={"help": "how fast"})
-    open: bool = field(default=True, metadata={"help": "whether one may enter"})
-    colours: tuple[str, ...] | None = field(default=None, metadata={"help": "of the walls"})
-    prices: Mapping[str, Any] = field(default_factory=dict, metadata={"help": "by article"})
+    name: str = field(metadata={"panel": "Front", "help": "what it is called"})
+    shelves: int = field(default=3, metadata={"panel": "Front", "help": "how many"})
+    rate: float | None = field(default=None, metadata={"panel": "Other", "help": "how fast"})
+    open: bool = field(default=True, metadata={"panel": "Other", "help": "whether one may enter"})
+    colours: tuple[str, ...] | None = field(default=None, metadata={"panel": "Other", "help": "of the walls"})
+    prices: Mapping[str, Any] = field(default_factory=dict, metadata={"panel": "Other", "help": "by article"})
 
 
 class Depot(BaseModel):
-    place: Path = Field(Path("here"), description="where it is")
-    mode: Literal["day", "night"] = Field("day", description="when it works")
-    key: SecretStr | None = Field(None, description="to the door")
+    place: Path = Field(Path("here"), description="where it is", json_schema_extra={"panel": "Front"})
+    mode: Literal["day", "night"] = Field(
+        "day", description="when it works", json_schema_extra={"panel": "Front"}
+    )
+    key: SecretStr | None = Field(None, description="to the door", json_schema_extra={"panel": "Front"})
 
 
 Parse = Callable[..., tuple[Result, dict[str, Any]]]
@@ -49,7 +50,7 @@ def parse() -> Parse:
             got.update(given_values(settings, given))
 
         app = typer.Typer(add_completion=False)
-        app.command()(with_signature(command, signature_from(settings, {"Front": "name shelves"})))
+        app.command()(with_options(command, settings))
         return CliRunner().invoke(app, list(args), env={"COLUMNS": "120", "NO_COLOR": "1"}), got
 
     return run
@@ -119,10 +120,3 @@ def test_every_setting_has_a_flag_under_a_heading(run: Run, command: str, cls: t
     assert page.exit_code == 0, page.output
     for setting in settings_of(cls):
         assert f"{setting.flag} " in page.stdout, setting.flag
-
-
-@pytest.mark.parametrize(("panels", "cls"), [(train.PANELS, TrainConfig), (serve.PANELS, Settings)])
-def test_headings_name_settings_that_exist(panels: dict[str, str], cls: type[Any]) -> None:
-    named = [name for names in panels.values() for name in names.split()]
-    assert len(named) == len(set(named))
-    assert set(named) <= {setting.name for setting in settings_of(cls)}

@@ -1,0 +1,127 @@
+"""What a kind of task is: the meaning of logits. It knows numbers and labels, not how the numbers came out.
+
+N rows, L labels, K choices of a row.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from failures import Failure
+
+from ..registry import Registry
+
+Floats = npt.NDArray[np.float64]
+Choices = Sequence[Sequence[str]]
+_CORRECT = "Correct it and write the file again."
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """What a file says of a task's answers: kind, labels in the order of the logits, pooling.
+
+    `kind` is the file's word, which names a kind or a readout (`readouts.readout_of`). The rest belongs to
+    single kinds: `threshold` is the probability from which a multi_label assigns a label, `low` and `high`
+    bound a regression's answers, `max_new_tokens` those of a text_to_text without labels.
+    """
+
+    kind: str
+    labels: tuple[str, ...]
+    pooling: str = "mean"
+    threshold: float | None = None
+    low: float | None = None
+    high: float | None = None
+    max_new_tokens: int | None = None
+
+
+OPTIONS = ("threshold", "low", "high", "max_new_tokens")
+"""Fields of a spec that single kinds have; null for all others."""
+
+
+class Answer(NamedTuple):
+    """What a caller gets for one row: its label or labels, the score, all scores best first.
+
+    `choice` is the place of the chosen one among the row's own choices.
+    """
+
+    label: str | list[str] | None
+    score: float
+    scores: dict[str, float]
+    choice: int | None = None
+
+
+class Kind(ABC):
+    """What logits mean. `readout` answers a task whose file says this kind's name."""
+
+    name: ClassVar[str]
+    readout: ClassVar[str] = "pooled"
+    choices: ClassVar[bool] = False  # each row brings its own labels, and one logit for each
+    options: ClassVar[tuple[str, ...]] = ()  # fields of the spec that are this kind's
+
+    @abstractmethod
+    def decide(
+        self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
+    ) -> list[Answer]:
+        """Logits [N, L] -> N answers, with the best `top_k` scores; `choices` are those of each row.
+
+        A row of no use (one that failed before) holds any numbers, and may have no choices; what comes out is
+        thrown away.
+        """
+
+    @abstractmethod
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """Logits [B, L], targets as the kind stacks them, class weights [L] or None -> mean loss."""
+
+    def check(self, spec: HeadSpec) -> list[Failure]:
+        """Everything in a spec that this kind cannot have."""
+        return self.check_options(spec)
+
+    def check_options(self, spec: HeadSpec) -> list[Failure]:
+        """Fields that belong to other kinds."""
+        return [
+            refused(name, getattr(spec, name), f"null for {spec.kind}")
+            for name in OPTIONS
+            if name not in self.options and getattr(spec, name) is not None
+        ]
+
+
+KINDS: Registry[Kind] = Registry("head kind")
+
+
+def refused(field: str, got: Any, allowed: str) -> Failure:
+    """Something in a spec, by the name of its field."""
+    return Failure(f"head.{field}", repr(got)[:80], allowed, _CORRECT)
+
+
+def check_labels(spec: HeadSpec, least: int) -> list[Failure]:
+    """At least `least` labels, none twice."""
+    if len(spec.labels) >= least and len(set(spec.labels)) == len(spec.labels):
+        return []
+    return [refused("labels", list(spec.labels), f"at least {least} different labels")]
+
+
+def softmax(logits: Floats) -> Floats:
+    powers: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """Element by element; exp of negative numbers only, so that no logit overflows."""
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+
+
+def best_first(
+    labels: Sequence[str], scores: Floats, top_k: int | None
+) -> list[tuple[list[str], list[float]]]:
+    """Labels and scores of each row of scores [N, L]; equal scores keep the order of the labels."""
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+    names = np.array(labels, dtype=object)[order].tolist()
+    return list(zip(names, np.take_along_axis(scores, order, axis=1).tolist(), strict=True))

@@ -1,0 +1,34 @@
+"""single_label: exactly one of L classes; softmax."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from failures import Failure
+
+from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind, best_first, check_labels, softmax
+
+
+class SingleLabel(Kind):
+    """Class weights [L] weigh the loss of each class."""
+
+    name = "single_label"
+
+    def decide(
+        self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
+    ) -> list[Answer]:
+        ordered = best_first(spec.labels, softmax(logits), top_k)
+        return [
+            Answer(names[0], scores[0], dict(zip(names, scores, strict=True))) for names, scores in ordered
+        ]
+
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """targets [B] class numbers."""
+        return cross_entropy(logits, targets, weight=weights)
+
+    def check(self, spec: HeadSpec) -> list[Failure]:
+        return [*check_labels(spec, least=2), *self.check_options(spec)]
+
+
+KINDS.add(SingleLabel())

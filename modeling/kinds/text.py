@@ -1,0 +1,29 @@
+"""text: an answer that is written and not chosen (ReCoRD, SQuAD); there are no labels.
+
+Its one logit is log p(a string that the row names, end of sequence | the row's text): what probes record.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind
+
+
+class Text(Kind):
+    """Answers by itself alone where somebody has written: nothing is decided."""
+
+    name = "text"
+    readout = "written"
+    options = ("max_new_tokens",)
+
+    def decide(
+        self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
+    ) -> list[Answer]:
+        raise TypeError("a text is written, not decided: this is a bug")
+
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        raise TypeError("a text has the loss of its readout: this is a bug")
+
+
+KINDS.add(Text())

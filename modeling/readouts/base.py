@@ -1,0 +1,160 @@
+"""What a readout is: the way from the states of a batch to logits or text. It knows no labels' meaning.
+
+T tokens of a packed batch, B rows of it, H hidden, L logits a row.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from failures import Failure
+
+from .. import decoding
+from ..backbone import Backbone
+from ..decoding import Strings
+from ..head_bank import HeadBank
+from ..kinds import KINDS, HeadSpec
+from ..kinds.base import refused
+from ..packed import PackedBatch
+from ..registry import Registry
+from ..text import Encoded
+
+TEXT_TO_TEXT = "text_to_text"
+"""What files call every task that a decoder answers."""
+
+Logits = npt.NDArray[np.float32]
+
+
+class Cost(NamedTuple):
+    """Tokens that the decoder reads to give the logits of one text: so many, and so many per token of it."""
+
+    fixed: int = 0
+    per_token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A batch whose encoder has run: its states [T, H], and the heads of whatever is resident."""
+
+    backbone: Backbone
+    batch: PackedBatch
+    hidden: Tensor
+    heads: HeadBank
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What is read of a pass: row `rows[i]` (the caller's number) by the adapter in `slots[i]`.
+
+    `strings[i]` are what a decoder scores there, as ids.
+    """
+
+    pooling: str
+    rows: Sequence[int]
+    slots: Sequence[int]
+    strings: Sequence[Strings]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What rows should be answered: targets as the kind stacks them, class weights, and the right strings.
+
+    `strings` are ids with their end, one for each row, where a decoder is to write them.
+    """
+
+    targets: Tensor
+    weights: Tensor | None = None
+    strings: Strings = ()
+
+    def take(self, rows: Sequence[int]) -> Wanted:
+        index = torch.as_tensor(rows, device=self.targets.device)
+        return Wanted(self.targets[index], self.weights, [self.strings[r] for r in rows if self.strings])
+
+
+class Readout(ABC):
+    """One way to read a task's answer off a backbone.
+
+    `file_kind` is what files call every kind that is read so; None: each by its own name. With `has_head` the
+    adapter brings a linear layer [L, H]; without, a decoder answers. `writes`: the answer is a text.
+    """
+
+    name: ClassVar[str]
+    file_kind: ClassVar[str | None] = None
+    has_head: ClassVar[bool] = False
+    writes: ClassVar[bool] = False
+
+    def reads(self, spec: HeadSpec) -> bool:
+        """Whether a task of this spec is answered so."""
+        return spec.kind in KINDS and KINDS[spec.kind].readout == self.name and self.file_kind is None
+
+    def kind(self, spec: HeadSpec) -> str:
+        """What the logits mean: the name of a kind."""
+        return spec.kind
+
+    def check(self, spec: HeadSpec) -> list[Failure]:
+        """Everything in a spec that cannot be answered so, on whatever backbone."""
+        failures = self.check_kind(spec)
+        if (spec.pooling == "none") == self.has_head:
+            allowed = "A pooling for the head" if self.has_head else "none: a text_to_text has no head"
+            failures.append(refused("pooling", spec.pooling, allowed))
+        return failures
+
+    def check_kind(self, spec: HeadSpec) -> list[Failure]:
+        """As far as its meaning goes."""
+        return KINDS[self.kind(spec)].check(spec)
+
+    def check_backbone(self, spec: HeadSpec, backbone: Backbone) -> list[Failure]:
+        """What this backbone lacks for it."""
+        if backbone.is_encoder_decoder:
+            return []
+        remedy = "use a T5 or BART backbone, or another kind of task."
+        return [Failure("head.kind", TEXT_TO_TEXT, f"heads, as {backbone.name} has no decoder", remedy)]
+
+    @abstractmethod
+    def cost(self, spec: HeadSpec, strings: Strings) -> Cost:
+        """Of one text; `strings` are the labels as ids."""
+
+    def strings(self, labels: Strings, text: Encoded) -> Strings:
+        """What a decoder scores after one text."""
+        return labels
+
+    def states(self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
+        """Of a batch that runs: what the head reads of each text [B, H], in the caller's order."""
+        raise TypeError(f"{self.name} has no head: this is a bug")
+
+    def read(self, run: Pass, reads: Reads) -> list[Logits]:
+        """The logits [L] of each read, on the host; a decoder's are log p(string | text).
+
+        What is read by the same function is read in one call, of whichever readout.
+        """
+        asked = list(zip(reads.rows, reads.strings, strict=True))
+        found = decoding.score(run.backbone, run.hidden, run.batch, asked)
+        return [values.float().cpu().numpy() for values in found]
+
+    @abstractmethod
+    def logits(
+        self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None
+    ) -> Tensor:
+        """The training form: logits [B, L] of texts with whatever is attached; gradients flow."""
+
+    def loss(
+        self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None, wanted: Wanted
+    ) -> Tensor:
+        """The mean loss of some rows; of a decoder, that of all tokens of the right strings."""
+        return decoding.target_loss(backbone, batch, wanted.strings)
+
+    def measured_loss(self, spec: HeadSpec, logits: Tensor, wanted: Wanted) -> Tensor:
+        """The mean loss that logits [N, L] of rows have; as `loss`, over all of them."""
+        right = logits.gather(1, wanted.targets[:, None])
+        return -right.sum() / sum(map(len, wanted.strings))
+
+
+READOUTS: Registry[Readout] = Registry("readout")

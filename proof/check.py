@@ -1,0 +1,50 @@
+"""Everything that an upload does to a file, on a model of its own, and nothing published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adapters_store import FileLimits
+from modeling import Backbone, ServedModel
+from modeling.served import BARE
+from proof.candidate import examine
+from proof.replay import TOLERANCES, ProbeReport, by_probe, compare, plan_probes, replay
+
+_BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What was found in a file that may be served."""
+
+    task: str
+    method: str
+    kind: str
+    labels: tuple[str, ...]
+    digest: str
+    size_bytes: int
+    probes: ProbeReport
+
+
+def check_file(data: bytes, backbone: Backbone, *, limits: FileLimits | None = None) -> CheckReport:
+    """Read, build, replay. Raises Refused with every problem."""
+    candidate = examine(data, backbone, limits=limits)
+    model = ServedModel(backbone)
+    batches = plan_probes(
+        [(candidate.probes, model.placement(model.install(candidate.adapter.pack())))],
+        neighbours=(BARE,),
+        max_batch_tokens=_BATCH_TOKENS,
+        max_row_tokens=backbone.max_tokens,
+    )
+    logits = (one for batch in batches for one in replay(model, batch))
+    report = compare(candidate, by_probe(candidate.probes, logits), TOLERANCES[backbone.dtype])
+    manifest = candidate.manifest
+    return CheckReport(
+        task=manifest.task,
+        method=manifest.method.name,
+        kind=manifest.head.kind,
+        labels=tuple(manifest.head.labels),
+        digest=candidate.digest,
+        size_bytes=candidate.size_bytes,
+        probes=report,
+    )

@@ -1,0 +1,43 @@
+"""The check of a file in a process of its own, which knows nothing of what the writer believes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from proof.check import CheckReport
+from proof.errors import CheckFailed
+
+_TIMEOUT_S = 600
+_REPORT = TypeAdapter(CheckReport)
+
+
+def check_in_fresh_process(path: Path, backbone: str) -> CheckReport:
+    """`check_file` in a new Python process; what lies in the current folder has no part in it.
+
+    Raises CheckFailed: the process refuses the file, or does not come to an end.
+    """
+    # -P: the current folder is not searched; ours comes before whatever PYTHONPATH names.
+    command = [sys.executable, "-P", "-m", "proof", str(path.resolve()), backbone]
+    roots = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, roots))}
+    try:
+        done = subprocess.run(  # noqa: S603 - our own program, no shell
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise CheckFailed(
+            f"the check of {path.name} took over {_TIMEOUT_S} s; nothing was announced"
+        ) from None
+    try:
+        report = _REPORT.validate_json(done.stdout)
+    except ValidationError:
+        tail = (done.stdout + done.stderr).strip()[-2000:] or "no output"
+        raise CheckFailed(f"the check of {path.name} ended with status {done.returncode}: {tail}") from None
+    if done.returncode != 0:
+        raise CheckFailed(f"{path.name} was refused in a fresh process: {done.stdout[:2000]}")
+    return report

@@ -1,0 +1,40 @@
+"""What answering with a resident adapter needs, from its file and its place on the device."""
+
+from __future__ import annotations
+
+from adapters_store import Manifest
+from modeling import Placement, kind_of, readout_of
+from proof.candidate import Candidate
+
+from ..engine.request import Input, ServingCard
+
+MAX_FORM_CHARS = 500
+
+
+def card_of(candidate: Candidate, placement: Placement) -> ServingCard:
+    manifest, spec = candidate.manifest, candidate.adapter.spec
+    return ServingCard(
+        spec=spec,
+        kind=kind_of(spec),
+        readout=readout_of(spec),
+        placement=placement,
+        max_tokens=manifest.input.max_tokens,
+        fields=tuple(manifest.input.fields),
+        method=manifest.method.name,
+        example=_example(manifest, choices=kind_of(spec).choices),
+    )
+
+
+def _example(manifest: Manifest, *, choices: bool) -> Input:
+    """The form of an input, with names of fields in braces: what stands there is never a text of the data.
+
+    Where sources are written out of fields, it is their form as the trainer noted it.
+    """
+    fields = [f"{{{name}}}" for name in manifest.input.fields]
+    if choices:
+        return {"text": fields[0], "choices": ["{choice 0}", "{choice 1}"]}
+    noted = manifest.provenance.config.get("text_to_text")
+    form = noted.get("source_form") if isinstance(noted, dict) else None
+    if isinstance(form, str) and len(form) <= MAX_FORM_CHARS:
+        return form
+    return fields[0] if len(fields) == 1 else {"text": fields[0], "text_pair": fields[1]}

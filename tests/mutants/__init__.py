@@ -1,0 +1,1 @@
+"""Mutations of the shipped code that its tests must notice: a maintained table, and what runs it."""

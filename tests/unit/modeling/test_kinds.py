@@ -1,0 +1,74 @@
+"""Answers: activation, order, top_k, thresholds, ranges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from modeling import HeadSpec, readout_of
+from tests.tiny import answer
+
+ABC = ("a", "b", "c")
+
+
+def test_single_label_is_a_softmax_best_first() -> None:
+    got = answer(HeadSpec("single_label", ABC), np.array([1.0, 3.0, 2.0]))
+    assert list(got.scores) == ["b", "c", "a"]
+    assert got.label == "b"
+    assert got.score == pytest.approx(np.exp(3) / np.exp([1, 2, 3]).sum())
+    assert sum(got.scores.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", ["single_label", "multi_label"])
+def test_extreme_logits_do_not_overflow(kind: str) -> None:
+    with np.errstate(all="raise", under="ignore"):
+        got = answer(HeadSpec(kind, ABC), np.array([1e4, -1e4, 0.0]))
+    assert all(0 <= score <= 1 for score in got.scores.values())
+
+
+def test_multi_label_takes_everything_over_its_threshold() -> None:
+    logits = np.array([0.1, 5.0, -5.0])
+    assert answer(HeadSpec("multi_label", ABC), logits).label == ["b", "a"]
+    assert answer(HeadSpec("multi_label", ABC, threshold=0.9), logits).label == ["b"]
+    assert answer(HeadSpec("multi_label", ABC, threshold=0.999), logits).label == []
+
+
+def test_top_k_cuts_scores_and_not_labels() -> None:
+    got = answer(HeadSpec("multi_label", ABC), np.array([1.0, 2.0, -1.0]), top_k=1)
+    assert got.label == ["b", "a"]
+    assert list(got.scores) == ["b"]
+    assert len(answer(HeadSpec("single_label", ABC), np.zeros(3), top_k=99).scores) == 3
+
+
+def test_regression_stays_in_range() -> None:
+    spec = HeadSpec("regression", ("stars",), low=1.0, high=5.0)
+    got = answer(spec, np.array([7.5], dtype=np.float32))
+    assert (got.label, got.score, got.scores) == (None, 5.0, {"stars": 5.0})
+    assert answer(spec, np.array([-1.0])).score == 1.0
+    assert answer(HeadSpec("regression", ("stars",)), np.array([-1.0])).score == -1.0
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        (HeadSpec("single_label", ("a",)), "head.labels"),
+        (HeadSpec("single_label", ("a", "a")), "head.labels"),
+        (HeadSpec("multi_label", ()), "head.labels"),
+        (HeadSpec("multi_label", ABC, threshold=1.5), "head.threshold"),
+        (HeadSpec("regression", ABC), "head.labels"),
+        (HeadSpec("single_label", ABC, threshold=0.5), "head.threshold"),
+        (HeadSpec("multi_label", ABC, low=0.0), "head.low"),
+        (HeadSpec("regression", ("v",), threshold=0.5), "head.threshold"),
+        (HeadSpec("multiple_choice", ("a",)), "head.labels"),
+        (HeadSpec("multiple_choice", ("choice",), max_new_tokens=3), "head.max_new_tokens"),
+        (HeadSpec("text_to_text", ("a", " "), "none"), "head.labels"),
+        (HeadSpec("text_to_text", ("a", "a"), "none"), "head.labels"),
+        (HeadSpec("text_to_text", ("a", "b"), "mean"), "head.pooling"),
+        (HeadSpec("text_to_text", ("a", "b"), "none", max_new_tokens=3), "head.max_new_tokens"),
+        (HeadSpec("text_to_text", (), "none"), "head.max_new_tokens"),
+        (HeadSpec("text_to_text", (), "eos", max_new_tokens=3), "head.pooling"),
+        (HeadSpec("text_to_text", (), "none", threshold=0.5, max_new_tokens=3), "head.threshold"),
+    ],
+)
+def test_specs_that_make_no_sense(spec: HeadSpec, field: str) -> None:
+    assert [failure.field for failure in readout_of(spec).check(spec)] == [field]

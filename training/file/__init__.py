@@ -1,0 +1,1 @@
+"""An adapter file: written and announced, judged on rows of data, pruned."""

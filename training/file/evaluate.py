@@ -1,0 +1,365 @@
+"""An adapter file against rows of data, through the serving form: what a server would answer, and the scores.
+
+Logits come from `ServedModel`, exactly as in the service, not from the training form. Rows are read as in
+training: the file says how sources are made of them, and by which rule they were split.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapters_store.adapter_file import AdapterFile
+from adapters_store.errors import AdapterFileError
+from adapters_store.manifest import Manifest
+from modeling import Adapter, Backbone, ServedModel, kind_of, load_backbone, readout_of
+from modeling.readouts import TEXT_TO_TEXT as TEXT_TO_TEXT_FILE
+from proof.candidate import backbone_failures, candidate_of, read_file, spec_of
+from proof.errors import Refused
+from training.data.card import Card, Flags, find_splits, read_card, stored_kind
+from training.data.load import as_text, read_part, read_split
+from training.data.reading import reading_of
+from training.errors import ConfigError, DataError
+from training.file.publish import TextForm
+from training.loop.device import pick_device
+from training.loop.encode import Rows, encode_split
+from training.loop.passes import Answered, served
+from training.metrics.scores import demand_metric, read_metric
+from training.metrics.texts import scores_of_texts
+from training.rows.examples import Example, Split, Target
+from training.rows.items import ChoiceItem, Item, TextItem
+from training.settings.checks import HEAD, TEXT_TO_TEXT
+from training.tasks import TASKS, Baseline, Logits, Task
+
+
+@dataclass(frozen=True)
+class RowAnswer:
+    """What one row is answered. `row` is its number in the file; `label` is None for a regression.
+
+    `generated` is what the decoder writes freely, when that was asked for. It is the answer to free text,
+    whose `score` is its word F1 and whose one logit is the log probability of a right answer.
+    """
+
+    row: int
+    expected: Any
+    label: str | list[str] | None
+    score: float
+    tokens: int
+    truncated: bool
+    logits: list[float]
+    generated: str | None = None
+
+
+@dataclass(frozen=True)
+class FileEvaluation:
+    """Scores and answers of one adapter file on one split; `generated_metrics`: of free generation."""
+
+    task: str
+    digest: str
+    method: str
+    split: str
+    source: str
+    metric: str
+    metrics: Mapping[str, float]
+    baseline: Baseline
+    rows: tuple[RowAnswer, ...]
+    texts: tuple[Item, ...]
+    generated_metrics: Mapping[str, float] | None = None
+
+    @property
+    def value(self) -> float:
+        return self.metrics[self.metric]
+
+    @property
+    def inputs(self) -> list[TextItem | dict[str, object]]:
+        """What a server is asked for each row."""
+        return [
+            {"text": item.text, "choices": list(item.choices)} if isinstance(item, ChoiceItem) else item
+            for item in self.texts
+        ]
+
+    def to_dict(self, *, with_rows: bool = False) -> dict[str, Any]:
+        """Plain JSON values; the rows on demand."""
+        plain: dict[str, Any] = {
+            "task": self.task,
+            "digest": self.digest,
+            "method": self.method,
+            "split": self.split,
+            "source": self.source,
+            "num_rows": len(self.rows),
+            "metric": self.metric,
+            "value": self.value,
+            "metrics": dict(self.metrics),
+            "baseline": {"name": self.baseline.name, **self.baseline.values},
+        }
+        if self.generated_metrics is not None:
+            plain["generated_metrics"] = dict(self.generated_metrics)
+        return plain | ({"rows": [vars(row).copy() for row in self.rows]} if with_rows else {})
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The rows to score, those whose majority is the baseline (train, when it is there), and their task."""
+
+    rows: Split
+    baseline_rows: Split
+    task: Task
+    split: str
+
+
+def evaluate_file(
+    path: Path | str,
+    data: Path | str,
+    split: str = "validation",
+    *,
+    backbone: Backbone | None = None,
+    backbone_name: str | None = None,
+    device: str = "auto",
+    flags: Flags | None = None,
+    max_rows: int | None = None,
+    split_rule: str | None = None,
+    generate: bool = False,
+) -> FileEvaluation:
+    """Score an adapter file on the `split` of a folder, or on all rows of one file.
+
+    `backbone` may be given when it is loaded already; else `backbone_name`, or the one named in the file, is
+    loaded. `flags` override `dataset.json`, `split_rule` ("files" or a rule of the paper) the rule that the
+    file was trained with. `generate` lets a text-to-text task write freely as well.
+
+    Raises:
+        DataError: the file is refused, there is no such split, or its rows do not fit the adapter.
+        ConfigError: the backbone is not the one that the adapter was trained on, is only named in the file
+            and not here, or cannot generate.
+    """
+    stored = stored_file(Path(path))
+    manifest = stored.manifest
+    scored = load_rows(Path(data), split, manifest, flags or Flags(), max_rows, split_rule)
+    if generate and readout_of(spec_of(manifest.head)).has_head:
+        raise ConfigError(f"task {manifest.task} is answered by a head: only text-to-text tasks generate")
+    if backbone is None:
+        backbone = load_backbone(backbone_name or named_backbone(manifest), device=pick_device(device))
+    adapter = build_adapter(stored, backbone)
+    rows, task = scored.rows, scored.task
+    limit = manifest.input.max_tokens
+    encoded = encode_split(backbone, rows, task, limit, adapter.virtual_tokens)
+    answered = served(ServedModel(backbone), adapter, encoded, generate=generate)
+    found = task.found(answered.logits, answered.texts, rows.targets)
+    return FileEvaluation(
+        task=manifest.task,
+        digest=stored.digest,
+        method=manifest.method.name,
+        split=scored.split,
+        source=rows.source,
+        metric=task.metric.name,
+        metrics=task.scores(found, rows.targets),
+        baseline=task.baseline(scored.baseline_rows.targets, rows.targets),
+        rows=_answers(rows, encoded, found, answered, adapter, task),
+        texts=tuple(rows.texts),
+        generated_metrics=_generated_metrics(answered.texts, rows.targets, task),
+    )
+
+
+def stored_file(path: Path) -> AdapterFile:
+    """An adapter file. Raises DataError when it is refused."""
+    try:
+        return read_file(path)
+    except (AdapterFileError, OSError) as error:
+        raise DataError(f"{path.name}: {error}") from error
+
+
+def named_backbone(manifest: Manifest) -> str:
+    """The backbone that a file names, where that is here: a file's word is never looked up on the hub.
+
+    Raises:
+        ConfigError: it is neither `minilm` nor a directory.
+    """
+    name = manifest.backbone.name
+    if name == "minilm" or Path(name).is_dir():
+        return name
+    raise ConfigError(
+        f"task {manifest.task} was trained on {name!r}, which is neither minilm nor a directory here; "
+        "say where that model is with --backbone (a model directory or a hub id)"
+    )
+
+
+def build_adapter(stored: AdapterFile, backbone: Backbone) -> Adapter:
+    """The adapter that a file holds, on the backbone that it was trained on.
+
+    Raises:
+        ConfigError: another backbone. DataError: tensors or settings that do not fit.
+    """
+    manifest, reference = stored.manifest, stored.manifest.backbone
+    if backbone_failures(manifest, backbone):
+        raise ConfigError(
+            f"task {manifest.task} was trained on {reference.name} ({reference.weights_digest[:15]}...), "
+            f"this is {backbone.name} ({backbone.weights_digest[:15]}...): give the right one with --backbone"
+        )
+    try:
+        return candidate_of(stored, backbone).adapter
+    except Refused as error:
+        raise DataError(f"task {manifest.task}: {error}") from error
+
+
+def load_rows(
+    data: Path,
+    split: str,
+    manifest: Manifest,
+    flags: Flags,
+    max_rows: int | None = None,
+    split_rule: str | None = None,
+) -> Scored:
+    """Rows of `data` with targets in the adapter's order of labels, whatever the order in the data.
+
+    Raises:
+        DataError: no such split, or rows that do not fit the adapter.
+    """
+    files = find_splits(data)
+    used = manifest.provenance.config
+    rule = used.get("split_rule_used") if split_rule is None else split_rule
+    rule = None if rule == "files" or data.is_file() else rule
+    path = data if data.is_file() else files.get(split)
+    if path is None and rule is None:
+        raise DataError(f"{data}: no {split} file; there are {', '.join(files)}: name one of them, or a file")
+    card, form = _card(data, flags, manifest)
+    own = TEXT_TO_TEXT_FILE if card.form == TEXT_TO_TEXT else card.task.kind
+    if own != manifest.head.kind:
+        name = data.name if path is None else path.name
+        raise DataError(f"{name}: the data is {own}, the adapter {manifest.head.kind}; correct --kind")
+    names = _names(card, manifest, form)
+    given = card.label_names or names
+    task, own_task = (_task(card, manifest, flags.metric, order, form) for order in (names, given))
+    reading = reading_of(card, None if form is None else form.formatter)
+
+    def read(wanted: str, rows: int | None) -> Split:
+        if rule is not None:
+            found = read_part(wanted, rule, files, reading, own_task, rows)
+        else:
+            found = read_split(wanted, data if data.is_file() else files[wanted], reading, own_task, rows)
+        return _in_order(found, given, names)
+
+    rows = read(split, max_rows)
+    has_train = data.is_dir() and split != "train" and "train" in files
+    told = split if data.is_dir() else "all rows"
+    told = told if rule is None else f"{told}, split as in the paper ({rule})"
+    return Scored(rows, read("train", None) if has_train else rows, task, told)
+
+
+def _card(data: Path, flags: Flags, manifest: Manifest) -> tuple[Card, TextForm | None]:
+    """How to read the data: by its own card, by flags, and for the rest as in training."""
+    used, spec = manifest.provenance.config, spec_of(manifest.head)
+    readout = readout_of(spec)
+    form = None if readout.has_head else TextForm.from_config(used)
+    if form is not None:
+        fields: Sequence[str] | None = form.formatter.fields
+    else:
+        fields = used.get("text_fields") if kind_of(spec).choices else manifest.input.fields
+    kind = flags.kind or used.get("kind") or ("free_text" if readout.writes else None)
+    _check_kind(data, kind, manifest)
+    flags = replace(
+        flags,
+        label_field_before=used.get("label_field"),
+        kind=kind,
+        text_fields=flags.text_fields or (tuple(fields) if fields else None),
+        choice_fields=flags.choice_fields or tuple(used.get("choice_fields") or ()) or None,
+        form=HEAD if form is None else TEXT_TO_TEXT,
+    )
+    return read_card(data, flags), form
+
+
+def _check_kind(data: Path, kind: str | None, manifest: Manifest) -> None:
+    """Before fields are looked for that another kind of data would have: a head answers one kind."""
+    kind, wanted = kind or stored_kind(data), manifest.head.kind
+    if kind in TASKS and readout_of(spec_of(manifest.head)).has_head and TASKS[kind].kind != wanted:
+        raise DataError(
+            f"{data.name}: the data is {kind}, the adapter {wanted}; take other data, or correct --kind"
+        )
+
+
+def _names(card: Card, manifest: Manifest, form: TextForm | None) -> tuple[str, ...]:
+    """What the adapter's classes are called, in its order; nothing for a regression."""
+    if form is not None:
+        return form.names
+    if card.task.lists_choices:
+        return card.label_names or ()
+    return tuple(manifest.head.labels) if card.task.least_names else ()
+
+
+def _task(
+    card: Card, manifest: Manifest, wanted: str | None, names: Sequence[str], form: TextForm | None
+) -> Task:
+    spec, known = spec_of(manifest.head), card.task.measures
+    labels = tuple(names) or spec.labels[:1]
+    metric, _ = read_metric(card.metric, known, labels)
+    if wanted is not None:
+        metric = demand_metric(wanted, known, labels)
+    task = card.task.build(labels, metric, card.metric, spec)
+    return task if form is None else as_text(task, form.formatter).restored(spec.labels, form.scale)
+
+
+def _in_order(rows: Split, names: tuple[str, ...], wanted: tuple[str, ...]) -> Split:
+    """Class indices by `names` as indices into the adapter's names; a number has no class."""
+    if not wanted or names == wanted:
+        return rows
+
+    def moved(example: Example) -> Example:
+        target, places = example.target, []
+        for index in target if isinstance(target, tuple) else (target,):
+            name = names[int(index)]
+            if name not in wanted:
+                raise DataError(
+                    f"{rows.source}, row {example.row}: label {name!r} is not one of the adapter's; "
+                    "evaluate it on data with its own labels"
+                )
+            places.append(wanted.index(name))
+        return replace(example, target=tuple(sorted(places)) if isinstance(target, tuple) else places[0])
+
+    return replace(rows, examples=tuple(map(moved, rows.examples)))
+
+
+def _answers(
+    rows: Split, encoded: Rows, found: Logits, answered: Answered, adapter: Adapter, task: Task
+) -> tuple[RowAnswer, ...]:
+    return tuple(
+        RowAnswer(
+            row=example.row,
+            expected=task.told(example.target),
+            label=label,
+            score=score,
+            tokens=sum(text.num_tokens for text in encoded.of(index)),
+            truncated=any(text.truncated for text in encoded.of(index)),
+            logits=[float(value) for value in answered.logits[index]],
+            generated=None if answered.texts is None else answered.texts[index],
+        )
+        for index, (example, (label, score)) in enumerate(
+            zip(rows.examples, _told(found, adapter, task), strict=True)
+        )
+    )
+
+
+def _told(found: Logits, adapter: Adapter, task: Task) -> list[tuple[str | list[str] | None, float]]:
+    """The label of each row with its score; of free text, which has none, the word F1 of what was written."""
+    if task.writes:
+        return [(None, float(score)) for score in found[:, 1]]
+    kind = kind_of(adapter.spec)
+    choices = [[str(index) for index in range(found.shape[1])]] * len(found)
+    answers = kind.decide(adapter.spec, found.astype(np.float64), None, choices)
+    return [(answer.label, answer.score) for answer in answers]
+
+
+def _generated_metrics(
+    texts: Sequence[str] | None, targets: Sequence[Target], task: Task
+) -> dict[str, float] | None:
+    """The paper's metrics of what was written: classes by their strings, numbers as they are.
+
+    None where nothing was written, and for free text, whose metrics are these already.
+    """
+    if texts is None or task.writes:
+        return None
+    if not task.class_names:
+        return scores_of_texts(texts, [str(target) for target in targets], None)
+    digits = {label: str(index) for index, label in enumerate(task.labels)}
+    told = [digits.get(text.strip(), f"no label: {text}") for text in texts]
+    wanted = [digits[task.told(target)] for target in targets]
+    return scores_of_texts(told, wanted, len(task.labels))

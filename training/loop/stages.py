@@ -1,0 +1,165 @@
+"""What each stage trains, as learners for `fit`: the head on cached features, then an adapter.
+
+Stage one standardises the features (so that one learning rate suits every backbone) and folds that back into
+the head. The frozen backbone stays in evaluation mode throughout: no dropout, so cached features are exact.
+A task without a head has no stage one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from modeling import Adapter, Backbone, HeadSpec, Readout, Wanted, readout_of
+from training.loop.batches import plain_batches, training_batches
+from training.loop.encode import Rows
+from training.loop.fit import Learner
+from training.loop.optim import Group, decay_groups
+from training.loop.passes import Answered, trained
+from training.settings.config import Hyper
+from training.tasks import Logits, Target, Task
+
+_HEAD_BATCH_FACTOR = 2
+_SMALLEST_SPREAD = 1e-6
+
+
+@dataclass(frozen=True)
+class Material:
+    """What all stages of a run share; `wanted` is on the backbone's device."""
+
+    backbone: Backbone
+    task: Task
+    spec: HeadSpec
+    train: Rows
+    validation: Rows
+    wanted: Wanted
+    validation_wanted: Wanted
+    validation_targets: Sequence[Target]
+
+    @property
+    def readout(self) -> Readout:
+        return readout_of(self.spec)
+
+    def measured(self, answered: Answered) -> tuple[Logits, float]:
+        """Of the validation rows: what the metrics judge, in the data's units, and the mean loss."""
+        logits = torch.from_numpy(answered.logits).to(self.backbone.device)
+        loss = float(self.readout.measured_loss(self.spec, logits, self.validation_wanted))
+        in_units = self.task.in_units(answered.logits)
+        return self.task.found(in_units, answered.texts, self.validation_targets), loss
+
+
+@dataclass(frozen=True)
+class Features:
+    """Pooled states of the frozen backbone, train [N, K, H] and validation [M, K, H] for K texts a row."""
+
+    train: Tensor
+    validation: Tensor
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Mean and spread [H] of the train features."""
+
+    mean: Tensor
+    spread: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> "Scaling":
+        """Of the rows of [..., H]; a constant feature keeps its size."""
+        rows = features.flatten(0, -2)
+        spread = rows.std(dim=0, unbiased=False)
+        return cls(rows.mean(dim=0), torch.where(spread > _SMALLEST_SPREAD, spread, torch.ones_like(spread)))
+
+    def apply(self, features: Tensor) -> Tensor:
+        """[..., H] -> [..., H] with mean 0 and spread 1."""
+        return (features - self.mean) / self.spread
+
+    def fold(self, scaled: nn.Linear, head: nn.Linear) -> None:
+        """Write into `head`, for raw features, what `scaled` computes on scaled ones."""
+        with torch.no_grad():
+            weight = scaled.weight / self.spread
+            head.weight.copy_(weight)
+            head.bias.copy_(scaled.bias - weight @ self.mean)
+
+
+def head_learner(
+    material: Material, features: Features, scaled: nn.Linear, scaling: Scaling, hyper: Hyper, seed: int
+) -> Learner:
+    """Stage one: `scaled` [H -> L] on the scaled features, started at zero (the problem is convex)."""
+    nn.init.zeros_(scaled.weight)
+    nn.init.zeros_(scaled.bias)
+    train, validation = scaling.apply(features.train), scaling.apply(features.validation)
+    size = hyper.batch_size * _HEAD_BATCH_FACTOR
+
+    def logits(states: Tensor) -> Tensor:
+        found: Tensor = scaled(states.flatten(0, 1))
+        return found
+
+    def loss(rows: Sequence[int]) -> Tensor:
+        found = logits(train[torch.as_tensor(rows, device=train.device)])
+        return material.readout.measured_loss(material.spec, found, material.wanted.take(rows))
+
+    def measured() -> tuple[Logits, float]:
+        found = logits(validation).view(len(validation), -1)
+        return material.measured(Answered(found.float().cpu().numpy()))
+
+    return Learner(
+        task=material.task,
+        parameters=_head_parameters(scaled),
+        groups=decay_groups(list(scaled.parameters()), hyper.head_lr, hyper.head_weight_decay),
+        loss=loss,
+        validation=measured,
+        batches=lambda epoch: plain_batches(len(train), batch_size=size, seed=seed, epoch=epoch),
+        validation_targets=material.validation_targets,
+        exact=train.device.type == "cpu",
+    )
+
+
+def adapter_learner(material: Material, adapter: Adapter, hyper: Hyper, seed: int) -> Learner:
+    """Stage two: the adapter's parameters, and the head with them when `hyper.train_head`.
+
+    The adapter must be attached for as long as the learner is used. Body parameters never decay: their
+    neutral value (a scale of one, a pre-trained norm) is not zero.
+    """
+    parameters = {f"body.{index}": p for index, p in enumerate(adapter.body_parameters())}
+    groups = [Group(tuple(parameters.values()), hyper.lr)]
+    if adapter.head is not None and hyper.train_head:
+        of_head = _head_parameters(adapter.head)
+        parameters |= of_head
+        groups += decay_groups(list(of_head.values()), hyper.lr_head_stage2, hyper.weight_decay)
+    backbone, costs = material.backbone, _row_costs(material, adapter)
+
+    def loss(rows: Sequence[int]) -> Tensor:
+        batch = backbone.pack(material.train.take(rows), adapter.virtual_tokens)
+        wanted = material.wanted.take(rows)
+        return material.readout.loss(backbone, batch, material.spec, adapter.head, wanted)
+
+    def batches(epoch: int) -> list[list[int]]:
+        return training_batches(
+            costs, batch_tokens=hyper.batch_tokens, batch_size=hyper.batch_size, seed=seed, epoch=epoch
+        )
+
+    return Learner(
+        task=material.task,
+        parameters=parameters,
+        groups=groups,
+        loss=loss,
+        validation=lambda: material.measured(trained(backbone, adapter, material.validation)),
+        batches=batches,
+        validation_targets=material.validation_targets,
+        exact=backbone.device.type == "cpu",
+    )
+
+
+def _row_costs(material: Material, adapter: Adapter) -> list[int]:
+    """Tokens that a train row costs: its texts, virtual tokens, and what the decoder reads."""
+    rows, strings = material.train, material.wanted.strings
+    per_token = 1 + material.readout.cost(material.spec, ()).per_token
+    virtual = adapter.virtual_tokens * rows.per_row
+    decoded = [len(ids) for ids in strings] or [0] * len(rows)
+    return [length * per_token + virtual + read for length, read in zip(rows.lengths, decoded, strict=True)]
+
+
+def _head_parameters(head: nn.Linear) -> dict[str, nn.Parameter]:
+    return {f"head.{name}": parameter for name, parameter in head.named_parameters()}

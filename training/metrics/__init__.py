@@ -1,0 +1,1 @@
+"""Metrics: numbers or texts in, numbers out."""

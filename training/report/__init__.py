@@ -1,0 +1,1 @@
+"""What a finished run tells: the outcome, cautions, a page for people."""

@@ -1,0 +1,62 @@
+"""What is doubtful about a run that can go through: sentences for a person, with their remedies. No work."""
+
+from training.errors import ConfigError
+from training.loop.fit import StagePlan
+from training.report.result import SeedOutcome
+from training.settings.config import Hyper, TrainConfig
+from training.tasks import Baseline
+
+_DECIMALS = 4  # of a metric as it is told: what cannot be seen there is rounding
+
+
+def warmup_caution(config: TrainConfig, hyper: Hyper, plan: StagePlan, steps_per_epoch: int) -> str | None:
+    """A sentence when all steps of stage two are warm-up steps of a recipe.
+
+    Raises:
+        ConfigError: when it was the user who asked for so many of them.
+    """
+    num_steps = plan.epochs * steps_per_epoch
+    if hyper.warmup_steps == 0 or hyper.warmup_steps < num_steps:
+        return None
+    found = (
+        f"warmup_steps is {hyper.warmup_steps}, and stage {plan.name} has {num_steps} steps: the learning "
+        "rate rises to the last of them, and little is learnt"
+    )
+    remedy = "more epochs, or --warmup 0.06 (a share of the steps)"
+    if num_steps > 1:
+        remedy = f"--warmup-steps under {num_steps}, {remedy}"
+    if config.warmup_steps is not None:
+        raise ConfigError(f"{found}; give {remedy}")
+    return f"{found} (the recipe's warm-up is made for larger data); give {remedy}"
+
+
+def cautions_of(best: SeedOutcome, baseline: Baseline, warmup: str | None = None) -> tuple[str, ...]:
+    """Everything to be careful about in the outcome; `warmup` is what `warmup_caution` found."""
+    found = [warmup, _stage_two(best, has_reason=warmup is not None)]
+    final = best.final
+    found.append(final.task.constant_warning(final.logits))
+    metric = final.task.metric
+    floor = baseline.values.get(metric.name)
+    if floor is not None and not metric.better(final.value, floor):
+        found.append(f"{metric.name} {final.value:.4f} is not better than {baseline.name} at {floor:.4f}")
+    return tuple(sentence for sentence in found if sentence is not None)
+
+
+def _stage_two(best: SeedOutcome, *, has_reason: bool) -> str | None:
+    """Stage two below the head alone, which can be where a method does not begin as the frozen model.
+
+    Without any gain the advice is about rates and epochs, unless another reason is told already.
+    """
+    if best.head is None or best.body is None:
+        return None
+    metric, method = best.final.task.metric, best.adapter.method.name
+    alone, final = best.head.best.value, best.final.value
+    if metric.better(round(alone, _DECIMALS), round(final, _DECIMALS)):
+        return (
+            f"{metric.name} {final:.4f} is below the {alone:.4f} of the head alone: {method} has not made up "
+            "for where it began; give more epochs, a higher --lr, or another method (linear_probe is the "
+            "head alone)"
+        )
+    if best.body.best_epoch == 0 and not has_reason:
+        return "stage two found nothing better than stage one: try other learning rates or more epochs"
+    return None

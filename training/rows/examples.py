@@ -1,0 +1,66 @@
+"""Checked rows: an item with its target, the rows of a split, and one digest of everything they hold."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from training.rows.items import ChoiceItem, Item
+
+Target = int | float | tuple[int, ...] | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row: its text, pair or choices, its parsed label, and its row number in the file."""
+
+    text: Item
+    target: Target
+    row: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """Checked rows of one file, or drawn from one."""
+
+    name: str
+    source: str
+    examples: tuple[Example, ...]
+
+    @property
+    def texts(self) -> list[Item]:
+        """The inputs, in order."""
+        return [example.text for example in self.examples]
+
+    @property
+    def targets(self) -> list[Target]:
+        """The labels, in order."""
+        return [example.target for example in self.examples]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
+def label_counts(targets: Iterable[Target]) -> Counter[int]:
+    """How many rows have each label, by its index."""
+    return Counter(int(i) for target in targets for i in (target if isinstance(target, tuple) else [target]))
+
+
+def digest_of(head: Sequence[object], splits: Iterable[Split]) -> str:
+    """`sha256:<hex>` of what decides what is learnt: `head` (kind, fields, labels), rows and their order."""
+    total = hashlib.sha256()
+    total.update(json.dumps(head, ensure_ascii=False).encode())
+    for split in splits:
+        total.update(f"\n{split.name} {len(split)}".encode())
+        for example in split.examples:
+            total.update(b"\n")
+            row = json.dumps([_plain(example.text), example.target], ensure_ascii=False)
+            total.update(row.encode("utf-8", "surrogatepass"))
+    return f"sha256:{total.hexdigest()}"
+
+
+def _plain(item: Item) -> object:
+    if isinstance(item, ChoiceItem):
+        return {"text": item.text, "choices": item.choices}
+    return item
