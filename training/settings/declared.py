@@ -75,7 +75,7 @@ class Purpose:
 
     kind: str | None = _data(
         None,
-        "single_sentence, sentence_pair, regression, multi_label or multiple_choice, instead of dataset.json",
+        "such as single_sentence, sentence_pair, multi_label or multiple_choice, instead of dataset.json",
         text("a kind of data"),
     )
     text_fields: tuple[str, ...] | None = _data(
