@@ -44,7 +44,7 @@ class InvalidName(StoreError, ValueError):  # noqa: N818
 
 
 class AdapterFileError(StoreError):
-    """An adapter file is refused; `failures` holds every reason, not the first."""
+    """An adapter file is refused, with every reason: `failures`, over HTTP `errors`."""
 
     def __init__(self, failures: Sequence[Failure]) -> None:
         self.failures = _capped(failures)

@@ -33,6 +33,7 @@ NO_POOLING = "none"
 
 _CORRECT = "Correct it and write the file again."
 _NO_PAIR = ("null, as input.fields has one", "null: each choice is the second text of a pair")
+_POOLING = "manifest.head.pooling"
 _REMEDIES = {"missing": "Add it.", "extra_forbidden": "Remove it."}
 _Violation = tuple[tuple[str | int, ...], str, object]  # where, what is allowed, what was found
 
@@ -72,10 +73,10 @@ class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """What the answers are: `labels` in the order of the rows of head/weight, `pooling` none without a head.
 
     What a kind means, and which of the other fields it has, is for `modeling` to say: here they are only
-    sound in themselves.
+    sound in themselves, and with each other in a `Manifest`.
     """
 
-    kind: Name
+    kind: ShortText
     labels: Annotated[list[ShortText], Field(max_length=MAX_LABELS)]
     pooling: Literal["mean", "first", "pooler", "eos", "none"] = "mean"
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -84,11 +85,6 @@ class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     max_new_tokens: Annotated[
         Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] | None, Field(exclude_if=lambda limit: limit is None)
     ] = None
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> HeadRef:
-        _raise("HeadRef", list(_head_violations(self)))
-        return self
 
 
 class InputRef(BaseModel, frozen=True, extra="forbid"):
@@ -160,7 +156,8 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Manifest:
-        _raise("Manifest", list(_probe_violations(self.head, self.input, self.probes)))
+        violations = list(_head_violations(self.head))  # of a wrong head, nothing follows for probes
+        _raise("Manifest", violations or list(_probe_violations(self.head, self.input, self.probes)))
         return self
 
     def to_json(self) -> str:
@@ -174,13 +171,13 @@ def _head_violations(head: HeadRef) -> Iterator[_Violation]:
     for index, label in enumerate(head.labels):
         first = first_seen.setdefault(label, index)
         if first != index:
-            yield ("labels", index), f"A label that is not also label {first}", label
+            yield ("head", "labels", index), f"A label that is not also label {first}", label
     if not head.labels and head.pooling != NO_POOLING:
-        yield ("labels",), "At least one label for a head", head.labels
+        yield ("head", "labels"), "At least one label for a head", head.labels
     if (head.low is None) != (head.high is None):
-        yield ("low",), "Both low and high, or neither", head.low
+        yield ("head", "low"), "Both low and high, or neither", head.low
     if head.low is not None and head.high is not None and head.low >= head.high:
-        yield ("low",), f"Less than high ({head.high})", head.low
+        yield ("head", "low"), f"Less than high ({head.high})", head.low
 
 
 def _probe_violations(head: HeadRef, fields: InputRef, probes: list[Probe]) -> Iterator[_Violation]:
@@ -213,7 +210,7 @@ def _raise(title: str, violations: list[_Violation]) -> None:
 class ParsedManifest:
     """The manifest if it is valid; `num_labels` as far as it can be told, for checks against the head.
 
-    `has_head` is False where there are no tensors of a head.
+    `has_head` is False where there should be no tensors of a head.
     """
 
     manifest: Manifest | None
@@ -223,7 +220,7 @@ class ParsedManifest:
 
 
 Judge = Callable[[HeadRef, Sequence[Probe]], list[Failure]]
-"""What is wrong with a sound head and sound probes, for who knows what kinds mean."""
+"""What is wrong with a head and probes whose parts are sound, for who knows what kinds mean."""
 
 
 def no_judge(head: HeadRef, probes: Sequence[Probe]) -> list[Failure]:
@@ -240,10 +237,11 @@ def parse_manifest(text: str, *, max_values: int = 500_000, judge: Judge = no_ju
     unknown = _schema_failure(value)
     if unknown is not None:  # another schema has other keys: reporting each would only confuse
         return ParsedManifest(None, None, [*failures, unknown])
-    manifest, violations = _violations_of(value, raw, judge)
+    manifest, violations, judged = _violations_of(value, raw, judge)
     pooling, num_labels = _pooling_and_labels(value)
-    failures += violations
-    return ParsedManifest(None if failures else manifest, num_labels, failures, pooling != NO_POOLING)
+    has_head = (pooling == NO_POOLING) == any(one.field == _POOLING for one in judged)  # refused: the reverse
+    failures += _said_once(violations, judged)
+    return ParsedManifest(None if failures else manifest, num_labels, failures, has_head)
 
 
 def _schema_failure(value: dict[str, object]) -> Failure | None:
@@ -265,29 +263,46 @@ def _pooling_and_labels(value: dict[str, object]) -> tuple[object, int | None]:
 
 def _violations_of(
     value: dict[str, object], raw: bytes, judge: Judge
-) -> tuple[Manifest | None, list[Failure]]:
+) -> tuple[Manifest | None, list[Failure], list[Failure]]:
+    """The manifest if it is sound, else what it violates; and what the judge says."""
     try:
         manifest = Manifest.model_validate_json(raw, strict=True)
     except ValidationError as error:
-        failures = [_failure(details) for details in error.errors(include_url=False)]
-        known = {failure.field for failure in failures}
-        return None, failures + [one for one in _cross_failures(value, judge) if one.field not in known]
-    return manifest, judge(manifest.head, manifest.probes)
+        found = [_failure(details) for details in error.errors(include_url=False)]
+        crossed, judged = _cross_failures(value, judge)
+        return None, found + [one for one in crossed if one not in found], judged
+    return manifest, [], judge(manifest.head, manifest.probes)
 
 
-def _cross_failures(value: dict[str, object], judge: Judge) -> list[Failure]:
-    """Violations between parts that are sound themselves; pydantic stops before them when any part is not."""
+def _cross_failures(value: dict[str, object], judge: Judge) -> tuple[list[Failure], list[Failure]]:
+    """Violations between parts that are sound themselves, and the judge's.
+
+    Pydantic stops before them when any part is not.
+    """
     head, fields = _part(HeadRef, value.get("head")), _part(InputRef, value.get("input"))
+    if head is None:
+        return [], []
     items = value.get("probes")
-    probes = [_part(Probe, item) for item in items] if isinstance(items, list) else []
-    if head is None or fields is None or None in probes:
-        return []
-    sound = [probe for probe in probes if probe is not None]
-    found = [
-        Failure(_place(loc), show(got), allowed, _CORRECT)
-        for loc, allowed, got in _probe_violations(head, fields, sound)
-    ]
-    return found + judge(head, sound)
+    read = [_part(Probe, item) for item in items] if isinstance(items, list) else []
+    probes = [] if None in read else [probe for probe in read if probe is not None]
+    violations = list(_head_violations(head))
+    if fields is not None and not violations:
+        violations += _probe_violations(head, fields, probes)
+    crossed = [Failure(_place(loc), show(got), allowed, _CORRECT) for loc, allowed, got in violations]
+    return crossed, judge(head, probes)
+
+
+def _said_once(violations: list[Failure], judged: list[Failure]) -> list[Failure]:
+    """The judge alone speaks of a field that both refuse, and of probes whose choices it refuses.
+
+    It is silent where something inside its field is wrong.
+    """
+    inside = {one.field.rpartition(".")[0] for one in violations}
+    judged = [one for one in judged if one.field not in inside]
+    fields = {one.field for one in judged}
+    choices = ".choices"
+    silent = fields | {name.removesuffix(choices) + ".logits" for name in fields if name.endswith(choices)}
+    return [one for one in violations if one.field not in silent] + judged
 
 
 _Part = TypeVar("_Part", bound=BaseModel)

@@ -16,7 +16,7 @@ from .backbone import family_of
 from .errors import BackboneError, MethodError
 from .families.t5 import as_published
 from .methods import METHODS, Method
-from .readouts import TEXT_TO_TEXT
+from .readouts import DECODER_KIND
 from .sites import Tap
 from .tapped import frozen_module
 
@@ -166,11 +166,11 @@ def answers_text(config: PreTrainedConfig, form: str | None) -> bool:
     Raises BackboneError for text to text on a backbone without a decoder.
     """
     family = family_of(config)
-    if form == TEXT_TO_TEXT and family.seq2seq is None:
+    if form == DECODER_KIND and family.seq2seq is None:
         raise BackboneError(
             f"text to text needs an encoder-decoder (T5 or BART); {family.name} is an encoder"
         )
-    return family.name == "t5" if form is None else form == TEXT_TO_TEXT
+    return family.name == "t5" if form is None else form == DECODER_KIND
 
 
 def count(

@@ -62,12 +62,12 @@ def read_file(path: Path) -> AdapterFile:
 
 
 def judge(head: HeadRef, probes: Sequence[Probe]) -> list[Failure]:
-    """What is wrong with a sound head and sound probes once it is known what they mean."""
+    """What is wrong with a head and probes whose parts are sound, once it is known what they mean."""
     spec = spec_of(head)
     try:
         readout, kind = readout_of(spec), kind_of(spec)
     except UnknownNameError as error:
-        remedy = "Use the version of Trunkline that wrote it."
+        remedy = "Correct it, or use the version of Trunkline that wrote it."
         return [Failure("manifest.head.kind", repr(spec.kind), ", ".join(error.known), remedy)]
     failures = [replace(found, field=f"manifest.{found.field}") for found in readout.check(spec)]
     for index, probe in enumerate(probes):

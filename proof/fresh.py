@@ -14,6 +14,13 @@ from proof.errors import CheckFailed
 
 _TIMEOUT_S = 600
 _REPORT = TypeAdapter(CheckReport)
+_OURS = str(Path(__file__).resolve().parent.parent)
+
+
+def _other_roots() -> list[str]:
+    """What PYTHONPATH names, but the current folder, which an empty entry means as well."""
+    named, here = os.environ.get("PYTHONPATH", "").split(os.pathsep), Path.cwd()
+    return [root for root in named if Path(root).resolve() != here.resolve()]
 
 
 def check_in_fresh_process(path: Path, backbone: str) -> CheckReport:
@@ -23,8 +30,7 @@ def check_in_fresh_process(path: Path, backbone: str) -> CheckReport:
     """
     # -P: the current folder is not searched; ours comes before whatever PYTHONPATH names.
     command = [sys.executable, "-P", "-m", "proof", str(path.resolve()), backbone]
-    roots = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, roots))}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([_OURS, *_other_roots()])}
     try:
         done = subprocess.run(  # noqa: S603 - our own program, no shell
             command, capture_output=True, text=True, timeout=_TIMEOUT_S, env=environment, check=False

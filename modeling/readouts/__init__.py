@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import UnknownNameError
 from ..kinds import KINDS, HeadSpec, Kind
 from ..registry import discover
-from .base import READOUTS, TEXT_TO_TEXT, Cost, Pass, Readout, Reads, Wanted
+from .base import DECODER_KIND, READOUTS, Cost, Pass, Readout, Reads, Wanted
 
 discover(__name__, __path__)
 
@@ -29,8 +29,8 @@ def file_kinds() -> list[str]:
 
 
 __all__ = [
+    "DECODER_KIND",
     "READOUTS",
-    "TEXT_TO_TEXT",
     "Cost",
     "Pass",
     "Readout",

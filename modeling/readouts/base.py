@@ -27,7 +27,7 @@ from ..packed import PackedBatch
 from ..registry import Registry
 from ..text import Encoded
 
-TEXT_TO_TEXT = "text_to_text"
+DECODER_KIND = "text_to_text"
 """What files call every task that a decoder answers."""
 
 Logits = npt.NDArray[np.float32]
@@ -116,7 +116,7 @@ class Readout(ABC):
         if backbone.is_encoder_decoder:
             return []
         remedy = "use a T5 or BART backbone, or another kind of task."
-        return [Failure("head.kind", TEXT_TO_TEXT, f"heads, as {backbone.name} has no decoder", remedy)]
+        return [Failure("head.kind", DECODER_KIND, f"heads, as {backbone.name} has no decoder", remedy)]
 
     @abstractmethod
     def cost(self, spec: HeadSpec, strings: Strings) -> Cost:

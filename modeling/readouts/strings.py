@@ -15,17 +15,17 @@ from ..decoding import Strings
 from ..kinds import KINDS, HeadSpec
 from ..kinds.base import check_labels, refused
 from ..packed import PackedBatch
-from .base import READOUTS, TEXT_TO_TEXT, Cost, Readout
+from .base import DECODER_KIND, READOUTS, Cost, Readout
 
 
 class LabelStrings(Readout):
     """A text_to_text with labels."""
 
     name = "strings"
-    file_kind = TEXT_TO_TEXT
+    file_kind = DECODER_KIND
 
     def reads(self, spec: HeadSpec) -> bool:
-        return spec.kind == TEXT_TO_TEXT and bool(spec.labels)
+        return spec.kind == DECODER_KIND and bool(spec.labels)
 
     def kind(self, spec: HeadSpec) -> str:
         return "single_label"

@@ -13,18 +13,18 @@ from ..kinds import HeadSpec
 from ..kinds.base import refused
 from ..packed import PackedBatch
 from ..text import Encoded
-from .base import READOUTS, TEXT_TO_TEXT, Cost, Readout
+from .base import DECODER_KIND, READOUTS, Cost, Readout
 
 
 class Written(Readout):
     """A text_to_text without labels. The string of a row is its `Encoded.target`."""
 
     name = "written"
-    file_kind = TEXT_TO_TEXT
+    file_kind = DECODER_KIND
     writes = True
 
     def reads(self, spec: HeadSpec) -> bool:
-        return spec.kind == TEXT_TO_TEXT and not spec.labels
+        return spec.kind == DECODER_KIND and not spec.labels
 
     def kind(self, spec: HeadSpec) -> str:
         return "text"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ PASSED, FAILED, BROKEN = 0, 1, 2  # pytest's own; BROKEN: a file could not be im
 _TIMED_OUT = -1
 _OPTIONS = ("-p", "no:cacheprovider", "--timeout", "120", "--hypothesis-profile", "unshrunk")
 _WORDS = {PASSED: "SURVIVED", FAILED: "killed", BROKEN: "killed", _TIMED_OUT: "killed"}
+_MEMORY = 10 << 30  # bytes of addresses: a fault that takes memory without end fails, not the machine
 _QUIET = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -133,6 +135,8 @@ def _pytest(root: Path, tests: Sequence[str], limit_s: float) -> tuple[int, floa
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    if sys.platform == "linux":  # others cannot limit a process that runs
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     try:
         status = process.wait(limit_s)
     except subprocess.TimeoutExpired:

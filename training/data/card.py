@@ -277,12 +277,13 @@ def _check(card: Card, flags: Flags, path: Path) -> None:
     wanted = card.task.data_kinds[card.kind] if card.form == HEAD else ()
     fields = ", ".join(card.text_fields)
     if not fields or (wanted and len(card.text_fields) not in wanted):
+        taken = " or ".join(map(str, wanted or ("at least 1",)))
         told = (
-            f"kind {card.kind} takes {' or '.join(map(str, wanted or ('at least 1',)))} text field(s), got "
+            f"{path.name}: kind {card.kind} takes {taken} text field(s), got "
             f"{len(card.text_fields)}: {fields}; choose with --text-fields, or give --form {TEXT_TO_TEXT}, "
             "which takes any number"
         )
-        raise ConfigError(told) if flags.kind or flags.text_fields else DataError(f"{path.name}: {told}")
+        raise (ConfigError if flags.text_fields else DataError)(told)
     if card.label_names is not None and len(set(card.label_names)) != len(card.label_names):
         raise DataError(f"{path.name}: label_names has a name twice: {', '.join(card.label_names)}")
 

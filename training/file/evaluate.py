@@ -15,7 +15,7 @@ from adapters_store.adapter_file import AdapterFile
 from adapters_store.errors import AdapterFileError
 from adapters_store.manifest import Manifest
 from modeling import Adapter, Backbone, ServedModel, kind_of, load_backbone, readout_of
-from modeling.readouts import TEXT_TO_TEXT as TEXT_TO_TEXT_FILE
+from modeling.readouts import DECODER_KIND
 from proof.candidate import backbone_failures, candidate_of, read_file, spec_of
 from proof.errors import Refused
 from training.data.card import Card, Flags, find_splits, read_card, stored_kind
@@ -223,7 +223,7 @@ def load_rows(
     if path is None and rule is None:
         raise DataError(f"{data}: no {split} file; there are {', '.join(files)}: name one of them, or a file")
     card, form = _card(data, flags, manifest)
-    own = TEXT_TO_TEXT_FILE if card.form == TEXT_TO_TEXT else card.task.kind
+    own = DECODER_KIND if card.form == TEXT_TO_TEXT else card.task.kind
     if own != manifest.head.kind:
         name = data.name if path is None else path.name
         raise DataError(f"{name}: the data is {own}, the adapter {manifest.head.kind}; correct --kind")

@@ -38,6 +38,7 @@ _PROSE: tuple[tuple[str, str], ...] = (
     ("rmse", r"\brmse\b|root[\s_-]*mean[\s_-]*square"),
     ("f1", r"(?<!macro )(?<!macro-)(?<!macro_)(?<!micro )(?<!micro-)(?<!micro_)\bf1\b(?![\s_-]*m[ai]cro)"),
 )
+_BETWEEN_WORDS = r"[\s_-]*"
 _QUOTED = re.compile(r"[\"'“]([^\"'”]+)[\"'”]")
 
 
@@ -131,7 +132,7 @@ def demand_metric(text: str, known: Measures, labels: Sequence[str]) -> Metric:
 
 def all_metrics(text: str | None, known: Measures, labels: Sequence[str]) -> Metric:
     """The mean of every metric that a card's text names, in its order; the default when it names none."""
-    found = _named((text or "").lower())
+    found = _named((text or "").lower(), known)
     names = [name for name in sorted(found, key=lambda name: found[name]) if name in known.values]
     if not names:
         return read_metric(text, known, labels)[0]
@@ -172,7 +173,7 @@ def scores_of(known: Measures, truth: Any, predicted: Any) -> dict[str, float]:
 
 
 def _first_named(text: str, known: Measures) -> str | None:
-    found = _named(text)
+    found = _named(text, known)
     if "pearson" in found and "spearman" in found and "pearson_spearman" in known.values:
         return "pearson_spearman"
     usable = {name: at for name, at in found.items() if name in known.values}
@@ -181,9 +182,17 @@ def _first_named(text: str, known: Measures) -> str | None:
     return next((instead for name, instead in known.meant.items() if name in found), None)
 
 
-def _named(text: str) -> dict[str, int]:
-    """Where each metric is first named."""
-    return {name: match.start() for name, pattern in _PROSE if (match := re.search(pattern, text))}
+def _named(text: str, known: Measures) -> dict[str, int]:
+    """Where each metric is first named: in prose, or those of this kind that have none by their own name."""
+    prose = dict(_PROSE)
+    own = {name: rf"\b{name.replace('_', _BETWEEN_WORDS)}\b" for name in known.values if name not in prose}
+    found: dict[str, int] = {}
+    for name, pattern in (own | prose).items():
+        if match := re.search(pattern, text):
+            found[name] = match.start()
+        if name in own:  # the accuracy of balanced_accuracy is not another metric
+            text = re.sub(pattern, lambda whole: " " * len(whole[0]), text)
+    return found
 
 
 def _with_class(name: str, text: str, labels: Sequence[str]) -> Metric:

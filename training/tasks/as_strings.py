@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from modeling.readouts import TEXT_TO_TEXT
+from modeling.readouts import DECODER_KIND
 from training.formats import Scale, scale_for
 from training.metrics.scores import Floats
 from training.rows.examples import Target
@@ -29,7 +29,7 @@ class AsStrings(Task):
     inner: Task
     scale: Scale | None = None
 
-    kind = TEXT_TO_TEXT
+    kind = DECODER_KIND
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from modeling import Backbone, HeadSpec
-from modeling.readouts import TEXT_TO_TEXT
+from modeling.readouts import DECODER_KIND
 from training.errors import ConfigError
 from training.formats import FORMATS, Formatter
 from training.formats.rewriting import spaced_punctuation
@@ -39,7 +39,7 @@ class FreeText(Task):
     unknown: str | None = None
     as_squad: bool = False
 
-    kind = TEXT_TO_TEXT
+    kind = DECODER_KIND
     data_kinds: ClassVar[DataKinds] = {"free_text": ()}
     measures = FREE_TEXT
     least_names = 0

@@ -45,7 +45,7 @@ def evaluate(
     max_rows: MaxRows = None,
     kind: Annotated[
         str | None,
-        typer.Option(help="The kind of data, as `trunkline train` takes it; else dataset.json's."),
+        typer.Option(help="The kind of data, as in `trunkline train --help`; else as in training."),
     ] = None,
     text_fields: Annotated[
         str | None, typer.Option(metavar="A[,B]", help="The one or two text fields, else as in training.")

@@ -165,7 +165,7 @@ def _facts(adapter: AdapterFile) -> list[tuple[str, object]]:
         ("settings", manifest.method.config),
         ("backbone", f"{backbone.name} ({backbone.family}, weights {backbone.weights_digest[:19]}…)"),
         ("head", f"{head.kind}, {head.pooling} pooling, {_outputs(manifest)}"),
-        ("labels", labels_of(head.kind, _labels(manifest))),
+        ("labels", labels_of(_labels(manifest))),
         ("example", shorten(_example(manifest) or "", EXAMPLE_CHARACTERS)),
         ("input", f"{' + '.join(manifest.input.fields)}, at most {manifest.input.max_tokens} tokens"),
         ("metrics", metrics),
@@ -241,7 +241,7 @@ def check(
     print_facts(
         [
             ("task", f"{report.task} ({report.method}, {report.kind})"),
-            ("labels", labels_of(report.kind, report.labels)),
+            ("labels", labels_of(report.labels)),
             ("size", size(report.size_bytes)),
             ("digest", report.digest),
             ("probes", f"{report.probes.count} agree, largest difference {report.probes.max_difference:.1e}"),

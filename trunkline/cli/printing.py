@@ -73,11 +73,11 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def labels_of(kind: str, labels: Sequence[str]) -> list[str]:
-    """The first labels, and how many there are; a text-to-text task without any answers with any text."""
+def labels_of(labels: Sequence[str]) -> list[str]:
+    """The first labels, and how many there are; a task without any answers with any text."""
     if len(labels) > MAX_LABELS:
         return [*labels[:MAX_LABELS], f"… ({len(labels)})"]
-    return [*labels] if labels or kind != "text_to_text" else ["any text"]
+    return [*labels] or ["any text"]
 
 
 def size(num_bytes: int) -> str:

@@ -171,7 +171,7 @@ def _pushed_facts(pushed: Pushed) -> list[tuple[str, object]]:
             + ("" if pushed.created else " (the same bytes were there already)"),
         ),
         ("method", pushed.method),
-        ("labels", labels_of(pushed.kind, pushed.labels)),
+        ("labels", labels_of(pushed.labels)),
         ("size", size(pushed.size_bytes)),
         ("digest", pushed.digest),
         ("aliases", pushed.aliases),
@@ -216,7 +216,7 @@ def _print_versions(task: Task) -> None:
         about = (
             version.method,
             version.kind,
-            labels_of(version.kind, version.labels),
+            labels_of(version.labels),
             size(version.size_bytes),
             version.created,
             state,

@@ -102,8 +102,7 @@ def _facts(result: TrainResult) -> list[tuple[str, object]]:
 
 
 def _outputs(result: TrainResult) -> str:
-    free = result.kind == "text_to_text" and not result.labels
-    return "any text" if free else f"{len(result.labels)} outputs"
+    return f"{len(result.labels)} outputs" if result.labels else "any text"
 
 
 def _print_scores(result: TrainResult) -> None:

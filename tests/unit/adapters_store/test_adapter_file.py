@@ -22,6 +22,7 @@ from adapters_store import (
     write_adapter,
     write_adapter_file,
 )
+from proof.candidate import judge
 
 Tensors = dict[str, torch.Tensor]
 
@@ -161,6 +162,27 @@ def test_every_kind_of_failure_is_listed_at_once(build_file: Any, manifest_dict:
         "head/weight",
     }
     assert all(f.field and f.got and f.allowed and f.remedy for f in error.value.failures)
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ({"pooling": "none"}, {"manifest.head.pooling"}),
+        ({"kind": "text_to_text"}, {"manifest.head.pooling", "head/weight", "head/bias"}),
+        ({"kind": "text_to_text", "pooling": "none"}, {"head/weight", "head/bias"}),
+        (
+            {"labels": ["a", "b", "a"], "threshold": 0.5},
+            {"manifest.head.labels.2", "manifest.head.threshold"},
+        ),
+    ],
+)
+def test_what_a_kind_refuses_is_listed_with_its_tensors(
+    build_file: Any, manifest_dict: dict[str, Any], head: dict[str, Any], expected: set[str]
+) -> None:
+    manifest_dict["head"] |= head
+    with pytest.raises(AdapterFileError) as error:
+        read_adapter(build_file(manifest=json.dumps(manifest_dict)), judge=judge)
+    assert fields(error) == expected
 
 
 def test_importing_the_package_and_the_store_imports_no_torch() -> None:

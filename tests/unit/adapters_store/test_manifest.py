@@ -144,6 +144,11 @@ Head = dict[str, Any]
         ({"kind": "multi_label", "threshold": 0.5}, set()),
         ({"kind": "multi_label", "threshold": 1.0}, {"manifest.head.threshold"}),
         ({"kind": "regression"}, {"manifest.head.labels"}),
+        ({"low": 2.0, "high": 1.0}, {"manifest.head.low", "manifest.head.high"}),
+        ({"low": 2.0}, {"manifest.head.low"}),
+        ({"kind": "Single Label"}, {"manifest.head.kind"}),
+        ({"kind": "text_to_text"}, {"manifest.head.pooling"}),
+        ({"pooling": "none", "threshold": 0.5}, {"manifest.head.pooling", "manifest.head.threshold"}),
     ],
 )
 def test_heads_are_consistent(manifest_dict: dict[str, Any], head: Head, expected: set[str]) -> None:
@@ -248,6 +253,11 @@ def test_violations_of_a_multiple_choice(
     manifest_dict: dict[str, Any], path: Path, value: Any, place: str
 ) -> None:
     assert places(changed(as_multiple_choice(manifest_dict), path, value)) == {f"manifest.{place}"}
+
+
+def test_probes_without_the_choices_of_their_kind_are_told_that_alone(manifest_dict: dict[str, Any]) -> None:
+    manifest_dict["head"] |= {"kind": "multiple_choice", "labels": ["choice"]}
+    assert places(manifest_dict) == {f"manifest.probes.{index}.choices" for index in range(8)}
 
 
 def test_choices_belong_to_multiple_choice_alone(manifest_dict: dict[str, Any]) -> None:

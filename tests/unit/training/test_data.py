@@ -186,7 +186,10 @@ def test_a_card_that_cannot_be_used(
     ("flags", "message"),
     [
         ({"kind": "many_choices"}, "kind is 'many_choices'; allowed: .*sentence_pair"),
-        ({"kind": "sentence_pair", "text_fields": ("text",)}, r"takes 2 text field\(s\), got 1: text"),
+        (
+            {"kind": "sentence_pair", "text_fields": ("text",)},
+            r"train.*: kind sentence_pair takes 2 text field\(s\), got 1: text",
+        ),
         ({"text_fields": ("text", "b", "c")}, r"takes 1 text field\(s\), got 3: text, b, c"),
     ],
 )

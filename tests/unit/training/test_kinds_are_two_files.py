@@ -23,15 +23,15 @@ from training.run import train
 from training.tasks import TASKS
 
 _KIND = '''
-"""ordinal: one of L levels in their order; the answer is the level nearest to the mean one."""
+"""ladder: one of L levels in their order; the answer is the level nearest to the mean one."""
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 from modeling.kinds.base import KINDS, Answer, Kind, best_first, check_labels, softmax
 
-class Ordinal(Kind):
-    name = "ordinal"
+class Ladder(Kind):
+    name = "ladder"
     readout = "READOUT"
 
     def decide(self, spec, logits, top_k=None, choices=()):
@@ -51,7 +51,7 @@ class Ordinal(Kind):
     def check(self, spec):
         return [*check_labels(spec, least=2), *self.check_options(spec)]
 
-KINDS.add(Ordinal())
+KINDS.add(Ladder())
 '''
 _TASK = '''
 """Levels as label names or their numbers; scored by how near the answer is."""
@@ -66,10 +66,10 @@ def closeness(truth, told):
 
 @register
 @dataclass(frozen=True)
-class Ordinal(Task):
-    kind = "ordinal"
-    data_kinds = {"ordinal": (1,)}
-    measures = Measures("ordinal", "closeness", {"closeness": closeness})
+class Ladder(Task):
+    kind = "ladder"
+    data_kinds = {"ladder": (1,)}
+    measures = Measures("ladder", "closeness", {"closeness": closeness})
 
     @classmethod
     def in_text(cls):
@@ -119,7 +119,7 @@ def readout(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(registry, "_items", dict(registry._items))
     discover(package.name, [str(package)])
     yield name
-    del TASKS["ordinal"]
+    del TASKS["ladder"]
 
 
 @pytest.mark.parametrize("method", ["linear_probe", "hadamard", "prompt_tuning"])
@@ -128,18 +128,18 @@ def test_a_new_kind_goes_the_whole_way(tmp_path: Path, backbone: Backbone, reado
     folder, out = tmp_path / "data", tmp_path / "a.safetensors"
     write_rows(folder / "train.jsonl", make_rows("single_sentence", 60, 1))
     write_rows(folder / "validation.jsonl", make_rows("single_sentence", 30, 2))
-    flags = {"kind": "ordinal", "label_names": tuple(LABELS)}
+    flags = {"kind": "ladder", "label_names": tuple(LABELS)}
 
     def verify(path: Path, _: str) -> CheckReport:
         return check_file(path.read_bytes(), backbone)
 
     config = quick(folder, out, **flags, method=method, method_config=tiny_options(method), head_epochs=40)
     result = train(config, backbone=backbone, progress=Told(), verify=verify)
-    assert (result.kind, result.metric, result.labels) == ("ordinal", "closeness", tuple(LABELS))
+    assert (result.kind, result.metric, result.labels) == ("ladder", "closeness", tuple(LABELS))
     assert result.value > result.baseline.values["closeness"]
 
     report = check_file(out.read_bytes(), backbone)
-    assert (report.kind, report.labels) == ("ordinal", tuple(LABELS))
+    assert (report.kind, report.labels) == ("ladder", tuple(LABELS))
     assert report.probes.count == 30
     assert report.probes.max_difference < 1e-4
 

@@ -1,6 +1,7 @@
 """Metric names out of prose, values against counts by hand, and what is never best."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,15 @@ def test_the_metric_that_prose_means(
     text: str | None, kind: Measures, labels: tuple[str, ...], expected: Metric
 ) -> None:
     assert read_metric(text, kind, labels) == (expected, None)
+
+
+@pytest.mark.parametrize("text", ["balanced_accuracy", "balanced accuracy", "Balanced-Accuracy and F1"])
+def test_a_metric_that_is_new_goes_by_its_own_name(text: str) -> None:
+    values = {**SINGLE_LABEL.values, "balanced_accuracy": lambda truth, told: 1.0}
+    known = replace(SINGLE_LABEL, values=values)
+    assert read_metric(text, known, TWO) == (Metric("balanced_accuracy"), None)
+    assert read_metric("accuracy, balanced accuracy", known, TWO) == (Metric("accuracy"), None)
+    assert all_metrics(text, known, TWO).parts[0] == "balanced_accuracy"
 
 
 def test_an_f1_of_no_class_is_told_and_where_it_was_asked_for_refused() -> None:
