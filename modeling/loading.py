@@ -102,6 +102,6 @@ def _drop_random_pooler(name: str, model: nn.Module, info: dict[str, Any]) -> No
     """Weights that the checkpoint lacks would be random: a missing pooler goes, anything else is refused."""
     missing = sorted(info.get("missing_keys", ()))
     if missing and all(key.startswith("pooler.") for key in missing):
-        model.pooler = None  # type: ignore[assignment]
+        model.pooler = None  # type: ignore[assignment]  # the library allows a model without
     elif missing:
         raise BackboneError(f"backbone {name!r} lacks weights: {', '.join(missing[:5])}")

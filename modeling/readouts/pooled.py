@@ -52,7 +52,7 @@ class Pooled(Readout):
         else:
             pooled = hidden.index_select(0, batch.text_starts)
             if pooling == "pooler":
-                pooled = backbone.model.pooler(pooled[:, None])  # type: ignore[operator]  # [B, 1, H] -> [B, H]
+                pooled = backbone.model.pooler(pooled[:, None])  # type: ignore[operator]  # a module; -> [B, H]
         return pooled.float().index_select(0, batch.inverse)
 
     def read(self, run: Pass, reads: Reads) -> list[Logits]:

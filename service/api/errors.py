@@ -71,9 +71,7 @@ def response_of(error: Exception) -> Response:
     """The response that an error becomes; an unknown one is logged and says nothing of its inside."""
     for kind, status, usual_code, title in _TABLE:
         if isinstance(error, kind):
-            code = getattr(
-                error, "code", usual_code
-            )  # one input's own reason, where the request is that input
+            code = getattr(error, "code", usual_code)  # a single input's own reason, if there is one
             detail = str(error)
             if status >= 500 and status not in (503, 507):
                 log.error("request failed", extra={"code": code, "detail": detail})

@@ -184,7 +184,7 @@ def check_gradients(backbone: Backbone, method: str, texts: Sequence[Any]) -> No
         if not (adapter.body_parameters() or adapter.head):
             continue  # a probe without a head has nothing to train
         loss = logits_of(backbone, adapter, backbone.text.encode(texts)).square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         assert all(p.grad is None for p in backbone.model.parameters())
         named = {f"{t.key}/{n}": p for t, m in adapter.body.items() for n, p in m.named_parameters()}
         named |= {f"shared/{name}": parameter for name, parameter in adapter.shared.items()}

@@ -184,13 +184,15 @@ CHANGES: dict[str, Change] = {
     "task": lambda catalog, _: catalog.delete_version("mood", 1),
     "delete_task": lambda catalog, _: catalog.delete_task("mood"),
 }
-QUICK: Change = lambda catalog, _: catalog.set_alias("mood", "other", 2, None)  # noqa: E731
-UPLOAD: Change = lambda catalog, backbone: catalog.upload(  # noqa: E731
-    "mood", file_of(backbone, "mood", 4), alias="other"
-)
+SECOND: dict[str, Change] = {
+    "an alias": lambda catalog, _: catalog.set_alias("mood", "other", 2, None),
+    "an upload": lambda catalog, backbone: catalog.upload(
+        "mood", file_of(backbone, "mood", 4), alias="other"
+    ),
+}
 
 
-@pytest.mark.parametrize("second", [QUICK, UPLOAD], ids=["an alias", "an upload"])
+@pytest.mark.parametrize("second", SECOND.values(), ids=SECOND)
 @pytest.mark.parametrize("slow", CHANGES)
 def test_a_change_waits_until_the_mirror_has_the_one_before(
     served: tuple[Backbone, ServedModel, Engine],

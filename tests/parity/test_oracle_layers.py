@@ -132,7 +132,7 @@ def test_a_layer_is_the_recorded_one(folder: Path, name: str) -> None:
     y = applied(layer, x)
     near(y, tensors["y"])
     near(multiplied_out(layer, {}), tensors["H"])
-    (y * tensors["gy"]).sum().backward()  # type: ignore[no-untyped-call]
+    (y * tensors["gy"]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
     near_gradient(x.grad, tensors["grad.x"], "x")
     for official, want in below(tensors, "grad.").items():
         if official != "x":

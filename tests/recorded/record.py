@@ -130,7 +130,7 @@ def main() -> None:
 def save_backbone(name: str) -> None:
     """As a Hugging Face directory."""
     folder = HERE / "backbones" / name
-    random_model(SMALL[name], seed=3).save_pretrained(folder)  # type: ignore[operator]
+    random_model(SMALL[name], seed=3).save_pretrained(folder)  # type: ignore[operator]  # as the library types it
     special = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer(name), **special).save_pretrained(folder)
 

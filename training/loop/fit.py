@@ -158,7 +158,7 @@ def _run_epoch(
         set_learning_rate(optimizer, schedule_factor(done, plan.warmup))
         loss = learner.loss(rows)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         norm = clip(learner.parameters.values())
         value = float(loss.detach())
         _check_step(plan, epoch, index, value, norm)

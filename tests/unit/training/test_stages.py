@@ -146,7 +146,7 @@ def test_one_step_moves_the_adapter_and_nothing_of_the_backbone(backbone: Backbo
     parts = material(backbone, tmp_path)
     with adapter.attached(backbone):
         learner = adapter_learner(parts, adapter, resolve(config), 0)
-        learner.loss([0, 1, 2, 3]).backward()  # type: ignore[no-untyped-call]
+        learner.loss([0, 1, 2, 3]).backward()  # type: ignore[no-untyped-call]  # torch's own
     assert all(p.grad is not None and bool(p.grad.any()) for p in adapter.body_parameters())
     assert all(p.grad is None for p in backbone.model.parameters())
     after = backbone.model.state_dict()
