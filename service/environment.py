@@ -63,8 +63,8 @@ def remarks(environ: Mapping[str, str], settings: Collection[str]) -> Iterator[s
             "with trunkline, and they are no settings; with enableServiceLinks: false in the pod's spec they "
             "are not set"
         )
-    known = {variable_of(name) for name in settings}
-    unknown = sorted(ours.keys() - known - ELSEWHERE - set(links))
+    known = {variable_of(name) for name in settings} | ELSEWHERE
+    unknown = sorted(ours.keys() - known - set(links))
     if unknown:
         yield f"ignored {_listed([_with_nearest(name, known) for name in unknown])}: no setting is called so"
     if trimmed(token := ours.get("TRUNKLINE_TOKEN", "")) != token:
@@ -77,8 +77,9 @@ def _is_link(name: str, text: str) -> bool:
 
 
 def _with_nearest(name: str, known: Collection[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, 1, 0.8)
-    return f"{name} (is {nearest[0]} meant?)" if nearest else name
+    own_parts = [one.removeprefix(PREFIX) for one in known]
+    nearest = difflib.get_close_matches(name.removeprefix(PREFIX), own_parts, 1)
+    return f"{name} (is {PREFIX}{nearest[0]} meant?)" if nearest else name
 
 
 def _listed(names: list[str]) -> str:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 HELP = """Serve every task of a store over HTTP, from one backbone.
 
-Each option is also an environment variable: --max-items is TRUNKLINE_MAX_ITEMS. The option counts before the
-variable, and an empty variable is none. What Kubernetes sets for a Service named trunkline (TRUNKLINE_PORT=tcp://…)
-is ignored; unknown TRUNKLINE_ names are told. The running server documents its HTTP interface at /docs.
+Each option is also an environment variable: --max-items is TRUNKLINE_MAX_ITEMS. The option counts before it,
+and an empty one is not given. What Kubernetes sets for a Service of this name (TRUNKLINE_PORT=tcp://…)
+is ignored with a warning, as unknown TRUNKLINE_ names are. The server documents its HTTP interface at /docs.
 
 Example: trunkline serve --store ./store --port 8000
 """

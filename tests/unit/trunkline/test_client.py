@@ -289,7 +289,7 @@ def test_rollback_and_delete(ask: Ask) -> None:
     assert server.requests[1].url.path == "/v1/tasks/spam/versions/2"
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "a?b#c", "..", ".", "ä b"])
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "a?b#c", "..", ".", "ä b", "half \ud83d"])
 def test_a_name_stays_one_part_of_the_path(ask: Ask, name: str) -> None:
     server = FakeServer([problem(422)])
     with pytest.raises(Invalid):
