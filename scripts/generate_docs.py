@@ -139,7 +139,7 @@ def shown(default: object) -> str:
     """A default as a reader sees it; nothing for "not set"."""
     if default is dataclasses.MISSING:
         return "required"
-    return "" if default in (None, "", {}) else f"`{default}`"
+    return "" if default in (None, "", {}, ()) else f"`{default}`"
 
 
 def methods() -> str:

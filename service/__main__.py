@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from .settings import Settings
+from .settings import Settings, remarks, sentences
 
 _PROGRAM = "python -m service serve"
 
@@ -20,12 +21,12 @@ def main(argv: Sequence[str]) -> int:
     try:
         settings = Settings(_cli_parse_args=list(argv[1:]), _cli_kebab_case=True, _cli_prog_name=_PROGRAM)
     except ValidationError as error:
-        for details in error.errors(include_url=False):
-            where = ".".join(str(part) for part in details["loc"])
-            sys.stderr.write(f"{where}: {details['msg']}, got {details['input']!r}\n")
+        flags = [text[2:].partition("=")[0].replace("-", "_") for text in argv if text.startswith("--")]
+        sys.stderr.writelines(f"{told}\n" for told in sentences(error, {name: name for name in flags}))
         return 2
     from .server import serve
 
+    sys.stderr.writelines(f"warning: {told}\n" for told in remarks(settings, os.environ))
     return serve(settings)
 
 

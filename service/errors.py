@@ -23,7 +23,8 @@ class ItemCode:
 
 ITEM_CODES: Mapping[str, ItemCode] = {
     "invalid_item": ItemCode(
-        "not a text, and not an object with `text` and perhaps `text_pair` or `choices`"
+        "not a text, and not an object with `text` and perhaps `text_pair` or `choices`; "
+        "or one that holds half of a character (a lone surrogate)"
     ),
     "invalid_choices": ItemCode("`choices` are not 2 to 100 different texts"),
     "too_long": ItemCode(
@@ -80,7 +81,11 @@ class TooLarge(ServiceError, status=413, code="too_large", title="Body too large
 class UnsupportedMedia(
     ServiceError, status=415, code="unsupported_media_type", title="Unsupported content type"
 ):
-    """A body of another content type."""
+    """A body of another content type, or packed in a way that is not understood."""
+
+    def __init__(self, message: str, *, accept_encoding: str | None = None) -> None:
+        super().__init__(message)
+        self.accept_encoding = accept_encoding
 
 
 class UnknownTask(ServiceError, status=404, code="unknown_task", title="Unknown task"):

@@ -1,6 +1,7 @@
 """Every setting of the service, with default, unit and help; read by the application and its routes alone.
 
 A setting is the environment variable `TRUNKLINE_<NAME>` or the flag of `trunkline serve` of the same name.
+What an environment holds beside settings is for `environment.py` to say.
 """
 
 from __future__ import annotations
@@ -8,14 +9,19 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, JsonValue, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, JsonValue, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from . import environment
+from .addresses import origins_of, prefix_of
+from .environment import Environment, variable_of
 from .errors import ConfigurationError
+from .tokens import MIN_CHARS, fault_of, trimmed
 
 MIB = 1024 * 1024
 
@@ -51,6 +57,12 @@ class Settings(BaseSettings):
     )
     token: SecretStr | None = _access(None, "bearer token that callers must send")
     token_file: Path | None = _access(None, "file with the token; created with a random one if missing")
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(origins_of)] = _access(
+        (), "origins whose web pages may call, such as https://app.example; * for all, with a token"
+    )
+    root_path: Annotated[str, BeforeValidator(prefix_of)] = _access(
+        "", "prefix under which a proxy offers the service, such as /trunkline, cut off by it or not"
+    )
 
     max_batch_tokens: int | None = _of_load(None, "tokens per forward pass; by device if not set", ge=16)
     max_batch_rows: int = _of_load(1024, "rows per forward pass", ge=1)
@@ -71,6 +83,37 @@ class Settings(BaseSettings):
     drain_timeout_s: float = _other(30.0, "longest wait for accepted requests on SIGTERM", ge=0)
     log_level: Literal["debug", "info", "warning", "error"] = _other("info", "least level that is logged")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is said outright, then the environment."""
+        return init_settings, Environment(settings_cls)
+
+
+def sentences(error: ValidationError, called: Mapping[str, str]) -> Iterator[str]:
+    """Each wrong setting, what it is and why not; by its variable where it was not `called` otherwise."""
+    for details in error.errors(include_url=False):
+        name = str(details["loc"][0]) if details["loc"] else "settings"
+        reason = details["msg"].removeprefix("Value error, ")
+        yield f"{called.get(name, variable_of(name))} is {details['input']!r}: {reason}"
+
+
+def remarks(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    """What a person should know of the variables and of the token's file, and what stops nothing."""
+    yield from environment.remarks(environ, Settings.model_fields)
+    try:
+        text = settings.token_file.read_text(encoding="utf-8") if settings.token_file else ""
+    except (OSError, UnicodeDecodeError):
+        return  # `resolve_token` makes it, or says what is wrong
+    if text.rstrip("\r\n") != trimmed(text):
+        yield f"{settings.token_file} has white space or a byte order mark around the token: it was cut off"
+
 
 def told_limits() -> list[str]:
     """The settings at `/v1/limits`: those of a request, then those of the load."""
@@ -84,20 +127,35 @@ def told_limits() -> list[str]:
 def resolve_token(settings: Settings) -> str | None:
     """The bearer token: given, read from its file, or written to it; None if none is configured.
 
-    Raises ConfigurationError if none is configured and the host is not loopback, or the file is not usable.
+    Raises ConfigurationError if the token or its file is not usable, and if none is configured while the host
+    is not loopback or every web page may call.
     """
     if settings.token is not None and settings.token_file is not None:
         raise ConfigurationError("both token and token_file are set; set one of them")
-    token = settings.token.get_secret_value() if settings.token is not None else None
+    if settings.token is not None:
+        return _sound(settings.token.get_secret_value(), "the given one")
     if settings.token_file is not None:
-        token = _read_or_create(settings.token_file)
-    if token is not None and (len(token) < 8 or not token.isascii() or token.split() != [token]):
-        raise ConfigurationError("the token must be at least 8 ASCII characters without spaces")
-    if token is None and not is_loopback(settings.host):
+        return _sound(_read_or_create(settings.token_file), f"that in {settings.token_file}")
+    if not is_loopback(settings.host):
         raise ConfigurationError(
             f"without a token the service listens on loopback only, not on {settings.host!r}; "
             "set TRUNKLINE_TOKEN or --token-file, or use --host 127.0.0.1"
         )
+    if "*" in settings.cors_origins:
+        raise ConfigurationError(
+            "cors_origins is * and there is no token: any web page could upload and delete; "
+            "set TRUNKLINE_TOKEN or --token-file, or name the origins"
+        )
+    return None
+
+
+def _sound(text: str, which: str) -> str:
+    """The token in a text. Raises ConfigurationError for one that is short or cannot be sent."""
+    token = trimmed(text)
+    fault = fault_of(token) or ("" if len(token) >= MIN_CHARS else f"has {len(token)}")
+    if fault:
+        rule = f"the token must be at least {MIN_CHARS} ASCII characters without spaces"
+        raise ConfigurationError(f"{rule}; {which} {fault}")
     return token
 
 
@@ -118,9 +176,13 @@ def _read_or_create(path: Path) -> str:
                 file.write(secrets.token_urlsafe(32) + "\n")
         except FileExistsError:
             pass
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
         raise ConfigurationError(f"token file {path} cannot be used: {error}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"token file {path} cannot be used: it is not ASCII (some shells write UTF-16); write it as ASCII"
+        ) from None
 
 
 def _private(path: str, flags: int) -> int:

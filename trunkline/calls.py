@@ -125,7 +125,7 @@ def push(task: str, data: bytes, alias: str | None) -> Call[Pushed]:
         f"/v1/tasks/{_part(task)}/versions",
         lambda answer, status: read(Pushed, {**answer, "created": status == 201}),
         body=data,
-        params={"alias": alias or ""},
+        params={"alias": (alias or "").encode(errors="replace").decode()},  # as `_part` does
         headers={"Content-Type": "application/octet-stream"},
     )
 
@@ -200,5 +200,5 @@ def _is_about(error: TrunklineError, place: str) -> bool:
 
 def _part(name: str) -> str:
     """One path segment; a name such as "../x" stays one segment and is refused by the server."""
-    quoted = quote(name, safe="")
+    quoted = quote(name, safe="", errors="replace")  # half a character makes a name that no server has
     return quoted.replace(".", "%2E") if set(name) == {"."} else quoted

@@ -11,10 +11,11 @@ from typing import Any, NoReturn, TypeVar, Unpack, overload
 
 import httpx
 
+from service.tokens import fault_of, trimmed
 from trunkline import calls
 from trunkline.answers import Prediction, Pushed, Task, Version
 from trunkline.calls import Call, Options, Reply
-from trunkline.errors import ConnectionFailed, Invalid, TrunklineError, Unavailable
+from trunkline.errors import ConnectionFailed, Invalid, TrunklineError, Unauthorized, Unavailable
 from trunkline.inputs import Inputs, Item
 from trunkline.peek import peek_task
 from trunkline.retry import wait_s
@@ -270,9 +271,12 @@ class AsyncClient:
 
 
 def _settings(url: str, token: str | None, timeout: float) -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {token.strip()}"} if token else {}
+    token = trimmed(token or "")
+    if fault := fault_of(token):
+        raise Unauthorized(f"the token {fault}; nothing was sent")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        base = httpx.URL(url)
+        base = httpx.URL(url.strip())
     except httpx.InvalidURL as error:
         raise ConnectionFailed(f"{url!r} is not an address: {error}") from error
     if base.scheme not in ("http", "https") or not base.host:

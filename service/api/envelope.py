@@ -1,5 +1,7 @@
 """What surrounds every request: its id, access, the count of what is in flight, status and time. Pure ASGI.
 
+Here a request also gets the form that the routes know: no prefix of a proxy, and GET for HEAD.
+
 Knows nothing of routes but those that stay open while the service starts or stops.
 """
 
@@ -17,6 +19,7 @@ from ..logs import request_id
 from ..state import Service
 from .auth import OPEN_PATHS, check_access
 from .errors import response_of
+from .origins import with_origins
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
@@ -26,52 +29,85 @@ class Envelope:
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
+        self._prefix = service.settings.root_path
+        self._answer = with_origins(self._run, service.settings.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        identity = _identity(headers)
+        identity = _identity(dict(scope["headers"]))
         marked = request_id.set(identity.decode())
         started_s = time.perf_counter()
-        status = 0
+        status, is_head = 0, scope["method"] == "HEAD"
 
         async def send_marked(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message.setdefault("headers", [])
-                message["headers"] = [*message["headers"], (b"x-request-id", identity)]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", identity)]
+            elif is_head:
+                message = {**message, "body": b""}
             await send(message)
 
-        in_flight = scope["path"] not in OPEN_PATHS
+        inner = routed(scope, self._prefix)
+        in_flight = _own_path(inner) not in OPEN_PATHS
         self._service.num_in_flight += in_flight
         try:
-            await self._run(scope, receive, send_marked, headers)
-        except Exception as error:
-            if status:  # the answer has begun: nothing can be added to it
-                raise
-            await response_of(error)(scope, receive, send_marked)
+            await self._answer(inner, receive, send_marked)
         finally:
             self._service.num_in_flight -= in_flight
-            self._observe(scope, status, time.perf_counter() - started_s)
+            self._observe(inner, status, time.perf_counter() - started_s)
             request_id.reset(marked)
 
-    async def _run(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Access, then the application; every error becomes an answer, unless one has begun."""
+        has_begun = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
         try:
-            check_access(scope["path"], headers, self._service.token)
+            self._check_access(scope)
+            await self._app(scope, receive, send_noted)
+        except Exception as error:
+            if has_begun:  # nothing can be added to it
+                raise
+            await response_of(error)(scope, receive, send)
+
+    def _check_access(self, scope: Scope) -> None:
+        origins = self._service.settings.cors_origins
+        path, method, headers = _own_path(scope), scope["method"], dict(scope["headers"])
+        try:
+            check_access(path, headers, self._service.token, method=method, origins=origins)
         except ServiceError as error:
             self._service.metrics.rejected.labels(error.code).inc()
-            await response_of(error)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+            raise
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         route: Any = scope.get("route")
         path = getattr(route, "path", "unmatched")
         self._service.metrics.requests.labels(path, status).inc()
         self._service.metrics.latency.labels(path).observe(seconds)
+
+
+def routed(scope: Scope, prefix: str) -> Scope:
+    """What the routes see of a request: HEAD as the GET that it asks about, and one form of the path.
+
+    A proxy may have cut the prefix off or left it there; ASGI wants it in `path` and in `root_path`.
+    """
+    method, path = scope["method"], scope["path"]
+    own = path[len(prefix) :] if f"{path}/".startswith(f"{prefix}/") else path
+    path = f"{prefix}{own or '/'}"
+    return {**scope, "method": "GET" if method == "HEAD" else method, "path": path, "root_path": prefix}
+
+
+def _own_path(scope: Scope) -> str:
+    """The path as the routes are written: what access is judged by must be what is routed."""
+    path: str = scope["path"]
+    return path[len(scope["root_path"]) :]
 
 
 def _identity(headers: dict[bytes, bytes]) -> bytes:

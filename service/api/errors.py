@@ -97,17 +97,21 @@ async def on_invalid(_: Request, error: Exception) -> Response:
     return response_of(errors.InvalidInput(summary(problems), problems))
 
 
-async def on_http(_: Request, error: Exception) -> Response:
+async def on_http(request: Request, error: Exception) -> Response:
     """For what the router refuses: no such route, no such method."""
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "http")
     detail = str(error.detail)
     if error.status_code == 404:
         detail = (
-            "no such route; see /docs. Task names are 1 to 64 characters of a-z, 0-9, '.', '_' and '-', "
+            f"no such route; see {request.scope.get('root_path', '')}/docs. "
+            "Task names are 1 to 64 characters of a-z, 0-9, '.', '_' and '-', "
             "starting with a letter or a digit: never a path"
         )
-    return problem(error.status_code, code, str(error.detail), detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":  # the envelope answers HEAD wherever GET is
+        headers["Allow"] = "GET, HEAD"
+    return problem(error.status_code, code, str(error.detail), detail, headers=headers)
 
 
 def _headers_of(error: Exception) -> dict[str, str] | None:
@@ -117,4 +121,6 @@ def _headers_of(error: Exception) -> dict[str, str] | None:
         return {"Retry-After": str(RETRY_AFTER_STARTING_S)}
     if isinstance(error, errors.Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, errors.UnsupportedMedia) and error.accept_encoding:
+        return {"Accept-Encoding": error.accept_encoding}
     return None

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,7 +23,6 @@ from ..errors import (
     AdapterUnavailable,
     InvalidInput,
     ItemFailed,
-    MalformedRequest,
     ServiceError,
     UnknownTask,
 )
@@ -35,8 +33,8 @@ from .answers import Prediction, count_outcome, predictions_of
 from .body import JSON_TYPES, read_body
 from .errors import STATUS_CLIENT_LEFT
 from .generation import check_generate
+from .reading import read_json
 from .routes import PROBLEMS, service_of
-from .violations import failure_of, summary
 
 router = APIRouter(tags=["predict"])
 
@@ -95,14 +93,7 @@ async def predict(request: Request) -> Response:
 
 def parse(body: bytes) -> schemas.PredictRequest:
     """The request in the body. Raises MalformedRequest (not JSON), InvalidInput (with every violation)."""
-    try:
-        return schemas.PredictRequest.model_validate_json(body)
-    except ValidationError as error:
-        found = error.errors(include_url=False)
-        if found[0]["type"] == "json_invalid":
-            raise MalformedRequest(f"the body is not valid JSON: {found[0]['ctx']['error']}") from None
-        problems = [failure_of(details, schemas.PredictRequest.model_fields) for details in found]
-        raise InvalidInput(summary(problems), problems) from None
+    return read_json(body, schemas.PredictRequest, judged_later=("inputs",))
 
 
 def check_size(

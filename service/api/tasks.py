@@ -18,9 +18,9 @@ from ..residency.cache import DEFAULT_ALIAS
 from ..state import Parts
 from . import schemas
 from .body import FILE_TYPES, read_body
-from .routes import PROBLEMS, service_of
+from .routes import PROBLEMS, JsonRoute, service_of
 
-router = APIRouter(prefix="/v1/tasks", tags=["tasks"], responses=PROBLEMS)
+router = APIRouter(prefix="/v1/tasks", tags=["tasks"], responses=PROBLEMS, route_class=JsonRoute)
 log = logging.getLogger(__name__)
 
 TaskName = Annotated[str, Path(description="the task's name")]
@@ -91,7 +91,8 @@ async def upload(
     log.info("upload", extra={"task": task, "version": published.version, "digest": published.digest})
     if not published.created:
         response.status_code = 200
-    response.headers["Location"] = f"/v1/tasks/{task}/versions/{published.version}"
+    prefix = request.scope.get("root_path", "")
+    response.headers["Location"] = f"{prefix}/v1/tasks/{task}/versions/{published.version}"
     response.headers["ETag"] = _etag(published.state)
     return schemas.UploadAnswer(
         task=task,

@@ -89,4 +89,5 @@ def _found(details: ErrorDetails) -> str:
 def _place(loc: Sequence[str | int]) -> str:
     """Where it is, with dots between; what is in the body is named from there."""
     inside = loc[1:] if len(loc) > 1 and loc[0] == "body" else loc
-    return ".".join(str(part)[:MAX_SHOWN_CHARS] for part in inside) or "body"
+    place = ".".join(str(part)[:MAX_SHOWN_CHARS] for part in inside) or "body"
+    return place.encode("utf-8", "backslashreplace").decode()  # a key may hold half of a character

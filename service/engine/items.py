@@ -86,6 +86,8 @@ def _choices_of(item: dict[str, object]) -> Sequence[object]:
 def parse_item(item: object, index: int, max_text_chars: int) -> Item | ItemError:
     """The texts that a raw item holds, or why it holds none."""
     parsed = Item(item) if isinstance(item, str) else _from_object(item, index)
+    if isinstance(parsed, Item) and (cut := _cut_character(parsed)):
+        return _invalid(index, cut)
     if isinstance(parsed, Item) and parsed.num_chars > max_text_chars:
         num_chars = parsed.num_chars
         message = (
@@ -117,6 +119,30 @@ def _from_object(item: object, index: int) -> Item | ItemError:
     if wrong:
         return ItemError("invalid_choices", f"inputs[{index}] {wrong}; allowed: {_CHOICES_FORM}", index)
     return Item(first, None, tuple(choices))
+
+
+def lone_surrogate(text: str) -> int | None:
+    """Where a text holds half of a character, which UTF-8, and so the tokenizer, cannot have."""
+    if text.isascii():  # known of every string without looking at it
+        return None
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
+
+
+def _cut_character(item: Item) -> str:
+    """Which text of an item holds half of a character, as the end of a sentence; nothing if none does."""
+    for number, text in enumerate((item.text, item.pair or "", *(item.choices or ()))):
+        place = lone_surrogate(text)
+        if place is not None:
+            field = ("text", "text_pair")[number] if number < 2 else f"choices[{number - 2}]"
+            return (
+                f"has a lone surrogate (\\u{ord(text[place]):04x}) in {field}, at character {place}: half of "
+                "a character, such as an emoji, that was cut; send it whole, or U+FFFD in its place"
+            )
+    return ""
 
 
 def _wrong_choices(choices: object) -> str:

@@ -142,9 +142,24 @@ def test_without_a_token_only_loopback(backbone_folder: Path, tmp_path: Path) ->
     assert not (tmp_path / "s").exists()
 
 
-def test_settings_that_make_no_sense_end_with_two(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve", "--max-items", "0"]) == 2
-    assert "max_items" in capsys.readouterr().err
+def test_settings_that_make_no_sense_end_with_two(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Called as they were given: by the flag, or by the variable."""
+    monkeypatch.setenv("TRUNKLINE_PORT", "http")
+    assert main(["serve", "--max-items", "0", "--cors-origins=app.example"]) == 2
+    told = sorted(capsys.readouterr().err.splitlines())
+    starts = ["TRUNKLINE_PORT is 'http'", "cors_origins is 'app.example'", "max_items is '0'"]
+    assert [line.partition(":")[0] for line in told] == starts
+
+
+def test_what_an_orchestrator_sets_stops_nothing(tmp_path: Path) -> None:
+    arguments = ("serve", "--backbone", str(tmp_path / "nowhere"), "--store", str(tmp_path / "s"))
+    started = _run(*arguments, TRUNKLINE_PORT="tcp://10.96.0.12:8000", TRUNKLINE_SERVICE_HOST="10.96.0.12")
+    assert started.returncode == 1, "it comes as far as the backbone"
+    told = started.stderr.splitlines()
+    assert [line.partition(" ")[0] for line in told] == ["warning:", "error:"]
+    assert "enableServiceLinks: false" in told[0]
 
 
 def test_a_backbone_that_is_not_there_ends_with_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 HELP = """Serve every task of a store over HTTP, from one backbone.
 
-Each option is also an environment variable: --max-items is TRUNKLINE_MAX_ITEMS. The running server documents
-its HTTP interface at /docs.
+Each option is also an environment variable: --max-items is TRUNKLINE_MAX_ITEMS. The option counts before it,
+and an empty one is not given. What Kubernetes sets for a Service of this name (TRUNKLINE_PORT=tcp://…)
+is ignored with a warning, as unknown TRUNKLINE_ names are. The server documents its HTTP interface at /docs.
 
 Example: trunkline serve --store ./store --port 8000
 """
@@ -39,10 +41,13 @@ def build() -> Callable[..., None]:
     def serve(**given: Any) -> None:
         from pydantic import ValidationError
 
+        from service.settings import sentences
+
         try:
             chosen = Settings(**given_values(settings, given))
         except ValidationError as error:
-            raise typer.BadParameter(_sentences(error.errors())) from None
+            flags = {one.name: one.flag for one in settings if given[one.name] is not None}
+            raise typer.BadParameter("; ".join(sentences(error, flags))) from None
         raise SystemExit(_serve(chosen))
 
     serve.__doc__ = HELP
@@ -52,8 +57,10 @@ def build() -> Callable[..., None]:
 def _serve(settings: Settings) -> int:
     from service.errors import ConfigurationError
     from service.preflight import refusal
-    from service.settings import resolve_token
+    from service.settings import remarks, resolve_token
 
+    for remark in remarks(settings, os.environ):
+        note(f"warning: {remark}")
     try:
         token = resolve_token(settings)
     except ConfigurationError as error:
@@ -69,11 +76,3 @@ def _serve(settings: Settings) -> int:
         address = f"http://{settings.host}:{settings.port}"
         note(f"{settings.backbone} at {address} {access}; {address}/docs explains; Ctrl-C stops")
     return serve(settings)
-
-
-def _sentences(errors: list[Any]) -> str:
-    return "; ".join(f"--{_flag(e['loc'])} is {e.get('input')!r}: {e['msg']}" for e in errors)
-
-
-def _flag(place: tuple[str | int, ...]) -> str:
-    return ".".join(map(str, place)).replace("_", "-")

@@ -66,6 +66,26 @@ def test_names_of_this_machine_are_answered(host: bytes) -> None:
     ],
 )
 def test_web_pages_of_other_sites_are_refused_without_a_token(headers: dict[bytes, bytes]) -> None:
-    with pytest.raises(CrossSite):
+    with pytest.raises(CrossSite) as caught:
         check_access("/v1/tasks/mood/rollback", headers, None)
+    assert "configure a token" not in str(caught.value)
     check_access("/v1/tasks", headers | {b"authorization": f"Bearer {TOKEN}".encode()}, TOKEN)
+
+
+def test_a_page_of_an_allowed_origin_needs_no_token_and_a_name_of_this_machine() -> None:
+    page = {b"origin": b"https://app.example"}
+    allowed = frozenset({"https://app.example"})
+    check_access("/v1/tasks", HOST | page, None, origins=allowed)
+    with pytest.raises(CrossSite, match=r"'https://app.example'.*TRUNKLINE_CORS_ORIGINS"):
+        check_access("/v1/tasks", HOST | page, None)
+    with pytest.raises(CrossSite, match="host name"):
+        check_access("/v1/tasks", {b"host": b"evil.example.org"} | page, None, origins=allowed)
+    with pytest.raises(Unauthorized):
+        check_access("/v1/tasks", HOST | page, TOKEN, origins=allowed)
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_the_question_of_a_page_that_may_not_names_the_setting(token: str | None) -> None:
+    asked = HOST | {b"origin": b"https://app.example", b"access-control-request-method": b"POST"}
+    with pytest.raises(CrossSite, match="cors_origins"):
+        check_access("/v1/predict", asked, token, method="OPTIONS")

@@ -48,10 +48,40 @@ def test_any_other_address_needs_one(host: str) -> None:
     assert resolve_token(Settings(host=host, token=SecretStr("abcdefgh12"))) == "abcdefgh12"
 
 
-@pytest.mark.parametrize("token", ["", "short", "with space inside", "ümlautümlaut", " padded-token"])
+@pytest.mark.parametrize(
+    "token", ["", "short", "with space inside", "ümlautümlaut", "del\x7fete-it", "'in-quotes'"]
+)
 def test_weak_or_unsendable_tokens_are_refused(token: str) -> None:
     with pytest.raises(ConfigurationError, match="ASCII"):
         resolve_token(Settings(token=SecretStr(token)))
+
+
+@pytest.mark.parametrize("text", ["abcdefgh\n", " abcdefgh\r\n", "\ufeffabcdefgh", "\tabcdefgh\n\n"])
+def test_what_stands_around_a_token_is_cut_off(text: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(text, encoding="utf-8")
+    assert resolve_token(Settings(token=SecretStr(text))) == "abcdefgh"
+    assert resolve_token(Settings(token_file=tmp_path / "token")) == "abcdefgh"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("abcd efgh", r"has white space inside \(character 5\)"),
+        ("abcd\nefgh", r"has white space inside \(character 5\)"),
+        ("abcdefgü", r"not ASCII \(character 8\)"),
+        ("abcdefg\x00", r"a control character \(character 8\)"),
+        ('"abcdefgh"', "stands in quotes"),
+        ("abc", "has 3"),
+    ],
+)
+def test_what_is_wrong_with_a_token_is_named_and_the_token_is_not(
+    text: str, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(text, encoding="utf-8")
+    for settings in (Settings(token=SecretStr(text)), Settings(token_file=tmp_path / "token")):
+        with pytest.raises(ConfigurationError, match=says) as caught:
+            resolve_token(settings)
+        assert "abc" not in str(caught.value).replace(str(tmp_path), "")
 
 
 def test_a_missing_token_file_is_created_for_its_owner_alone(tmp_path: Path) -> None:
@@ -70,6 +100,9 @@ def test_token_files_that_cannot_be_used_say_so(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("")
     with pytest.raises(ConfigurationError, match="8 ASCII"):
         resolve_token(Settings(token_file=tmp_path / "empty"))
+    (tmp_path / "wide").write_text("abcdefgh", encoding="utf-16")
+    with pytest.raises(ConfigurationError, match="UTF-16"):
+        resolve_token(Settings(token_file=tmp_path / "wide"))
     with pytest.raises(ConfigurationError, match="both"):
         resolve_token(Settings(token=SecretStr("abcdefgh"), token_file=tmp_path / "x"))
 

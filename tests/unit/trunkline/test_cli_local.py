@@ -86,6 +86,39 @@ def test_serve_refuses_a_backbone_before_it_starts(run: Run, tmp_path: Path) -> 
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "status", "says"),
+    [
+        ("TRUNKLINE_PORT", "tcp://10.96.0.12:8000", 1, "warning: ignored TRUNKLINE_PORT: Kubernetes"),
+        ("TRUNKLINE_TOKN", "abcdefgh", 1, "warning: ignored TRUNKLINE_TOKN (is TRUNKLINE_TOKEN meant?)"),
+        ("TRUNKLINE_TOKEN", "abcdefgh\n", 1, "warning: TRUNKLINE_TOKEN has white space"),
+        ("TRUNKLINE_PORT", "", 1, ""),
+        ("TRUNKLINE_PORT", "http", 2, "TRUNKLINE_PORT is 'http'"),
+        ("TRUNKLINE_DEVICE", "tpu", 2, "TRUNKLINE_DEVICE is 'tpu'"),
+        ("TRUNKLINE_CORS_ORIGINS", "*", 2, "any web page could upload"),
+        ("TRUNKLINE_TOKEN", "'abcdefgh'", 2, "stands in quotes"),
+    ],
+)
+def test_serve_takes_each_variable_for_what_it_is(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, status: int, says: str
+) -> None:
+    """Status 1 is that of a backbone that is not there, which is looked at after the settings."""
+    monkeypatch.setenv(name, text)
+    done = run("serve", "--backbone", str(tmp_path), "--store", str(tmp_path / "store"))
+    assert done.exit_code == status
+    assert says in done.stderr
+    assert ("warning" in done.stderr) == says.startswith("warning")
+
+
+def test_a_flag_that_is_wrong_is_called_by_its_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUNKLINE_PORT", "http")
+    done = run("serve", "--port", "70000", "--max-items", "0")
+    assert done.exit_code == 2
+    assert "--port is 70000" in done.stderr
+    assert "--max-items is 0" in done.stderr
+    assert "TRUNKLINE_PORT" not in done.stderr
+
+
 def test_methods_counts_what_the_paper_counts(run: Run) -> None:
     """Two vectors and a norm in each of 12 layers of width 768: Chen et al. 2023, arXiv 2407.11033."""
     found = run("methods", "--backbone", "bert-base", "--json")

@@ -289,7 +289,7 @@ def test_rollback_and_delete(ask: Ask) -> None:
     assert server.requests[1].url.path == "/v1/tasks/spam/versions/2"
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "a?b#c", "..", ".", "ä b"])
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "a?b#c", "..", ".", "ä b", "half \ud83d"])
 def test_a_name_stays_one_part_of_the_path(ask: Ask, name: str) -> None:
     server = FakeServer([problem(422)])
     with pytest.raises(Invalid):
@@ -309,8 +309,20 @@ def test_token_is_sent_without_its_newline(ask: Ask) -> None:
     server = FakeServer([ok({})])
     ask(server, "info", client={"token": "secret\n"})
     assert server.requests[0].headers["authorization"] == "Bearer secret"
-    ask(server, "info")
-    assert "authorization" not in server.requests[1].headers
+    for nothing in (None, "", " \n"):
+        ask(server, "info", client={"token": nothing})
+        assert "authorization" not in server.requests[-1].headers
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [("a b", "white space inside"), ("a\nb", "white space inside"), ("é", "not ASCII"), ('"a"', "in quotes")],
+)
+def test_a_token_that_cannot_be_sent_is_told_at_once(ask: Ask, token: str, says: str) -> None:
+    server = FakeServer([ok({})])
+    with pytest.raises(Unauthorized, match=f"the token .*{says}.*nothing was sent"):
+        ask(server, "info", client={"token": token})
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -406,7 +418,7 @@ def test_an_address_that_is_none_is_told_at_once(ask: Ask, url: str) -> None:
 
 def test_a_path_in_the_address_is_kept() -> None:
     server = FakeServer([ok({})])
-    with Client("http://server:1/trunk/", transport=server.transport) as client:
+    with Client("http://server:1/trunk/\n", transport=server.transport) as client:
         client.info()
     assert str(server.requests[0].url) == "http://server:1/trunk/v1/info"
 
