@@ -1,24 +1,43 @@
-"""`python -m service serve`, without the `trunkline` command; every flag is also TRUNKLINE_<NAME>."""
+"""`python -m service serve`, without the `trunkline` command; every flag is also TRUNKLINE_<NAME>.
 
-from __future__ import annotations
+The current folder has no part in it, as in `trunkline.__main__`: it leaves the path before anything else is
+imported.
+"""
 
+import os
 import sys
-from collections.abc import Sequence
-
-from pydantic import ValidationError
-
-from .settings import Settings
 
 _PROGRAM = "python -m service serve"
 
 
-def main(argv: Sequence[str]) -> int:
+def leave_current_folder_out() -> None:
+    """As in `trunkline.__main__`; written twice, because what both could import that folder could hold."""
+    library = os.path.dirname(os.__file__)
+    num_before = sys.path.index(library) if library in sys.path else len(sys.path)
+    ours = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    current = os.path.realpath(os.curdir)
+    if current != ours:
+        sys.path[:num_before] = [one for one in sys.path[:num_before] if os.path.realpath(one) != current]
+
+
+def main(argv: list[str]) -> int:
     """Returns the exit status."""
     if argv[:1] != ["serve"]:
         sys.stderr.write(f"usage: {_PROGRAM} [--help]\n")
         return 2
     try:
-        settings = Settings(_cli_parse_args=list(argv[1:]), _cli_kebab_case=True, _cli_prog_name=_PROGRAM)
+        return _serve(argv[1:])
+    except KeyboardInterrupt:  # while it imports: a service that is told to stop ends with 0
+        return 0
+
+
+def _serve(flags: list[str]) -> int:
+    from pydantic import ValidationError
+
+    from .settings import Settings
+
+    try:
+        settings = Settings(_cli_parse_args=flags, _cli_kebab_case=True, _cli_prog_name=_PROGRAM)
     except ValidationError as error:
         for details in error.errors(include_url=False):
             where = ".".join(str(part) for part in details["loc"])
@@ -30,4 +49,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    leave_current_folder_out()
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the server has its own
     sys.exit(main(sys.argv[1:]))

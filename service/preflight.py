@@ -54,7 +54,7 @@ def _registered(model_type: str) -> bool:
     modeling = importlib.util.find_spec("modeling")
     assert modeling is not None
     assert modeling.origin is not None
-    texts = (file.read_text() for file in Path(modeling.origin).parent.glob("families/*.py"))
+    texts = (file.read_text(encoding="utf-8") for file in Path(modeling.origin).parent.glob("families/*.py"))
     return any(f'"{model_type}"' in text.partition("FAMILIES.add(")[2] for text in texts)
 
 

@@ -1,14 +1,16 @@
 """One process: uvicorn around the application, signals, and the exit status.
 
 SIGTERM and SIGINT: `/ready` and new work answer 503, what was accepted is finished, then the process ends
-with 0. A second signal ends it at once.
+with 0. A second signal ends it at once, and so does the first one while it loads: nothing was accepted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -77,6 +79,8 @@ class _Process:
             self._server.run()
         except SystemExit as error:  # uvicorn's way to say that it could not listen
             return EXIT_FAILED if error.code else EXIT_OK
+        finally:
+            _let_signals_end_it()
         return EXIT_FAILED if self._failed or not self._server.started else EXIT_OK
 
     def _on_started(self, works: bool) -> None:
@@ -98,10 +102,25 @@ class _Process:
             self._server.should_exit = True
             return
         log.info("signal", extra={"signal": signal.Signals(number).name})
-        loop.call_soon_threadsafe(lambda: loop.create_task(self._drain()))
+        starts = self._service.phase == "starting"
+        loop.call_soon_threadsafe(_leave if starts else lambda: loop.create_task(self._drain()))
 
     async def _drain(self) -> None:
         self._service.drain()
         if not await self._service.drained(self._settings.drain_timeout_s):
             log.error("requests were cut off", extra={"in_flight": self._service.num_in_flight})
         self._server.should_exit = True
+
+
+def _let_signals_end_it() -> None:
+    """Nothing is left to be finished: one more signal has no handler that could raise while Python ends."""
+    with contextlib.suppress(ValueError):  # of another thread, in tests
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _leave() -> None:
+    """End at once: threads that import or load would be waited for, and could be stopped by nothing else."""
+    log.info("stopped before it was ready")
+    logging.shutdown()
+    os._exit(EXIT_OK)

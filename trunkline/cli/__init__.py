@@ -1,16 +1,20 @@
 """The `trunkline` command: one program, a file for each group of commands.
 
-Exit status: 0 done, 1 the operation failed (one sentence on stderr, then what it lists), 2 wrong usage.
+Exit status: 0 done, 1 the operation failed (one sentence on stderr, then what it lists), 2 wrong usage, 130
+and 143 stopped by SIGINT and SIGTERM (`serve` then ends with 0).
 Files here import only typer at the top; torch, httpx and rich come when a command needs them.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+import signal
+from types import FrameType
+from typing import Annotated, NoReturn, TypeAlias
 
 import typer
 
-from trunkline.cli import evaluate, files, predict, prune, serve, tasks, train
+from trunkline.cli import evaluate, files, predict, prune, serve, streams, tasks, train
+from trunkline.cli.boundary import FAILED, Terminated
 
 HELP = """One frozen backbone, any number of tasks: train small adapters, serve them together, ask over HTTP.
 
@@ -60,5 +64,16 @@ for group in (train, evaluate, prune, serve, predict, tasks, files):
 
 
 def main() -> None:
-    """What the console script runs."""
-    app(prog_name="trunkline")
+    """The program, from its streams and signals to its exit status."""
+    streams.settle()
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app(prog_name="trunkline")
+    except SystemExit as end:
+        if not streams.flushed() and not end.code:
+            raise SystemExit(FAILED) from None
+        raise
+
+
+def _terminated(_: int, __: FrameType | None) -> NoReturn:
+    raise Terminated

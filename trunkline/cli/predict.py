@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from trunkline.cli.boundary import FAILED, guarded
 from trunkline.cli.options import DEFAULT_URL, Timeout, Token, Url
-from trunkline.cli.printing import cell, note, plain, print_table, shorten
+from trunkline.cli.printing import cell, note, plain, print_line, print_table, shorten, to_json
 from trunkline.cli.reading import chunks, read_file, read_items
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def _print_lines(rows: Iterable[tuple[Any, Prediction]]) -> tuple[int, int]:
             for name, value in plain(prediction).items()
             if value is not None or name == "label"
         }
-        typer.echo(json.dumps({**_input_fields(item), **known}, ensure_ascii=False))
+        print_line(to_json({**_input_fields(item), **known}))
         num_answers, num_failed = num_answers + 1, num_failed + (not prediction.ok)
     return num_answers, num_failed
 

@@ -128,7 +128,7 @@ class Process:
     """A finished process in place of `subprocess.run`."""
 
     def __init__(self, code: int, output: str, errors: str = "") -> None:
-        self.returncode, self.stdout, self.stderr = code, output, errors
+        self.returncode, self.stdout, self.stderr = code, output.encode(), errors.encode()
         self.command: list[str] = []
 
     def __call__(self, command: list[str], **_: Any) -> "Process":
