@@ -12,10 +12,13 @@ from adapters_store.errors import (
     AdapterFileError,
     Conflict,
     Corrupt,
+    FullStore,
     InvalidName,
     NotFound,
     PreconditionFailed,
+    ReadOnlyStore,
     StoreError,
+    UnusableStore,
 )
 from adapters_store.header import FileLimits
 from adapters_store.manifest import (
@@ -53,6 +56,7 @@ __all__ = [
     "Conflict",
     "Corrupt",
     "FileLimits",
+    "FullStore",
     "HeadRef",
     "InputRef",
     "InvalidName",
@@ -64,8 +68,10 @@ __all__ = [
     "Probe",
     "Provenance",
     "Published",
+    "ReadOnlyStore",
     "StoreError",
     "TaskState",
+    "UnusableStore",
     "VersionRecord",
     "check_alias",
     "check_task_name",

@@ -25,10 +25,7 @@ def main(argv: list[str]) -> int:
     if argv[:1] != ["serve"]:
         sys.stderr.write(f"usage: {_PROGRAM} [--help]\n")
         return 2
-    try:
-        return _serve(argv[1:])
-    except KeyboardInterrupt:  # while it imports: a service that is told to stop ends with 0
-        return 0
+    return _serve(argv[1:])
 
 
 def _serve(flags: list[str]) -> int:
@@ -52,5 +49,6 @@ if __name__ == "__main__":
     leave_current_folder_out()
     import signal
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the server has its own
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the server has its own: nothing is lost yet
+        signal.signal(number, lambda *_: os._exit(0))
     sys.exit(main(sys.argv[1:]))

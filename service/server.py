@@ -17,6 +17,9 @@ from types import FrameType
 
 import uvicorn
 
+from adapters_store import UnusableStore
+from adapters_store.folders import prepare
+
 from . import logs
 from .app import build_app
 from .errors import ConfigurationError
@@ -34,7 +37,7 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal; returns 0 after a drain, 1 if it could not start, 2 for bad settings."""
+    """Serve until a signal; returns 0 after a drain, 1 if it could not start, 2 for bad settings or store."""
     logs.configure(settings.log_level)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
@@ -46,6 +49,11 @@ def serve(settings: Settings) -> int:
     if reason is not None:
         sys.stderr.write(f"error: {reason}\n")
         return EXIT_FAILED
+    try:
+        prepare(settings.store)
+    except UnusableStore as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USAGE
     return process.run()
 
 

@@ -232,6 +232,7 @@ class Info(BaseModel):
     methods: list[str]
     kinds: list[str]
     adapters: dict[str, int]
+    store_read_only: str | None = None
 
 
 # What a file and a backbone limit, each behind the setting that it is told after.
@@ -243,5 +244,6 @@ Limits = create_model(
     "Limits",
     __doc__="Every limit that applies to callers.",
     **_LIMITS,
+    store_read_only=bool,
     tolerance=dict[str, JsonValue],
 )

@@ -7,14 +7,16 @@ Files here import only typer at the top; torch, httpx and rich come when a comma
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from types import FrameType
 from typing import Annotated, NoReturn, TypeAlias
 
 import typer
 
 from trunkline.cli import evaluate, files, predict, prune, serve, streams, tasks, train
-from trunkline.cli.boundary import FAILED, Terminated
+from trunkline.cli.boundary import FAILED, TERMINATED, Terminated
 
 HELP = """One frozen backbone, any number of tasks: train small adapters, serve them together, ask over HTTP.
 
@@ -66,14 +68,27 @@ for group in (train, evaluate, prune, serve, predict, tasks, files):
 def main() -> None:
     """The program, from its streams and signals to its exit status."""
     streams.settle()
-    signal.signal(signal.SIGTERM, _terminated)
+    _listen_to_signals(serves=sys.argv[1:2] == ["serve"])
     try:
         app(prog_name="trunkline")
     except SystemExit as end:
         if not streams.flushed() and not end.code:
             raise SystemExit(FAILED) from None
         raise
+    except Terminated:  # before a command has begun
+        raise SystemExit(TERMINATED) from None
 
 
-def _terminated(_: int, __: FrameType | None) -> NoReturn:
+def _listen_to_signals(*, serves: bool) -> None:
+    """SIGTERM as an exception; a service that still imports ends at once and well: nothing was accepted."""
+    signal.signal(signal.SIGTERM, _leave if serves else _terminate)
+    if serves:
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _terminate(_: int, __: FrameType | None) -> NoReturn:
     raise Terminated
+
+
+def _leave(_: int, __: FrameType | None) -> NoReturn:
+    os._exit(0)

@@ -21,8 +21,10 @@ INTERRUPTED, TERMINATED = 130, 143  # what a shell makes of SIGINT and SIGTERM
 PACKAGES = frozenset({"trunkline", "training", "service", "proof", "modeling", "adapters_store"})
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: to the code that runs the same as Ctrl-C, so that it leaves in order what that does."""
+class Terminated(BaseException):
+    """SIGTERM, raised where the program was, so that whatever cleans up after an error does. Not a
+    KeyboardInterrupt: of one that has passed an `exec`, such as an import's, Python dies at its end.
+    """
 
 
 def guarded(command: Callable[P, T]) -> Callable[P, T]:
@@ -37,7 +39,7 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
                 raise
             print_error(error)
             raise SystemExit(FAILED) from error
-        except KeyboardInterrupt as stop:
+        except (KeyboardInterrupt, Terminated) as stop:
             note("stopped")
             raise SystemExit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None
 

@@ -43,11 +43,7 @@ def build() -> Callable[..., None]:
             chosen = Settings(**given_values(settings, given))
         except ValidationError as error:
             raise typer.BadParameter(_sentences(error.errors())) from None
-        try:
-            status = _serve(chosen)
-        except KeyboardInterrupt:  # while it imports: a service that is told to stop ends with 0
-            status = 0
-        raise SystemExit(status)
+        raise SystemExit(_serve(chosen))
 
     serve.__doc__ = HELP
     return with_options(serve, settings)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.boundary import guarded
+from trunkline.cli.boundary import Terminated, guarded
 from trunkline.cli.deferred import defer
 from trunkline.cli.printing import note, print_facts, print_json, print_table, size
 from trunkline.cli.progress import watch
@@ -74,7 +74,7 @@ def _train(config: TrainConfig, quiet: bool, as_json: bool) -> None:
     try:
         with watch(quiet) as progress:
             result = train(config, progress=progress)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         if _stamp(config.out_path) == before:
             note(f"{config.out_path} is not written; the same command goes on from where this one was")
         raise
