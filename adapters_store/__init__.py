@@ -20,7 +20,7 @@ from adapters_store.errors import (
     StoreError,
     UnusableStore,
 )
-from adapters_store.header import FileLimits
+from adapters_store.header import UPLOAD_LIMIT_BYTES, FileLimits
 from adapters_store.manifest import (
     BackboneRef,
     HeadRef,
@@ -49,6 +49,7 @@ _NEEDS_TORCH = frozenset(
 )
 
 __all__ = [
+    "UPLOAD_LIMIT_BYTES",
     "AdapterFile",
     "AdapterFileError",
     "AdapterStore",

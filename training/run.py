@@ -29,7 +29,7 @@ from modeling import (
 from proof.fresh import check_in_fresh_process
 from training.data.load import TaskData, load_data
 from training.errors import ConfigError
-from training.file.announce import Verify, check_writable, code_version
+from training.file.announce import Verify, adapter_caution, check_writable, code_version
 from training.file.publish import publish
 from training.loop.class_weights import class_weights
 from training.loop.device import pick_device
@@ -126,6 +126,9 @@ class _Run:
         if not (self.hyper.head_epochs or (self.hyper.epochs and adapter.num_body_parameters)):
             found = f"{self.config.method} with these epochs"
             raise ConfigError(f"nothing to train: {found}; raise head_epochs or epochs")
+        caution = adapter_caution(adapter, self.config.file_dtype) if self.keep_journal else None
+        if caution is not None and seed == self.config.seed:
+            self.progress.note(caution)
         plan = self._adapter_plan(adapter, seed)  # before anything is trained: it can be refused
         journal = self._journal(seed)
         head, body = self._head_stage(adapter, seed, journal), None
