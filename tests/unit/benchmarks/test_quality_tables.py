@@ -112,6 +112,6 @@ def test_the_default_rate_is_the_one_that_was_chosen(method: str) -> None:
 def test_defaults_that_part_from_the_results_are_seen_in_the_table() -> None:
     low, _, high = RATES["lora"]
     cells = {rate_key("trec", "lora", lr): _cell(0.8 + lr) for lr in (low, high)}
-    assert defaults(cells).splitlines()[2:] == [
-        f"| `lora` | {DEFAULTS['lora'].lr:g} | {high:g} | reduced runs |"
-    ]
+    (row,) = [line for line in defaults(cells).splitlines() if "`lora`" in line]
+    assert row == f"| `lora` | {DEFAULTS['lora'].lr:g} | {high:g} | reduced runs |"
+    assert DEFAULTS["lora"].lr != high
