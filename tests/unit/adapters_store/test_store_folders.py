@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from adapters_store import AdapterStore, FullStore, ReadOnlyStore, TaskState, UnusableStore, durable
-from tests.rights import as_anybody
+from tests.rights import ANYBODY
 from tests.unit.adapters_store.test_store_crash import OPERATIONS, filled_store, picture
 from tests.unit.adapters_store.test_store_processes import (
     CHANGE_FOREVER,
@@ -65,9 +65,13 @@ def looked_at(root: Path) -> list[str]:
     for path in folders:
         path.chmod(modes[path] & 0o555)
     try:
-        command = [sys.executable, "-c", LOOK, str(root)]
+        command = [*ANYBODY, sys.executable, "-c", LOOK, str(root)]
         found = subprocess.run(
-            command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=as_anybody
+            command,
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
         )
     finally:
         for path in folders:

@@ -226,6 +226,24 @@ def test_push(run: Run, serve: Serve, file: Path) -> None:
     assert json.loads(run("push", str(file), "--json").stdout)["digest"] == "sha256:00"
 
 
+def test_push_waits_when_it_is_told_to(run: Run, serve: Serve, file: Path) -> None:
+    starting = problem(503, "not_ready", detail="starting: the backbone is being loaded")
+    serve(FakeServer([httpx.ConnectError("refused"), starting, ok({}), ok(PUSHED, 201)]))
+    done = run("push", "--wait", str(file))
+    assert done.exit_code == 0, done.output
+    assert "spam@3" in done.stdout
+    first, second = done.stderr.splitlines()
+    assert first.startswith("waiting: nothing answers at http")
+    assert second == "waiting: starting: the backbone is being loaded"
+    serve(FakeServer([starting]))
+    late = run("push", str(file), "--wait", "--wait-seconds", "0")
+    assert late.exit_code == 1
+    assert "was not ready within 0 s: starting: the backbone is being loaded" in late.stderr
+    server = serve(FakeServer([httpx.ConnectError("refused")]))
+    assert run("push", str(file)).exit_code == 1
+    assert len(server.requests) == 1, "without it nobody waits"
+
+
 def test_push_tells_every_reason_of_a_refusal(run: Run, serve: Serve, file: Path) -> None:
     errors = [
         {"field": f"encoder.{n}/scale", "got": "NaN", "allowed": "finite", "remedy": ""} for n in range(3)
