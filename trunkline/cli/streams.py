@@ -18,13 +18,17 @@ from typing import TextIO
 class Aside(io.TextIOWrapper):
     """Standard error: what cannot be said there is not said, because there is nobody to complain to."""
 
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        super().__init__(stream.buffer, stream.encoding, stream.errors, line_buffering=True)
+        self._stream = stream  # which would close the buffer at its own end
+
     def write(self, text: str) -> int:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # ValueError: it was closed
             return super().write(text)
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # ValueError: it was closed
             super().flush()
 
 
@@ -36,8 +40,7 @@ def settle() -> None:
     if sys.stdin is None:  # a closed stream's number goes to the next file that is opened: to these, in order
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     sys.stdout = _lenient(sys.stdout)
-    err = _lenient(sys.stderr)
-    sys.stderr = Aside(err.buffer, err.encoding, err.errors, line_buffering=True)
+    sys.stderr = Aside(_lenient(sys.stderr))
 
 
 def _lenient(stream: TextIO | None) -> io.TextIOWrapper:

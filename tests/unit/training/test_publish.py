@@ -105,11 +105,11 @@ def test_a_file_that_a_server_does_not_take_is_told_before_and_after(
 ) -> None:
     out = tmp_path / "a.safetensors"
     told = Told()
-    monkeypatch.setattr("training.file.announce.UPLOAD_LIMIT_BYTES", 10_000)
+    monkeypatch.setattr("training.file.announce.UPLOAD_LIMIT_BYTES", 1_000)
     train(quick(task_folder(), out, seeds=2), backbone=backbone, progress=told, verify=agree)
     before, after = [note for note in told.notes if "--max-adapter-bytes" in note]
     assert before.startswith("the file will have about ")
-    assert after.startswith(f"{out} has {out.stat().st_size:,} bytes; a server takes 10,000 unless")
+    assert after.startswith(f"{out} has {out.stat().st_size:,} bytes; a server takes 1,000 unless")
     assert "TRUNKLINE_MAX_ADAPTER_BYTES" in after
     assert "--file-dtype float16 halves it" in after
     enough = int(after.partition("--max-adapter-bytes ")[2].split()[0])

@@ -235,13 +235,16 @@ def test_push_waits_when_it_is_told_to(run: Run, serve: Serve, file: Path) -> No
     first, second = done.stderr.splitlines()
     assert first.startswith("waiting: nothing answers at http")
     assert second == "waiting: starting: the backbone is being loaded"
-    serve(FakeServer([starting]))
+
+
+def test_push_gives_up_and_without_the_option_waits_for_nobody(run: Run, serve: Serve, file: Path) -> None:
+    server = serve(FakeServer([problem(503, "not_ready", detail="starting: the backbone is being loaded")]))
     late = run("push", str(file), "--wait", "--wait-seconds", "0")
     assert late.exit_code == 1
     assert "was not ready within 0 s: starting: the backbone is being loaded" in late.stderr
-    server = serve(FakeServer([httpx.ConnectError("refused")]))
+    server.replies, num_before = [httpx.ConnectError("refused")], len(server.requests)
     assert run("push", str(file)).exit_code == 1
-    assert len(server.requests) == 1, "without it nobody waits"
+    assert len(server.requests) == num_before + 1
 
 
 def test_push_tells_every_reason_of_a_refusal(run: Run, serve: Serve, file: Path) -> None:
