@@ -27,10 +27,17 @@ sys.meta_path.insert(0, Finder())
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("program", ["service", "trunkline"])
 @pytest.mark.parametrize(
-    "name", ["pydantic", "service.settings", "uvicorn", "service.app", "torch", "transformers", "safetensors"]
+    ("program", "number", "name"),
+    [
+        ("service", signal.SIGTERM, "pydantic"),
+        ("trunkline", signal.SIGINT, "service.settings"),
+        ("trunkline", signal.SIGTERM, "uvicorn"),
+        ("service", signal.SIGINT, "service.app"),
+        ("service", signal.SIGTERM, "torch"),
+        ("trunkline", signal.SIGINT, "torch"),
+        ("trunkline", signal.SIGTERM, "transformers"),
+    ],
 )
 def test_in_the_middle_of_an_import(
     tmp_path: Path, backbone_folder: Path, number: int, program: str, name: str
