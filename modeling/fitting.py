@@ -12,9 +12,9 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from .errors import BackboneError
+from .folder import PARAMETERS
 
 _LISTED = 5
-_PARAMETERS = (".weight", ".bias")  # buffers of older releases have other names
 
 
 def check_weights_fit(model: Any, report: Mapping[str, Any], config: PreTrainedConfig) -> None:
@@ -55,7 +55,7 @@ def _check_left_out(model: Any, unexpected: Iterable[str]) -> None:
     left = [
         key
         for key in sorted(unexpected)
-        if key.removeprefix(prefix).split(".")[0] in parts and key.endswith(_PARAMETERS)
+        if key.removeprefix(prefix).split(".")[0] in parts and key.endswith(PARAMETERS)
     ]
     if left:
         raise BackboneError(

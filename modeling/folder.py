@@ -21,6 +21,11 @@ WEIGHTS = (
 )
 """What may hold the weights; the first that is there is read, as the library does."""
 
+PARAMETERS = (".weight", ".bias")
+"""How names of weights end; buffers of older releases have other names, and may be of any type."""
+
+_FLOATS = {"F16", "BF16", "F32", "F64"}
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x04")
 _LISTED = 5
 _HEAD_BYTES = 64
 _OLDER = "convert them with transformers 4: `AutoModel.from_pretrained(folder, {}=True).save_pretrained(new)`"
@@ -80,8 +85,7 @@ def check_whole(file: Path) -> None:
     if not file.is_file():
         what = "is a link to nothing" if file.is_symlink() else "is not there"
         raise BackboneError(f"{file.name} {what}: copy the whole folder, or download it again")
-    with in_a_sentence(f"{file.name} cannot be read: {{}}"), file.open("rb") as opened:
-        head = opened.read(_HEAD_BYTES)
+    head = _head(file)
     if not head:
         raise BackboneError(f"{file.name} is empty (0 bytes): copy it again")
     for start, what in _NOT_FILES:
@@ -153,10 +157,21 @@ def _shards(index: Path) -> tuple[Path, ...]:
 
 
 def _check_header(file: Path) -> None:
-    """A header gives every tensor's place, so it tells whether the file is whole."""
+    """A header gives every tensor's place and type, so it tells whether the file is whole, and quantized."""
+    if _head(file).startswith(_PICKLES):
+        raise BackboneError(f"{file.name} is a pickle of PyTorch: rename it to pytorch_model.bin")
     told = f"{file.name} ({file.stat().st_size:,} bytes) is cut off, or no safetensors file ({{}})"
-    with in_a_sentence(f"{told}: copy it again"), safe_open(file, framework="numpy"):
-        pass
+    with in_a_sentence(f"{told}: copy it again"), safe_open(file, framework="numpy") as opened:
+        types = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118 - no dict
+    other = [name for name, kind in types.items() if kind not in _FLOATS and name.endswith(PARAMETERS)]
+    if other:
+        told = f"{other[0]} is of type {types[other[0]]} ({len(other)} such weights): they are quantized"
+        raise BackboneError(f"{told}; give the model before quantization")
+
+
+def _head(file: Path) -> bytes:
+    with in_a_sentence(f"{file.name} cannot be read: {{}}"), file.open("rb") as opened:
+        return opened.read(_HEAD_BYTES)
 
 
 def _other_weights(folder: Path) -> str:

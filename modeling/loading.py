@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedConfig
 from transformers.utils import logging as library_logging
 
 from .backbone import Backbone, family_named, family_of
 from .errors import BackboneError, in_a_sentence
-from .families import Family
+from .families import FAMILIES, Family
 from .fitting import check_weights_fit
 from .folder import CONFIG, check_weights, model_part, read_json
 from .trial import check_it_runs
@@ -30,6 +31,10 @@ _MAY_BE = (
     " when the hub can be reached"
 )
 _NOT_THERE = f"it is no directory here, and the hub does not give it ({{}}). {_MAY_BE}"
+_PICKLED = (
+    "its weights cannot be read: pytorch_model.bin is damaged or holds more than plain tensors, which could"
+    " run code and is never read; save the model with `save_pretrained` where you trust the file"
+)
 _UNSOUND = "config.json is not sound: {}"
 
 
@@ -89,9 +94,25 @@ def _check_plain(config: Mapping[str, Any]) -> None:
     if isinstance(own, Mapping) and "AutoModel" in own:
         told = f"config.json says that the model is code of its own ({own['AutoModel']}), which is never run"
         raise BackboneError(f"{told}: give a model whose code `transformers` has")
+    _check_contradictions(config)
     if config.get("quantization_config"):
         told = "its weights are quantized (quantization_config in config.json)"
         raise BackboneError(f"{told}: give the model before quantization")
+
+
+def _check_contradictions(config: Mapping[str, Any]) -> None:
+    """What a config says and the library does not look at. Raises BackboneError."""
+    positions = config.get("position_embedding_type", "absolute")
+    if positions not in (None, "absolute"):
+        told = f"config.json says position_embedding_type {positions!r}, which `transformers` ignores"
+        raise BackboneError(f"{told}: of such models only those with 'absolute' positions can run")
+    mine, written = config["model_type"], config.get("architectures")
+    wrote = str(written[0]) if isinstance(written, list) and written else ""
+    kind = getattr(getattr(transformers, wrote, None), "config_class", None)
+    other = getattr(kind, "model_type", mine)  # a class of another package says nothing
+    if other not in FAMILIES or FAMILIES[other] is not FAMILIES[mine]:
+        told = f"config.json says model_type {mine!r}, and {wrote}, which wrote it, is of type {other!r}"
+        raise BackboneError(f"{told}: correct the one that is wrong")
 
 
 def _check_positions(config: PreTrainedConfig) -> None:
@@ -127,13 +148,13 @@ def named(name: str) -> Iterator[None]:
 
 def _read_model(source: str, config: PreTrainedConfig, family: Family) -> Any:
     """The library's model with every weight of its body from the files. Raises BackboneError."""
-    local = Path(source).is_dir()
-    if local:
-        check_weights(Path(source))
+    local, unread = Path(source).is_dir(), "its weights cannot be read ({}): copy them again"
+    if local and check_weights(Path(source))[0].suffix == ".bin":  # what the library says advises to run it
+        unread = _PICKLED
     loader = AutoModel if family.seq2seq is None else AutoModelForSeq2SeqLM
     with in_a_sentence(_UNSOUND), torch.device("meta"):
         loader.from_config(config)  # without memory: what fails here is not the weights' fault
-    with in_a_sentence("its weights cannot be read ({}): copy them again"), _quiet_library():
+    with in_a_sentence(unread), _quiet_library():
         model, report = loader.from_pretrained(
             source,
             config=_as_it_is_run(config),

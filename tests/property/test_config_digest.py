@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,15 @@ def test_every_field_that_a_class_declares_is_known(shape: str) -> None:
     declared = {one.name for one in fields(config)} - {one.name for one in fields(PreTrainedConfig)}
     assert declared <= digests._IDLE | set(family.reads), "does the forward pass read it? then say so"
     assert digests.unknown_fields(config, family) == {}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_padding_id_counts_where_positions_begin_behind_it(shape: str) -> None:
+    """A folder with another one is refused for its tokenizer, so the digest is asked alone."""
+    config, family = deepcopy(SHAPES[shape]), family_of(SHAPES[shape])
+    config.pad_token_id = config.pad_token_id + 2
+    digests_differ = digests.config_digest(config, family) != digests.config_digest(SHAPES[shape], family)
+    assert digests_differ == (family.name == "roberta")
 
 
 def test_a_field_that_nobody_knows_counts_where_it_is_not_at_its_default(
