@@ -219,7 +219,7 @@ def _check_names(names: Sequence[str]) -> None:
 def _drawn(train: Split, task: Task, config: TrainConfig) -> tuple[Split, Split]:
     kept, held = draw_validation(
         [example.text for example in train.examples],
-        [task.stratum(target) for target in train.targets],
+        [_indices(task, target) for target in train.targets],
         fraction=config.validation_fraction,
         seed=config.seed,
     )
@@ -229,6 +229,12 @@ def _drawn(train: Split, task: Task, config: TrainConfig) -> tuple[Split, Split]
         replace(train, examples=tuple(rows[i] for i in kept)),
         Split("validation", train.source, tuple(rows[i] for i in held)),
     )
+
+
+def _indices(task: Task, target: Target) -> tuple[int, ...]:
+    """What a row shares out: its class or classes, else the bin of its number."""
+    stratum = task.stratum(target)
+    return tuple(map(int, stratum)) if isinstance(stratum, tuple) else (int(str(stratum)),)
 
 
 def _paper_note(rule: str, config: TrainConfig) -> str:
