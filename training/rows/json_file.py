@@ -1,113 +1,100 @@
-"""JSON: a line for each object, or one array of objects; exact values, nothing inferred."""
+"""JSON: one object a line, or one array of objects; exact values, nothing inferred, NaN is none."""
 
 import io
 import json
 import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 from training.errors import DataError
-from training.rows.opening import check_marks, check_utf8, open_bytes, refusing
-from training.rows.values import Part
+from training.rows.opening import check_utf8, open_bytes, refusing
+from training.rows.values import Part, part_of
 
-_WORD = re.compile(r"\S|$")
+_Row = dict[str, Any]
+_GAP = re.compile(r"\s*([,\]]?)\s*")
 
 
 def read_json(path: Path, max_rows: int) -> Iterator[Part]:
-    """Parts of at most `max_rows` rows. Raises DataError with the row: the line, or the record of an array."""
+    """Parts of at most `max_rows` rows; a row's number is its line, or its place in the array from 1.
+
+    Raises:
+        DataError: what is no object of its own, with the row.
+    """
     yield Part({})
-    with refusing(path), open_bytes(path) as file:
-        check_marks(path, file.read(64))
     with refusing(path), open_bytes(path) as file:
         rows = _rows(path, io.TextIOWrapper(file, "utf-8-sig", "surrogateescape"))
         while chunk := list(islice(rows, max_rows)):
-            names = dict.fromkeys(name for _, row in chunk for name in row)
-            columns = {name: [row.get(name) for _, row in chunk] for name in names}
-            yield Part(columns, [number for number, _ in chunk])
+            yield part_of(chunk)
 
 
-def _rows(path: Path, lines: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any]]]:
-    count, row = 0, dict[str, Any]()
+def _rows(path: Path, lines: io.TextIOWrapper) -> Iterator[tuple[int, _Row]]:
+    found: list[_Row] = []
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        if not count and line.lstrip().startswith("["):
+        if not found and line.lstrip().startswith("["):
             yield from _array(path, line + lines.read())
             return
-        try:
-            row, end = _record(path, number, line, _skip(line, 0))
-            if line[end:].strip():
-                raise _refused(path, number, f"text after the object: {line[end:].strip()[:40]!r}")
-        except DataError:
-            if not count:
-                _refuse_one_object(path, line + lines.read())
-            raise
-        count += 1
+        if text := line.strip():
+            try:
+                row, end = _record(path, number, text, 0)
+                if end < len(text):
+                    raise _refused(path, number, f"text after the object: {text[end : end + 40]!r}")
+            except DataError:
+                if not found:
+                    _refuse_one_object(path, line + lines.read())
+                raise
+            found = [row]
+            yield number, row
+    if len(found) == 1:
+        _refuse_columns(path, found[0])
+
+
+def _array(path: Path, text: str) -> Iterator[tuple[int, _Row]]:
+    at = text.index("[") + 1
+    for number in count(1):
+        gap = _GAP.match(text, at)
+        assert gap is not None, "the pattern fits everything: this is a bug"
+        if gap[1] == "]":
+            if gap.end() < len(text):
+                raise _refused(path, number, f"text after the array: {text[gap.end() :][:40]!r}")
+            return
+        if (gap[1] == ",") == (number == 1):
+            raise _refused(path, number, f"expected , or ], found {text[gap.start() :][:40]!r}")
+        row, at = _record(path, number, text, gap.end())
         yield number, row
-    if count == 1:
-        _refuse_columns(path, row)
 
 
-def _array(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    at = _skip(text, text.index("[") + 1)
-    number = 0
-    while text[at : at + 1] != "]" or number:
-        number += 1
-        row, at = _record(path, number, text, at)
-        yield number, row
-        at = _skip(text, at)
-        if text[at : at + 1] == "]":
-            break
-        if text[at : at + 1] != ",":
-            raise _refused(path, number, f"expected , or ] after it, found {text[at : at + 20]!r}")
-        at = _skip(text, at + 1)
-    if text[at + 1 :].strip():
-        raise _refused(path, number, f"text after the array: {text[at + 1 :].strip()[:40]!r}")
-
-
-def _skip(text: str, at: int) -> int:
-    """Where the next thing stands that is no white space."""
-    found = _WORD.search(text, at)
-    return found.start() if found else len(text)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
+def _once(pairs: list[tuple[str, Any]]) -> _Row:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
         raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} twice in one object")
-    return found
+    return dict(pairs)
 
 
-def _constant(name: str) -> float | None:
-    return None if name == "NaN" else float(name)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_once, parse_constant=lambda name: None if name == "NaN" else float(name)
+)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_constant)
-
-
-def _record(path: Path, number: int, text: str, start: int) -> tuple[dict[str, Any], int]:
-    """The object at `start` and where it ends."""
+def _record(path: Path, number: int, text: str, start: int) -> tuple[_Row, int]:
+    """The object at `start`, and where it ends."""
     try:
         row, end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError) as error:
-        check_utf8(path, number, text[start : start + 10_000])
+        check_utf8(path, number, text[start:].split("\n", 1)[0])
         raise _refused(path, number, str(error)) from None
     if not text.isascii():
         check_utf8(path, number, text[start:end])
     if not isinstance(row, dict):
-        raise DataError(
-            f"{path.name}, row {number}: found {type(row).__name__}, expected an object of fields"
-        )
+        found = type(row).__name__
+        raise DataError(f"{path.name}, row {number}: found {found}, expected an object of fields")
     return row, end
 
 
 def _refused(path: Path, number: int, why: str) -> DataError:
-    return DataError(
-        f"{path.name}, row {number}: not JSON ({why}); one object a line, or one array of objects, is expected"
-    )
+    expected = "one object a line, or one array of objects, is expected"
+    return DataError(f"{path.name}, row {number}: not JSON ({why}); {expected}")
 
 
 def _refuse_one_object(path: Path, text: str) -> None:
@@ -117,15 +104,13 @@ def _refuse_one_object(path: Path, text: str) -> None:
         return
     if isinstance(whole, dict):
         _refuse_columns(path, whole)
-        raise DataError(
-            f"{path.name}: one object over several lines; write one object a line, or [ ] around it"
-        )
+        raise DataError(f"{path.name}: one object over several lines; put it on one line, or write an array")
 
 
-def _refuse_columns(path: Path, row: dict[str, Any]) -> None:
-    """A table by columns is one object whose values are objects (or lists) of all rows."""
+def _refuse_columns(path: Path, row: _Row) -> None:
+    """A table by columns is one object of objects, or of lists, of all rows."""
     if row and any(all(isinstance(value, kind) for value in row.values()) for kind in (dict, list)):
+        fields = ", ".join(list(row)[:5])
         raise DataError(
-            f"{path.name}: one object of columns ({', '.join(list(row)[:5])}), not rows; write rows, as "
-            'pandas does with to_json(orient="records", lines=True)'
+            f'{path.name}: one object of columns ({fields}), not rows; in pandas, to_json(orient="records")'
         )

@@ -1,6 +1,6 @@
-"""One data file as bytes: known by its ending, unpacked, and refused where it is something else; no columns here."""
+"""One data file as bytes: known by its ending, unpacked, and refused where it is something else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,113 +10,87 @@ import pyarrow as pa
 from training.errors import DataError
 
 _PLAIN = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather", ".xlsx")
-_PACKED = {".gz": "gzip", ".zst": "zstd"}
-FORMATS = tuple(sorted((plain + packed for plain in _PLAIN for packed in ("", *_PACKED)), key=len)[::-1])
+_PACKED = {"": None, ".gz": "gzip", ".zst": "zstd"}
+_FROM_THE_END = {".parquet", ".arrow", ".feather", ".xlsx"}
+FORMATS = tuple(sorted((plain + packed for plain in _PLAIN for packed in _PACKED), key=len, reverse=True))
 """Every ending that is read, longest first."""
 
 _STARTS = {
-    b"\x1f\x8b": ("gzip", (".gz",)),
-    b"\x28\xb5\x2f\xfd": ("zstd", (".zst",)),
-    b"PAR1": ("Parquet", (".parquet",)),
-    b"ARROW1": ("Arrow", (".arrow", ".feather")),
-    b"PK\x03\x04": ("an Excel workbook (.xlsx) or a zip archive", (".xlsx",)),
-    b"\xd0\xcf\x11\xe0": ("an old or encrypted Excel workbook, to be saved as .xlsx", ()),
-    b"<!doctype html": ("a web page, not the file behind it", ()),
-    b"<html": ("a web page, not the file behind it", ()),
+    b"version https://git-lfs": ("a pointer of Git LFS, not the data: run `git lfs pull`", ()),
+    b"<!doctype html": ("a web page: download the file behind it", ()),
+    b"<html": ("a web page: download the file behind it", ()),
+    b"\xd0\xcf\x11\xe0": ("an old or encrypted Excel workbook: save it as .xlsx without a password", ()),
+    b"pk\x03\x04": ("an Excel workbook or a zip archive: name it .xlsx, or unpack it", (".xlsx",)),
+    b"\x1f\x8b": ("packed by gzip: add .gz to its name", (".gz",)),
+    b"\x28\xb5\x2f\xfd": ("packed by zstd: add .zst to its name", (".zst",)),
+    b"par1": ("Parquet: name it .parquet", (".parquet",)),
+    b"arrow1": ("Arrow: name it .arrow", (".arrow", ".feather")),
+    b"\xff\xfe\0\0": ("row 1 is UTF-32: save it as UTF-8", ()),
+    b"\0\0\xfe\xff": ("row 1 is UTF-32: save it as UTF-8", ()),
+    b"\xff\xfe": ("row 1 is UTF-16: save it as UTF-8", ()),
+    b"\xfe\xff": ("row 1 is UTF-16: save it as UTF-8", ()),
 }
-"""How bytes begin: what that is, and which endings it may have."""
-_POINTER = b"version https://git-lfs"
-_MARKS = {
-    b"\xff\xfe\0\0": "UTF-32",
-    b"\0\0\xfe\xff": "UTF-32",
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-}
+"""How bytes (in small letters) begin, what that is and helps, and the endings that it belongs to."""
 
 
 def format_of(path: Path) -> str | None:
-    """The format by the name's ending in any case, or None."""
+    """The ending, in any case, by which a file is read, or None."""
     return next((ending for ending in FORMATS if path.name.lower().endswith(ending)), None)
 
 
 def plain_format(path: Path) -> str:
-    """The ending without that of a compression. Raises DataError for one that is not read."""
+    """The same without a compression. Raises DataError for another ending."""
     ending = format_of(path)
     if ending is None:
         known = ", ".join(_PLAIN)
-        raise DataError(
-            f"{path.name}: the ending is none of {known} (each also with .gz or .zst); convert or rename the file"
-        )
-    return next(plain for plain in _PLAIN if ending in {plain, plain + ".gz", plain + ".zst"})
+        raise DataError(f"{path.name}: the ending is none of {known}, perhaps with .gz or .zst; convert it")
+    return next(plain for plain in _PLAIN if ending.removesuffix(".gz").removesuffix(".zst") == plain)
 
 
 @contextmanager
 def refusing(path: Path, expected: str = "readable") -> Iterator[None]:
-    """Turns what the libraries say of a broken file into a DataError with its name."""
+    """What libraries say of a broken file becomes a DataError with its name."""
     try:
         yield
     except (OSError, EOFError, pa.ArrowException) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"{path.name}: not {expected}, or cut off ({reason}); write or download it again"
-        ) from None
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DataError(f"{path.name}: not {expected}, or cut off ({reason}); write it again") from None
 
 
 def open_bytes(path: Path) -> Any:
-    """A binary file (pyarrow's) of the unpacked content.
+    """The unpacked content as a binary file of pyarrow's; from Parquet, Arrow and .xlsx one that can seek.
 
     Raises:
-        DataError: an unknown ending, no such file, a folder, no permission, a pointer of Git LFS, or bytes of
-            another format than the ending says.
+        DataError: no such file or no permission, an unknown ending, or another content than the ending says.
     """
-    plain = plain_format(path)
-    if path.is_dir():
-        raise DataError(f"{path}: a folder with the name of a file; give the file inside")
+    plain, packed = plain_format(path), path.suffix.lower()
     try:
         with path.open("rb") as file:
-            start = file.read(64)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+            _check_start(path, file.read(64), packed)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); correct its permissions") from None
-    _check_start(path, start)
-    codec = _PACKED.get(path.suffix.lower())
-    if codec is None:
-        return pa.OSFile(str(path))
-    unpacked = pa.CompressedInputStream(pa.OSFile(str(path)), codec)
-    return (
-        unpacked if plain not in {".parquet", ".arrow", ".feather", ".xlsx"} else _in_memory(path, unpacked)
-    )
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a file that can") from None
+    opened = pa.OSFile(str(path))
+    if packed not in _PACKED:
+        return opened
+    with refusing(path, packed[1:]):
+        unpacked = pa.CompressedInputStream(opened, _PACKED[packed])
+        _check_start(path, unpacked.read(64), plain)
+        unpacked = pa.CompressedInputStream(pa.OSFile(str(path)), _PACKED[packed])
+        return pa.BufferReader(unpacked.read()) if plain in _FROM_THE_END else unpacked
 
 
-def _in_memory(path: Path, unpacked: Any) -> Any:
-    """These formats are read from their end."""
-    with refusing(path, "whole"):
-        return pa.BufferReader(unpacked.read())
-
-
-def _check_start(path: Path, start: bytes) -> None:
+def _check_start(path: Path, start: bytes, ending: str) -> None:
     if not start:
-        raise DataError(f"{path.name}: the file is empty; a header or a row is expected")
-    if start.startswith(_POINTER):
-        raise DataError(f"{path.name}: a pointer of Git LFS, not the data; run `git lfs pull`")
+        raise DataError(f"{path.name}: the file is empty; rows are expected")
     for mark, (what, endings) in _STARTS.items():
-        if start.lower().startswith(mark.lower()) and not path.name.lower().endswith(endings):
-            raise DataError(f"{path.name}: its bytes are {what}; rename, convert or download it again")
-
-
-def check_marks(path: Path, start: bytes) -> None:
-    """Raises DataError where a text begins as UTF-16 or UTF-32 does."""
-    found = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
-    zeros = start[:64].count(0)
-    if found is None and zeros * 3 > len(start[:64]):
-        found = "UTF-16" if zeros * 8 <= len(start[:64]) * 5 else "UTF-32"
-    if found:
-        raise DataError(f"{path.name}, row 1: the text is {found}, not UTF-8; save it as UTF-8")
+        if start.lower().startswith(mark) and ending not in endings:
+            raise DataError(f"{path.name}: {what}")
+    if ending in _PLAIN and ending not in _FROM_THE_END and start.count(0) * 3 > len(start):
+        raise DataError(f"{path.name}: row 1 is likely UTF-16: save it as UTF-8")
 
 
 def check_utf8(path: Path, row: int, text: str) -> None:
-    """Raises DataError where `text`, decoded with "surrogateescape", was not UTF-8; names the likely encoding."""
+    """DataError where `text`, decoded by "surrogateescape", was not UTF-8; with the likely encoding."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -124,23 +98,28 @@ def check_utf8(path: Path, row: int, text: str) -> None:
         raise DataError(f"{path.name}, row {row}: not UTF-8, likely {likely}; save it as UTF-8") from None
 
 
-_LIKELY = (
-    ("euc_kr", "\uac00", "\ud7a3", 0.9),
-    ("shift_jis", "\u3041", "\u30ff", 0.3),
-    ("euc_jp", "\u3041", "\u30ff", 0.3),
-    ("cp1251", "\u0430", "\u0451", 0.6),
-    ("koi8_r", "\u0430", "\u0451", 0.6),
-    ("gb18030", "\u4e00", "\u9fa5", 0.6),
-)
-"""An encoding, and the share of letters between two that a text in it has: syllables, kana, small letters."""
+_LIKELY = {"cp1251": "ая", "koi8_r": "ая", "euc_kr": "가힣", "shift_jis": "ぁ龥", "gb18030": "一龥"}
+"""The first and the last of the letters that most of a text in an encoding consists of."""
 
 
 def likely_encoding(data: bytes) -> str:
-    """The name of the encoding of `data`, which is not UTF-8: by the letters that come out; Western if few do."""
+    """Of bytes that are not UTF-8: by the letters that come out; Western where most are ASCII."""
     high = sum(byte > 127 for byte in data)
     if high * 2 > sum(chr(byte).isalpha() for byte in data if byte < 128):
-        for name, first, last, share in _LIKELY:
-            letters = [c for c in data.decode(name, "replace") if ord(c) > 127]
-            if sum(first <= c <= last for c in letters) > share * len(letters):
+        for name, letters in _LIKELY.items():
+            found = [c for c in data.decode(name, "replace") if ord(c) > 127]
+            if sum(letters[0] <= c <= letters[1] for c in found) > 0.75 * len(found):
                 return name
     return "cp1252 (Windows, Western European)"
+
+
+def named_columns(path: Path, header: Sequence[Any]) -> tuple[dict[int, str], tuple[str, ...]]:
+    """Names by place, and what is told of columns without one. Raises DataError for a name twice."""
+    names = {place: str(cell).strip() for place, cell in enumerate(header) if cell is not None}
+    names = {place: name for place, name in names.items() if name}
+    twice = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
+    if twice or not names:
+        found = f"several columns are called {', '.join(twice)}" if twice else "no column has a name"
+        raise DataError(f"{path.name}, row 1: {found}; give every column a name of its own")
+    unnamed = len(header) - len(names)
+    return names, (f"{path.name}: {unnamed} column(s) without a name ignored",) * bool(unnamed)

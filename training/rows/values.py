@@ -1,6 +1,7 @@
 """A column, and its values as Python has them: exact types, one spelling of a number whatever its width."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 Values: TypeAlias = pa.ChunkedArray | list[Any]
-"""A column: Arrow where the file has types or texts of its own, else (JSON, workbooks, the API) Python values."""
+"""A column: Arrow where the file has types or texts of its own, else (JSON, workbooks) Python values."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,24 @@ class Distinct:
     counts: list[int]
 
 
+def part_of(rows: Sequence[tuple[int, Mapping[str, Any]]]) -> Part:
+    """Of rows with their numbers; a field that a row lacks is None."""
+    names = dict.fromkeys(name for _, row in rows for name in row)
+    columns = {name: [row.get(name) for _, row in rows] for name in names}
+    return Part(columns, [number for number, _ in rows])
+
+
+def parts_of(batches: Iterable[Any], names: Mapping[int, str], max_rows: int, first: int) -> Iterator[Part]:
+    """Of Arrow batches: the columns with a name, in parts of at most `max_rows`, numbered from `first`."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, max_rows):
+            part = batch.slice(start, max_rows)
+            arrays = {name: pa.chunked_array([part.column(place)]) for place, name in names.items()}
+            columns = {name: plain_column(array) for name, array in arrays.items()}
+            yield Part(columns, range(first, first + part.num_rows))
+            first += part.num_rows
+
+
 def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The column without a dictionary."""
     while pa.types.is_dictionary(column.type):
@@ -47,7 +66,7 @@ def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def python_values(column: Values) -> list[Any]:
-    """Python values; None for null and NaN. Narrow floats have their shortest decimal: 0.1, not 0.10000000149."""
+    """Python values; None for null and NaN. Narrow floats are shortest decimals: 0.1, not 0.10000000149."""
     if isinstance(column, list):
         return column
     kind = column.type
@@ -63,38 +82,27 @@ def python_values(column: Values) -> list[Any]:
 
 
 def _exact(value: Any, kind: Any) -> Any:
-    """A value of a nested or floating Arrow type."""
-    if value is None or value != value:  # noqa: PLR0124 - NaN
+    """A value of a nested or floating type."""
+    if isinstance(value, list):
+        return [_exact(one, getattr(kind, "value_type", kind)) for one in value]
+    if not isinstance(value, float):
+        return value
+    if math.isnan(value):
         return None
-    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
-        return float(str(kind.to_pandas_dtype()(value)))
-    if pa.types.is_struct(kind):
-        return {
-            kind.field(i).name: _exact(value[kind.field(i).name], kind.field(i).type)
-            for i in range(kind.num_fields)
-        }
-    if hasattr(kind, "value_type") and isinstance(value, list):
-        return [_exact(one, kind.value_type) for one in value]
-    return value
+    narrow = pa.types.is_float32(kind) or pa.types.is_float16(kind)
+    return float(str(kind.to_pandas_dtype()(value))) if narrow else value
 
 
 def plain_value(value: Any) -> Any:
-    """A value of the Python API: numpy's scalars and arrays, tuples and Arrow's scalars become Python's own."""
-    if isinstance(value, pa.Scalar):
-        return python_values(plain_column(pa.chunked_array([pa.array([value])])))[0]
-    if isinstance(value, np.floating) and value.itemsize < 8:
-        value = float(str(value))
-    elif isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and value != value:  # noqa: PLR0124 - NaN
-        return None
+    """A value of the Python API: numpy's scalars and arrays, tuples and mappings become Python's own."""
     if isinstance(value, Mapping):
-        return {key: plain_value(one) for key, one in value.items()}
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        return plain_value(value[()])
-    if isinstance(value, (list, tuple, np.ndarray)):
+        return {name: plain_value(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
         return [plain_value(one) for one in value]
-    return value
+    if isinstance(value, (np.generic, np.ndarray)):
+        narrow = value.dtype.kind == "f" and value.itemsize < 8
+        value = float(str(value)) if narrow else value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def distinct_values(column: Values) -> Distinct:
@@ -116,7 +124,7 @@ def _coded(values: list[Any]) -> tuple[list[Any], npt.NDArray[np.int64]]:
     found: list[Any] = []
     codes = np.full(len(values), -1, np.int64)
     for row, value in enumerate(values):
-        if value is not None and value == value:  # noqa: PLR0124 - NaN
+        if value is not None and not (isinstance(value, float) and math.isnan(value)):
             code = codes[row] = known.setdefault(_key(value), len(found))
             if code == len(found):
                 found.append(value)
