@@ -11,7 +11,7 @@ from pyarrow import ipc, parquet
 from training.rows.opening import named_columns, open_bytes, plain_format, refusing
 from training.rows.values import Part, parts_of, plain_column
 
-_FILE_START = b"ARROW1"
+_FILE_START, _STREAM_END = b"ARROW1", b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def read_arrow(path: Path, max_rows: int) -> Iterator[Part]:
@@ -39,6 +39,12 @@ def _ipc(file: Any) -> tuple[Any, Iterator[Any]]:
     if start == _FILE_START:
         opened = ipc.open_file(file)
         return opened.schema, (opened.get_batch(i) for i in range(opened.num_record_batches))
+    file.seek(max(0, file.size() - len(_STREAM_END)))
+    if (
+        file.read() != _STREAM_END
+    ):  # pyarrow takes a stream without it, cut between two batches, for a whole one
+        raise pa.ArrowInvalid("no end mark")
+    file.seek(0)
     stream = ipc.open_stream(file)
     return stream.schema, iter(stream)
 

@@ -1,4 +1,4 @@
-"""CSV and TSV; every cell is text. pyarrow reads what is plain; what it refuses or could take leniently is read,
+"""CSV and TSV; every cell is text. pyarrow reads what is plain; what it refuses or takes leniently is read,
 or refused by row, by the strict reader of the standard library.
 """
 
@@ -91,7 +91,10 @@ def _separator(path: Path, text: str, *, whole: bool) -> str:
         width = len(rows[0]) if rows else 0
         sample = rows[1:] if whole else rows[1:-1]
         if width > 1:
-            shares[separator] = sum(len(row) == width for row in sample) / max(1, len(sample)), width
+            shares[separator] = (
+                sum(len(row) == width for row in sample) / len(sample) if sample else 1.0,
+                width,
+            )
     usual = _usual(path)
     whole_shares = [separator for separator, (share, _) in shares.items() if share == 1]
     if not shares or (usual in whole_shares and usual == "\t"):

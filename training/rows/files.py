@@ -55,11 +55,11 @@ def find_splits(data: Path) -> dict[str, tuple[Path, ...]]:
 
 def _files(data: Path) -> list[Path]:
     """Of the folder, of `data/` in it, and of the splits' own folders in both."""
-    folders = [data, data / "data"]
-    folders += [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
-    inside = [f for f in folders if f.is_dir() and (f in folders[:2] or f.name.lower() in _SPLITS)]
+    roots = [folder for folder in (data, data / "data") if folder.is_dir()]
+    inside = [path for root in roots for path in sorted(root.iterdir()) if path.name.lower() in _SPLITS]
+    folders = [*roots, *filter(Path.is_dir, inside)]
     return [
-        path for folder in inside for path in sorted(folder.iterdir()) if path.is_file() and format_of(path)
+        path for folder in folders for path in sorted(folder.iterdir()) if path.is_file() and format_of(path)
     ]
 
 
@@ -76,21 +76,22 @@ def _split_of(path: Path) -> tuple[str, str] | None:
 
 
 def _in_order(files: Sequence[Path]) -> tuple[Path, ...]:
-    """Files of one split by their numbers. Raises DataError where one is missing, or formats differ."""
+    """Files of one split by number or name. Raises DataError where one is missing, or formats differ."""
     folder = files[0].parent
     if (folder / _STATE).is_file():
         return _saved(folder)
-    endings = sorted({str(format_of(path)) for path in files})
-    shards = [_SHARD.search(path.name) for path in files]
-    numbers = [int(shard[1]) if shard else -1 for shard in shards]
-    totals = [int(shard[2]) for shard in shards if shard and shard[2]]
-    expected = range(max(totals)) if totals else range(min(*numbers, 1), max(numbers) + 1)
-    missing = sorted(set(expected) - set(numbers)) if len(files) > 1 or totals else []
-    if len(endings) > 1 or missing or len(set(numbers)) < len(files):
-        what = (
-            f"number {', '.join(map(str, missing[:5]))} is missing" if missing else "they are not one series"
-        )
-        raise DataError(f"{folder}: of {files[0].name} to {files[-1].name} {what}; complete or remove them")
+    shards = [shard for path in files if (shard := _SHARD.search(path.name))]
+    numbers = [int(shard[1]) for shard in shards]
+    totals = {int(shard[2]) for shard in shards if shard[2]}
+    if len({format_of(path) for path in files}) > 1 or len(totals) > 1:
+        raise DataError(f"{folder}: {files[0].name} and {files[-1].name} are not of one series; remove one")
+    if len(set(numbers)) < len(files):
+        return tuple(files)
+    counted = len(files) > 1 and (min(numbers) < 2 or shards[0][1].startswith("0"))
+    expected = range(max(totals)) if totals else range(min(*numbers, 1), max(numbers) + 1) if counted else ()
+    if missing := sorted(set(expected) - set(numbers)):
+        numbered = f"{files[0].name} to {files[-1].name}"
+        raise DataError(f"{folder}: of {numbered} number {missing[0]} is missing; download or copy it")
     return tuple(path for _, path in sorted(zip(numbers, files, strict=True)))
 
 

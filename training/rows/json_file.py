@@ -66,10 +66,11 @@ def _array(path: Path, text: str) -> Iterator[tuple[int, _Row]]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> _Row:
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
         raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} twice in one object")
-    return dict(pairs)
+    return row
 
 
 _DECODER = json.JSONDecoder(
