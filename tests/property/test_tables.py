@@ -1,4 +1,4 @@
-"""Whatever texts and labels a table has: written in any format and read back, whole or in batches, it is the same."""
+"""Any table, written in any format and read back whole or in batches, is the same."""
 
 import csv
 import io
@@ -59,13 +59,11 @@ def pairs(table: Table) -> list[tuple[Any, ...]]:
 @example([("two\nlines", "a")], "\t", "\n", True, "")
 @example([('say "no"\r', "a"), ("", "")], ";", "\r", True, "\ufeff")
 def test_csv(rows: list[tuple[str, str]], separator: str, end: str, everything: bool, before: str) -> None:
-    quoting = (
-        csv.QUOTE_ALL if everything or end != "\r\n" else csv.QUOTE_MINIMAL
-    )  # it quotes no line end but its own
     file = io.StringIO(newline="")
-    csv.writer(file, delimiter=separator, lineterminator=end, quoting=quoting).writerows(
-        [("text", "label"), *rows]
-    )
+    writer = csv.writer(file, delimiter=separator, lineterminator=end)
+    if everything or end != "\r\n":  # minimal quoting quotes no line ends but the writer's own
+        writer = csv.writer(file, delimiter=separator, lineterminator=end, quoting=csv.QUOTE_ALL)
+    writer.writerows([("text", "label"), *rows])
     before = f"sep={separator}\n" if before == "sep" else before
     table = read_back((before + file.getvalue()).encode(), "a.csv")
     if not any("quotes are part" in note for note in table.notes):

@@ -40,9 +40,7 @@ def _ipc(file: Any) -> tuple[Any, Iterator[Any]]:
         opened = ipc.open_file(file)
         return opened.schema, (opened.get_batch(i) for i in range(opened.num_record_batches))
     file.seek(max(0, file.size() - len(_STREAM_END)))
-    if (
-        file.read() != _STREAM_END
-    ):  # pyarrow takes a stream without it, cut between two batches, for a whole one
+    if file.read() != _STREAM_END:  # cut between two batches, it would be read as a whole one
         raise pa.ArrowInvalid("no end mark")
     file.seek(0)
     stream = ipc.open_stream(file)
