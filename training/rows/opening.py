@@ -1,5 +1,6 @@
 """One data file as bytes: known by its ending, unpacked, and refused where it is something else."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,7 +99,14 @@ def check_utf8(path: Path, row: int, text: str) -> None:
         raise DataError(f"{path.name}, row {row}: not UTF-8, likely {likely}; save it as UTF-8") from None
 
 
-_LIKELY = {"cp1251": "ая", "koi8_r": "ая", "euc_kr": "가힣", "shift_jis": "ぁ龥", "gb18030": "一龥"}
+_LIKELY = {
+    "cp1251": "ая",
+    "koi8_r": "ая",
+    "euc_kr": "가힣",
+    "shift_jis": "ぁ龥",
+    "gb18030": "一龥",
+    "euc_jp": "ぁ龥",
+}
 """The first and the last of the letters that most of a text in an encoding consists of."""
 
 
@@ -110,12 +118,13 @@ def likely_encoding(data: bytes) -> str:
             found = [c for c in data.decode(name, "replace") if ord(c) > 127]
             if sum(letters[0] <= c <= letters[1] for c in found) > 0.75 * len(found):
                 return name
-    return "cp1252 (Windows, Western European)"
+    central = re.search(r"[a-z][³¹¿]|[³¹¿][a-z]", data.decode("cp1252", "replace"))
+    return "cp1250 (Windows, Central European)" if central else "cp1252 (Windows, Western European)"
 
 
 def named_columns(path: Path, header: Sequence[Any]) -> tuple[dict[int, str], tuple[str, ...]]:
     """Names by place, and what is told of columns without one. Raises DataError for a name twice."""
-    names = {place: str(cell).strip() for place, cell in enumerate(header) if cell is not None}
+    names = {place: str(cell).strip("\ufeff \t\r\n") for place, cell in enumerate(header) if cell is not None}
     names = {place: name for place, name in names.items() if name}
     twice = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
     if twice or not names:

@@ -59,9 +59,10 @@ def parts_of(batches: Iterable[Any], names: Mapping[int, str], max_rows: int, fi
 
 
 def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The column without a dictionary."""
-    while pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    """The column without a dictionary, and as an extension type stores it."""
+    while isinstance(column.type, pa.DictionaryType | pa.BaseExtensionType):
+        inner = "value_type" if isinstance(column.type, pa.DictionaryType) else "storage_type"
+        column = column.cast(getattr(column.type, inner))
     return column
 
 

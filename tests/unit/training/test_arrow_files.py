@@ -48,6 +48,9 @@ COLUMNS: list[tuple[pa.Array, list[Any]]] = [
     (pa.array([["a", None]], pa.large_list(pa.string())), [["a", None]]),
     (pa.array([{"a": 1, "b": [None]}]), [{"a": 1, "b": [None]}]),
     (pa.nulls(3), [None, None, None]),
+    (pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, None], pa.int8())), [1, None]),
+    (pa.array(["a", None], pa.string_view()), ["a", None]),
+    (pa.array([1, None], pa.decimal128(5, 0)), [Decimal(1), None]),
 ]
 
 

@@ -128,6 +128,8 @@ def test_columns_without_a_name_are_ignored_and_told(tmp_path: Path) -> None:
         ("text,label\nпривет как дела,b\n".encode("koi8-r"), "row 2: not UTF-8, likely koi8_r"),
         ("text,label\n今天天气很好,b\n".encode("gb18030"), "row 2: not UTF-8, likely gb18030"),
         ("text,label\n今日は天気がいい,b\n".encode("shift_jis"), "row 2: not UTF-8, likely shift_jis"),
+        ("text,label\nto jest żółw i było źle,b\n".encode("cp1250"), "row 2: not UTF-8, likely cp1250"),
+        ("text,label\nこんにちは世界,b\n".encode("euc_jp"), "row 2: not UTF-8, likely euc_jp"),
         ("text,label\n안녕하세요 반갑습니다,b\n".encode("euc_kr"), "row 2: not UTF-8, likely euc_kr"),
         ("text,label\na,b\n".encode("utf-16"), "row 1 is UTF-16: save it as UTF-8"),
         ("text,label\na,b\n".encode("utf-16-le"), "row 1 is likely UTF-16"),
