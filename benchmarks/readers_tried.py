@@ -1,8 +1,8 @@
 """Which library reads what people have? pyarrow, polars and duckdb on small awkward inputs, and ours.
 
-Each input has the rows that it means, or none where it must be refused. A library gets what it offers for all
-cells as text, and the separator. It is *right*, *refused* (it raises where there are rows to read), or
-*silently wrong*: other rows, or any where it must refuse. A library that is not installed is skipped, which is
+Each input has the rows that it means, or none where it must be refused. A library gets what it offers for
+all cells as text, and the separator. It is *right*, *refused* (it raises where there are rows to read), or
+*silently wrong*: other rows, or any where it must refuse. One that is not installed is skipped, and that is
 said: a scratch environment with all of them is enough.
 
     python -m benchmarks.readers_tried

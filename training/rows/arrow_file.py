@@ -1,13 +1,15 @@
 """Parquet and Arrow (file and stream), with the class names that the hub's metadata holds."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import ipc, parquet
 
+from training.errors import DataError
 from training.rows.opening import named_columns, open_bytes, plain_format, refusing
 from training.rows.values import Part, parts_of, plain_column
 
@@ -25,7 +27,21 @@ def read_arrow(path: Path, max_rows: int) -> Iterator[Part]:
             n: plain_column(pa.chunked_array([], schema.field(place).type)) for place, n in names.items()
         }
         yield Part(columns, (), (*notes, *more), classes)
-        yield from parts_of(batches, names, max_rows, first=1)
+        yield from parts_of(_valid(path, batches), names, max_rows, first=1)
+
+
+def _valid(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches; texts were checked by no one yet. Raises DataError for one that is not UTF-8."""
+    done = 0
+    for batch in batches:
+        try:
+            batch.validate(full=True)
+        except pa.ArrowInvalid as error:
+            index = re.search(r"index (\d+)", str(error))
+            number = done + 1 + (int(index[1]) if index else 0)
+            raise DataError(f"{path.name}, row {number}: {error}; write it again from valid texts") from None
+        done += batch.num_rows
+        yield batch
 
 
 def _parquet(file: Any, max_rows: int) -> tuple[Any, Iterator[Any]]:

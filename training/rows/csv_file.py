@@ -26,7 +26,7 @@ _SEPARATORS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'"}
 _BLOCK_BYTES = 1 << 20
 _SAMPLE_ROWS = 200
 _QUOTE, _LF, _CR = b'"\n\r'
-_SAID = re.compile(r'"?sep=(.)"?\r?\n')
+_SAID = re.compile(r'"?sep=([ -~\t])"?\r?\n')
 """The first line, where Excel says its separator in one."""
 
 
@@ -91,10 +91,8 @@ def _separator(path: Path, text: str, *, whole: bool) -> str:
         width = len(rows[0]) if rows else 0
         sample = rows[1:] if whole else rows[1:-1]
         if width > 1:
-            shares[separator] = (
-                sum(len(row) == width for row in sample) / len(sample) if sample else 1.0,
-                width,
-            )
+            agreeing = sum(len(row) == width for row in sample)
+            shares[separator] = agreeing / len(sample) if sample else 1.0, width
     usual = _usual(path)
     whole_shares = [separator for separator, (share, _) in shares.items() if share == 1]
     if not shares or (usual in whole_shares and usual == "\t"):
@@ -115,11 +113,11 @@ def _understood(layout: _Layout) -> tuple[_Layout, bool, tuple[str, ...]]:
     if layout.separator != _usual(layout.path):
         notes.append(f"{name}: columns are separated by {layout.between}")
     plain, over_lines = _scan(layout)
-    if (over_lines or not plain) and _lines_agree(layout):
+    if (over_lines or not plain) and (num_lines := _num_whole_lines(layout)):
         if layout.separator == "\t":
             notes.append(f"{name}: quotes are part of the texts, as every line by itself has all cells")
             return replace(layout, quoting=False), True, tuple(notes)
-        if plain:
+        if num_lines != sum(1 for _ in _strict(layout)):
             notes.append(f"{name}: quoted cells hold line ends, though every line by itself has all cells")
     return layout, plain, tuple(notes)
 
@@ -161,12 +159,12 @@ def _windows(layout: _Layout) -> Iterator[npt.NDArray[np.uint8]]:
     yield np.frombuffer(before + b"\n", np.uint8)
 
 
-def _lines_agree(layout: _Layout) -> bool:
-    """Whether every line has as many cells as the header where quotes mean nothing."""
+def _num_whole_lines(layout: _Layout) -> int:
+    """How many lines there are, if each has as many cells as the header where quotes mean nothing; else 0."""
     try:
-        return sum(1 for _ in _strict(replace(layout, quoting=False))) > 1
+        return sum(1 for _ in _strict(replace(layout, quoting=False)))
     except DataError:
-        return False
+        return 0
 
 
 def _batches(layout: _Layout, plain: bool) -> Iterator[Any]:
@@ -181,9 +179,7 @@ def _batches(layout: _Layout, plain: bool) -> Iterator[Any]:
             pass  # a row larger than a block, or of other cells than the header: read, or refused, below
     rows = islice(_strict(layout), 1 + done, None)
     while chunk := list(islice(rows, 1024)):
-        columns = [
-            pa.array([row[place] for row in chunk], pa.string()) for place in range(len(layout.header))
-        ]
+        columns = [pa.array(cells, pa.string()) for cells in zip(*chunk, strict=True)]
         yield pa.record_batch(columns, [str(place) for place in range(len(columns))])
 
 

@@ -24,8 +24,8 @@ _STARTS = {
     b"pk\x03\x04": ("an Excel workbook or a zip archive: name it .xlsx, or unpack it", (".xlsx",)),
     b"\x1f\x8b": ("packed by gzip: add .gz to its name", (".gz",)),
     b"\x28\xb5\x2f\xfd": ("packed by zstd: add .zst to its name", (".zst",)),
-    b"par1": ("Parquet: name it .parquet", (".parquet",)),
-    b"arrow1": ("Arrow: name it .arrow", (".arrow", ".feather")),
+    b"par1\x15": ("Parquet: name it .parquet", (".parquet",)),
+    b"arrow1\0\0": ("Arrow: name it .arrow", (".arrow", ".feather")),
     b"\xff\xfe\0\0": ("row 1 is UTF-32: save it as UTF-8", ()),
     b"\0\0\xfe\xff": ("row 1 is UTF-32: save it as UTF-8", ()),
     b"\xff\xfe": ("row 1 is UTF-16: save it as UTF-8", ()),
@@ -99,14 +99,8 @@ def check_utf8(path: Path, row: int, text: str) -> None:
         raise DataError(f"{path.name}, row {row}: not UTF-8, likely {likely}; save it as UTF-8") from None
 
 
-_LIKELY = {
-    "cp1251": "ая",
-    "koi8_r": "ая",
-    "euc_kr": "가힣",
-    "shift_jis": "ぁ龥",
-    "gb18030": "一龥",
-    "euc_jp": "ぁ龥",
-}
+_LIKELY = {"cp1251": "ая", "koi8_r": "ая", "euc_kr": "가힣"}
+_LIKELY |= {"shift_jis": "ぁ龥", "gb18030": "一龥", "euc_jp": "ぁ龥"}
 """The first and the last of the letters that most of a text in an encoding consists of."""
 
 

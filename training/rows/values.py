@@ -95,9 +95,11 @@ def _exact(value: Any, kind: Any) -> Any:
 
 
 def plain_value(value: Any) -> Any:
-    """A value of the Python API: numpy's scalars and arrays, tuples and mappings become Python's own."""
+    """A value of the Python API: numpy's values, tuples, sets and mappings become Python's own."""
     if isinstance(value, Mapping):
         return {name: plain_value(one) for name, one in value.items()}
+    if isinstance(value, (set, frozenset)):
+        value = sorted(value, key=repr)
     if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
         return [plain_value(one) for one in value]
     if isinstance(value, (np.generic, np.ndarray)):

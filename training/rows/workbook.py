@@ -1,8 +1,8 @@
 """Excel's .xlsx: the first sheet, with the cells' own types; a row's number is the one that Excel shows."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from zipfile import BadZipFile
 
 from training.errors import DataError
 from training.rows.opening import named_columns, open_bytes, refusing
@@ -13,12 +13,13 @@ def read_workbook(path: Path, max_rows: int) -> Iterator[Part]:
     """Parts of at most `max_rows` rows; an empty cell is no value. Raises DataError."""
     import openpyxl  # only this format needs it
 
-    with refusing(path, "an Excel workbook"), open_bytes(path) as file:
-        try:
+    with refusing(path, "an Excel workbook"), open_bytes(path) as file, warnings.catch_warnings():
+        try:  # openpyxl raises whatever its zip and XML readers do, and warns of decorations that it drops
+            warnings.simplefilter("ignore")
             book = openpyxl.load_workbook(file, read_only=True, data_only=True)
             sheet = book.worksheets[0].iter_rows(values_only=True)
             rows = [(n, cells) for n, cells in enumerate(sheet, 1) if any(cell is not None for cell in cells)]
-        except (BadZipFile, KeyError, IndexError, ValueError, TypeError) as error:
+        except Exception as error:
             raise OSError(str(error)) from None
     if not rows:
         raise DataError(f"{path.name}: the first sheet is empty; a header is expected")

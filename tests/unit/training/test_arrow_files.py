@@ -112,6 +112,14 @@ def test_metadata_that_cannot_be_read_is_told(tmp_path: Path, metadata: bytes) -
     assert "the class names in its metadata cannot be read" in table.notes[0]
 
 
+def test_a_text_that_is_not_utf8_is_refused_with_its_row(tmp_path: Path) -> None:
+    texts = pa.array([b"fine", b"fine", b"caf\xe9"], pa.binary()).view(pa.string())
+    for name in FILES:
+        path = write(pa.table({"text": pa.concat_arrays([texts[:2], texts[:2], texts])}), tmp_path / name)
+        with pytest.raises(DataError, match=f"{name}, row 7: .*UTF8"):
+            read_table([path])
+
+
 def read(path: Path, content: bytes) -> Table:
     path.write_bytes(content)
     return read_table([path])
@@ -124,7 +132,7 @@ def read(path: Path, content: bytes) -> Table:
         ("a.parquet", b"text,label\n", "a.parquet: not Parquet"),
         ("a.arrow", b"ARROW1 not really", "a.arrow: not Arrow"),
         ("a.arrow", b"text,label\n", "a.arrow: not Arrow"),
-        ("a.arrow", b"PAR1", "a.arrow: Parquet: name it .parquet"),
+        ("a.arrow", b"PAR1\x15", "a.arrow: Parquet: name it .parquet"),
         ("a.parquet", b"", "a.parquet: the file is empty"),
         ("a.parquet", b"version https://git-lfs.github.com/spec/v1\n", "pointer of Git LFS"),
     ],

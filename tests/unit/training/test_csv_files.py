@@ -199,3 +199,11 @@ def test_a_quoted_cell_over_lines_that_look_whole_is_told(tmp_path: Path) -> Non
     content = 'text,label\n"hello,A\nfoo bar",B\n'
     assert rows_of(tmp_path, content) == [("hello,A\nfoo bar", "B")]
     assert "every line by itself has all cells" in table_of(tmp_path, content).notes[0]
+    content = 'text,label\n5" pipe,C\n"hello,A\nfoo bar",B\n'
+    assert "every line by itself has all cells" in table_of(tmp_path, content).notes[0]
+    assert table_of(tmp_path, 'text,label\n5" pipe,C\n"hello",A\n').notes == ()
+
+
+def test_names_like_the_first_bytes_of_other_formats(tmp_path: Path) -> None:
+    assert rows_of(tmp_path, "par1,label\na,b\n") == [("a", "b")]
+    assert rows_of(tmp_path, "ARROW1,label\na,b\n") == [("a", "b")]

@@ -63,9 +63,9 @@ def test_numpy_and_arrow_values_become_pythons() -> None:
         np.str_("x"),
         np.array(2),
     ]
-    given += [np.array([[0.1, 1]], np.float32), (1, 2), np.float64("nan"), {"a": np.array(["x"])}]
+    given += [np.array([[0.1, 1]], np.float32), (1, 2), {2, 1}, np.float64("nan"), {"a": np.array(["x"])}]
     values = Table.of([{"a": value} for value in given]).values("a")
-    expected = [0.1, 0.1, 3, True, "x", 2, [[0.1, 1.0]], [1, 2], None, {"a": ["x"]}]
+    expected = [0.1, 0.1, 3, True, "x", 2, [[0.1, 1.0]], [1, 2], [1, 2], None, {"a": ["x"]}]
     assert [(type(value), value) for value in values] == [(type(value), value) for value in expected]
 
 
