@@ -12,12 +12,15 @@ from adapters_store.errors import (
     AdapterFileError,
     Conflict,
     Corrupt,
+    FullStore,
     InvalidName,
     NotFound,
     PreconditionFailed,
+    ReadOnlyStore,
     StoreError,
+    UnusableStore,
 )
-from adapters_store.header import FileLimits
+from adapters_store.header import UPLOAD_LIMIT_BYTES, FileLimits
 from adapters_store.manifest import (
     BackboneRef,
     HeadRef,
@@ -46,6 +49,7 @@ _NEEDS_TORCH = frozenset(
 )
 
 __all__ = [
+    "UPLOAD_LIMIT_BYTES",
     "AdapterFile",
     "AdapterFileError",
     "AdapterStore",
@@ -53,6 +57,7 @@ __all__ = [
     "Conflict",
     "Corrupt",
     "FileLimits",
+    "FullStore",
     "HeadRef",
     "InputRef",
     "InvalidName",
@@ -64,8 +69,10 @@ __all__ = [
     "Probe",
     "Provenance",
     "Published",
+    "ReadOnlyStore",
     "StoreError",
     "TaskState",
+    "UnusableStore",
     "VersionRecord",
     "check_alias",
     "check_task_name",

@@ -1,18 +1,25 @@
 """The only place that makes files durable: temporary file, fsync, link or rename, fsync of the folder.
 
-Knows nothing of adapters or commits. Every function leaves either the old file or the whole new one, at
+Where the file system has no hard links, a lock and a rename do what a link does. Knows nothing of adapters or
+commits. Every function leaves either the old file or the whole new one, at
 whatever instant the process or the machine stops. Errors of the file system pass through as OSError.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 _READABLE = 0o644
+# What `link` says where there are no hard links (FAT, many network and FUSE file systems), or none is left.
+_NO_LINKS = frozenset(
+    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV}
+)
 
 
 def make_folder(folder: Path) -> None:
@@ -46,8 +53,28 @@ def put_if_absent(target: Path, data: bytes, temporary: Path) -> bool:
             created = True
         except FileExistsError:
             created = False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            created = _rename_if_absent(source, target, temporary)
     sync_folder(target.parent)
     return created
+
+
+def _rename_if_absent(source: Path, target: Path, temporary: Path) -> bool:
+    """What a link does, in two steps that the other writers wait for; a kill leaves one name or the other.
+
+    All writers of a file system come this way or none does. The system releases the lock of a dead process.
+    """
+    descriptor = os.open(temporary / ".rename.lock", os.O_RDWR | os.O_CREAT, _READABLE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.path.lexists(target):
+            return False
+        os.replace(source, target)
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def replace(target: Path, data: bytes, temporary: Path) -> None:

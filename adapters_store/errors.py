@@ -35,6 +35,18 @@ class PreconditionFailed(Conflict):
     """The task has changed since the caller looked at it (HTTP's If-Match)."""
 
 
+class UnusableStore(StoreError):  # noqa: N818
+    """The folder holds no store and cannot be made one, or what it holds cannot be read."""
+
+
+class ReadOnlyStore(StoreError):  # noqa: N818
+    """The folder of the store cannot be written: it is served, and nothing in it changes."""
+
+
+class FullStore(StoreError, OSError):  # noqa: N818
+    """The disk of the store has no room; nothing has changed."""
+
+
 class Corrupt(StoreError):  # noqa: N818
     """Bytes in the store are not what was written."""
 

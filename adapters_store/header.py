@@ -18,6 +18,10 @@ from failures import Failure
 METADATA_KEY = "trunkline"
 ITEM_BYTES = {"F32": 4, "F16": 2}
 
+# What a server takes of an upload unless it is told otherwise (its setting max_adapter_bytes). It stands here
+# because training, which tells of it in time, knows nothing of the service.
+UPLOAD_LIMIT_BYTES = 64 * 2**20
+
 _LENGTH_BYTES = 8
 _ALIGNMENT_BYTES = 8
 _MAX_DIM = 2**31 - 1

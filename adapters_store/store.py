@@ -10,12 +10,13 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from adapters_store import durable, task_log
+from adapters_store import durable, folders, task_log
 from adapters_store.blobs import Blobs
 from adapters_store.errors import Conflict, Corrupt, NotFound
 from adapters_store.names import PRODUCTION, check_alias, check_task_name, is_name, parse_ref
@@ -40,21 +41,29 @@ class Published:
 class AdapterStore:
     """Versions and aliases of every task under one folder; safe for threads and for several processes.
 
-    Every method raises InvalidName for names that are not of the fixed form, Corrupt when a log or a file
-    is damaged, and OSError when the disk fails.
+    A folder that may be read and not written is a store as well: `read_only` says why, changes are refused.
+
+    Opening raises UnusableStore. Every method raises InvalidName for names that are not of the fixed form,
+    Corrupt when a log or a file is damaged, and OSError when the disk fails; every change also
+    ReadOnlyStore, and FullStore (an OSError too).
     """
 
     def __init__(self, root: Path, *, now_seconds: Callable[[], float] = time.time) -> None:
         root = Path(root)
+        self.read_only = folders.prepare(root)
+        self._root = root
         self._tasks, self._temporary = root / "tasks", root / "temporary"
         self._now_seconds = now_seconds
-        for folder in (root / "adapters", self._tasks, self._temporary):
-            durable.make_folder(folder)
         self._blobs = Blobs(root / "adapters", temporary=self._temporary, lock=root / "lock")
         # Threads may leave an older commit here than another has seen: the next look then finds out.
         self._newest: dict[str, Commit] = {}
-        self._remove_stale()
-        self._blobs.remove_unused(self._used_digests, wait=False)
+        if self.read_only is None:
+            self._remove_stale()
+            self._blobs.remove_unused(self._used_digests, wait=False)
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Around a change; raises ReadOnlyStore at once where it cannot be made."""
+        return folders.changing(self._root, self.read_only)
 
     def tasks(self) -> list[TaskState]:
         """Every task with a live version, by name. Damaged logs are left out; `damaged` lists them."""
@@ -96,7 +105,7 @@ class AdapterStore:
         check_task_name(task)
         if alias is not None:
             check_alias(alias)
-        with self._blobs.in_use():
+        with self.changing(), self._blobs.in_use():
             digest = self._blobs.put(data)
             change = partial(task_log.with_version, digest=digest, size_bytes=len(data), alias=alias)
             before, after = self._commit(task, partial(change, at=self._now()))
@@ -115,12 +124,14 @@ class AdapterStore:
         check_task_name(task)
         change = partial(task_log.with_alias, alias=check_alias(alias), version=version)
         change = partial(change, expect_revision=expect_revision, at=self._now())
-        return self._commit(task, change)[1].state()
+        with self.changing():
+            return self._commit(task, change)[1].state()
 
     def rollback(self, task: str) -> TaskState:
         """Swaps `production` and `previous`. Raises NotFound, and Conflict when nothing was there before."""
         change = partial(task_log.rolled_back, at=self._now())
-        return self._commit(check_task_name(task), change)[1].state()
+        with self.changing():
+            return self._commit(check_task_name(task), change)[1].state()
 
     def delete_version(self, task: str, version: int) -> None:
         """Deletes one version, and its file when no live version uses it.
@@ -128,13 +139,15 @@ class AdapterStore:
         Aliases at it vanish, but for `production`: raises Conflict. Raises NotFound.
         """
         change = partial(task_log.without_version, version=version, at=self._now())
-        self._commit(check_task_name(task), change)
-        self._blobs.remove_unused(self._used_digests)
+        with self.changing():
+            self._commit(check_task_name(task), change)
+            self._blobs.remove_unused(self._used_digests)
 
     def delete_task(self, task: str) -> None:
         """Deletes all versions and aliases of a task; its version numbers stay used. Raises NotFound."""
-        self._commit(check_task_name(task), partial(task_log.emptied, at=self._now()))
-        self._blobs.remove_unused(self._used_digests)
+        with self.changing():
+            self._commit(check_task_name(task), partial(task_log.emptied, at=self._now()))
+            self._blobs.remove_unused(self._used_digests)
 
     def _commit(self, task: str, change: Callable[[Commit], Commit]) -> tuple[Commit, Commit]:
         """Applies `change` to the newest commit until no writer was faster; returns before and after."""

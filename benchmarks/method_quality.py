@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import record, tables
 from benchmarks.cells import PROBE, Cell, Wanted, train_cells
+from training.settings.defaults import DEFAULTS
 
 NAME = "method_quality"
 FULL = "full"
@@ -255,6 +256,17 @@ def rates(cells: Cells) -> str:
             shown[chosen] = f"**{shown[chosen]}**" + "†" * (by == "full")
             rows.append([f"`{method}`", *(shown.get(lr, "") for lr in candidates)])
     return tables.table(["method", *(f"{lr:g}" for lr in candidates)], rows)
+
+
+def defaults(cells: Cells) -> str:
+    """The rate that `trunkline train` takes for each method, and what chose it; a test compares the two."""
+    why = {"full": "full-length runs", "reduced": "reduced runs"}
+    rows = []
+    for method in RATES:
+        chosen, by = decision(cells, method)
+        if by:
+            rows.append([f"`{method}`", f"{DEFAULTS[method].lr:g}", f"{chosen:g}", why.get(by, f"`{by}`")])
+    return tables.table(["method", "default rate", "chosen here", "by"], rows)
 
 
 def _reduced(cells: Cells, method: str, lr: float) -> str:

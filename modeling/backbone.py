@@ -5,8 +5,6 @@ It knows how a packed batch runs through encoder and decoder; not what for, and 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from .attention import ATTENTION, STACK_MARK
+from .digests import config_digest, earlier_config_digest, weights_digest
 from .errors import BackboneError, UnknownNameError
 from .families import FAMILIES, Family, Seq2Seq
 from .layout import groups
@@ -26,17 +25,15 @@ from .target import TargetBatch
 from .text import Encoded, TextEncoder
 from .weights import OwnParameters, replaced
 
-# What a config says of its origin or of how it runs, not of the function that it computes.
-_NOT_ARCHITECTURE = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"}
-
 
 class Backbone:
     """A frozen model with its family's taps.
 
     `hidden_size` H and `max_tokens` (special tokens included) come from the config; `device` is where the
-    weights are; `config_digest` and `weights_digest` are `sha256:<hex>` of the architecture and of the
-    float32 weights. While a batch runs, `source` and `target` are what encoder and decoder read: what acts
-    at the taps looks there for rows.
+    weights are; `config_digest` and `weights_digest` are `sha256:<hex>` of what the forward pass reads in the
+    config and of the float32 weights, `earlier_config_digest` what older files hold instead of the first.
+    While a batch runs, `source` and `target` are what encoder and decoder read: what acts at the taps looks
+    there for rows.
     """
 
     def __init__(
@@ -48,7 +45,8 @@ class Backbone:
         self.hidden_size = int(config.hidden_size)
         self.max_tokens = self.family.max_tokens(config)
         self.text = TextEncoder(tokenizer, self.max_tokens)
-        self.config_digest, self.weights_digest = config_digest(config), weights_digest(model)
+        self.config_digest, self.weights_digest = config_digest(config, self.family), weights_digest(model)
+        self.earlier_config_digest = earlier_config_digest(config)
         self.num_parameters = sum(p.numel() for p in model.parameters())
         self.family.prepare(model)
         if not self.family.padded:
@@ -172,24 +170,12 @@ class Backbone:
 
 def family_of(config: PreTrainedConfig) -> Family:
     """The family that answers for this config. Raises BackboneError naming the known ones."""
+    return family_named(config.model_type)
+
+
+def family_named(model_type: str) -> Family:
+    """The family of a config's `model_type`. Raises BackboneError naming the known ones."""
     try:
-        return FAMILIES[config.model_type]
+        return FAMILIES[model_type]
     except UnknownNameError as error:
-        raise BackboneError(f"model type {config.model_type!r} is not supported: {error}") from error
-
-
-def config_digest(config: PreTrainedConfig) -> str:
-    """Digest of what the config says of the architecture, whatever its origin and library version."""
-    plain = {k: v for k, v in config.to_diff_dict().items() if k not in _NOT_ARCHITECTURE}
-    text = json.dumps(plain, sort_keys=True, default=str)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-
-
-def weights_digest(model: nn.Module) -> str:
-    """Digest of every weight: name, shape and float32 bytes, by name."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        values = tensor.detach().float().cpu().contiguous()
-        digest.update(f"{name}{tuple(values.shape)}".encode())
-        digest.update(values.numpy().data)
-    return "sha256:" + digest.hexdigest()
+        raise BackboneError(f"model type {model_type!r} is not supported: {error}") from error

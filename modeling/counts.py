@@ -15,6 +15,8 @@ from .adapter import usable_taps
 from .backbone import family_of
 from .errors import BackboneError, MethodError
 from .families.t5 import as_published
+from .folder import model_part
+from .loading import named, read_config
 from .methods import METHODS, Method
 from .readouts import DECODER_KIND
 from .sites import Tap
@@ -118,10 +120,8 @@ def architecture(name: str) -> PreTrainedConfig:
         model_type, sizes = ARCHITECTURES[known]
         return AutoConfig.for_model(model_type, **sizes)
     if Path(name).is_dir():
-        try:
-            return AutoConfig.from_pretrained(name)
-        except (OSError, ValueError) as error:
-            raise BackboneError(f"{name}: no usable config.json there: {error}") from error
+        with named(name):
+            return read_config(str(model_part(Path(name))))
     unversioned = known.replace("-v1-", "-")
     near = [unversioned] if unversioned in ARCHITECTURES else []
     near = near or difflib.get_close_matches(known, [*ARCHITECTURES, *ALIASES], n=1)

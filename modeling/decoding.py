@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
 
 from .backbone import Backbone
+from .digests import start_id
 from .layout import put
 from .packed import PackedBatch
 from .target import TargetBatch, first_step, targets
@@ -28,7 +29,7 @@ def end_states(backbone: Backbone, hidden: Tensor, batch: PackedBatch) -> Tensor
 
     It reads the text itself, shifted by one (Lewis et al. 2020, arXiv 1910.13461, section 3.1).
     """
-    start = _start(backbone)
+    start = start_id(backbone.config)
     sequences = [(row, [start, *batch.encoded[i].ids[:-1]]) for row, i in enumerate(batch.order)]
     target = targets(batch, sequences)
     return backbone.decode(hidden, target).index_select(0, target.last_tokens())
@@ -79,7 +80,7 @@ def generate_ids(backbone: Backbone, batch: PackedBatch, max_new_tokens: int) ->
     """`generate` as token ids, without the end of the sequence."""
     end = int(backbone.config.eos_token_id)
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-    target = first_step(batch, _start(backbone))
+    target = first_step(batch, start_id(backbone.config))
     ended = torch.zeros(batch.num_rows, dtype=torch.bool, device=backbone.device)
     written: list[Tensor] = []
     with backbone.running(batch) as hidden:
@@ -109,7 +110,7 @@ def teacher_forced(
     backbone: Backbone, hidden: Tensor, batch: PackedBatch, strings: Sequence[tuple[int, Sequence[int]]]
 ) -> tuple[Tensor, Tensor, TargetBatch]:
     """Strings as (packed row, ids) fed to the decoder: logits [T, V], the tokens wanted [T], what was run."""
-    start = _start(backbone)
+    start = start_id(backbone.config)
     target = targets(batch, [(row, [start, *ids[:-1]]) for row, ids in strings])
     wanted = torch.tensor([i for _, ids in strings for i in ids], device=hidden.device)
     return backbone.logits(backbone.decode(hidden, target)), wanted, target
@@ -125,8 +126,3 @@ def _chunks(flat: Sequence[_Asked]) -> list[list[_Asked]]:
         chunks[-1].append(item)
         tokens += len(item[2])
     return chunks
-
-
-def _start(backbone: Backbone) -> int:
-    start = backbone.config.decoder_start_token_id
-    return int(backbone.config.pad_token_id if start is None else start)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from failures import Failure
 
@@ -32,6 +33,25 @@ class MethodError(ModelingError):
 
 class TextError(ModelingError):
     """A text cannot be encoded within the asked number of tokens."""
+
+
+@contextmanager
+def in_a_sentence(sentence: str) -> Iterator[None]:
+    """What other packages raise within becomes a BackboneError: `sentence`, with their words in place of {}.
+
+    They read a stranger's files, and have no error in common: pickle, torch, safetensors, tokenizers (which
+    raises bare `Exception`). Ours pass, and memory that runs out, which is not the file's fault.
+    """
+    try:
+        yield
+    except (BackboneError, MemoryError):
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's
+            raise
+        text = " ".join(str(error).split()).rstrip(".")
+        text = f"{type(error).__name__}: {text}" if isinstance(error, LookupError) else text
+        raise BackboneError(sentence.replace("{}", text[:300])) from error
 
 
 class AdapterError(ModelingError):

@@ -16,4 +16,4 @@ except (OSError, BackboneError) as error:
     sys.exit(str(error))
 except Refused as refused:
     sys.exit("\n".join(map(str, refused.failures)))
-sys.stdout.write(to_json(found).decode())
+sys.stdout.buffer.write(to_json(found))  # UTF-8, whatever the locale of the machine says

@@ -119,10 +119,14 @@ def candidate_of(file: AdapterFile, backbone: Backbone, *, task: str | None = No
 
 
 def backbone_failures(manifest: Manifest, backbone: Backbone) -> list[Failure]:
-    """Family and digests must be those of the backbone at hand: equal width is not enough."""
+    """Family and digests must be those of the backbone at hand: equal width is not enough.
+
+    A file may hold the digest of the config that was used before docs/decisions/0028: of everything in it.
+    """
+    earlier = manifest.backbone.config_digest == backbone.earlier_config_digest
     wanted = {
         "family": backbone.family.name,
-        "config_digest": backbone.config_digest,
+        "config_digest": manifest.backbone.config_digest if earlier else backbone.config_digest,
         "weights_digest": backbone.weights_digest,
     }
     remedy = f"train it for the served backbone ({backbone.name}), or serve the one it was trained on."

@@ -33,7 +33,7 @@ def check_in_fresh_process(path: Path, backbone: str) -> CheckReport:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([_OURS, *_other_roots()])}
     try:
         done = subprocess.run(  # noqa: S603 - our own program, no shell
-            command, capture_output=True, text=True, timeout=_TIMEOUT_S, env=environment, check=False
+            command, capture_output=True, timeout=_TIMEOUT_S, env=environment, check=False
         )
     except subprocess.TimeoutExpired:
         raise CheckFailed(
@@ -42,8 +42,13 @@ def check_in_fresh_process(path: Path, backbone: str) -> CheckReport:
     try:
         report = _REPORT.validate_json(done.stdout)
     except ValidationError:
-        tail = (done.stdout + done.stderr).strip()[-2000:] or "no output"
+        tail = _text(done.stdout + done.stderr).strip()[-2000:] or "no output"
         raise CheckFailed(f"the check of {path.name} ended with status {done.returncode}: {tail}") from None
     if done.returncode != 0:
-        raise CheckFailed(f"{path.name} was refused in a fresh process: {done.stdout[:2000]}")
+        raise CheckFailed(f"{path.name} was refused in a fresh process: {_text(done.stdout)[:2000]}")
     return report
+
+
+def _text(output: bytes) -> str:
+    """Errors come in the encoding of the machine, which may be any."""
+    return output.decode("utf-8", errors="backslashreplace")

@@ -12,7 +12,8 @@ A place for a section is a pair of comments; what stands between them is replace
     <!-- generated: counts bert-base -->      parameters, share and file size of every method, by model
     <!-- generated: paper-shares t5-base -->  the papers' trainable shares beside ours
     <!-- generated: benchmarks -->            what the scripts in benchmarks/ measured last
-    <!-- generated: method-quality rates -->  of `benchmarks.method_quality`: quality, rates, tried, precision
+    <!-- generated: method-quality rates -->  of `benchmarks.method_quality`: quality, rates, defaults, tried
+                                              or precision
     <!-- generated: low-resource trec -->     of `benchmarks.low_resource`, on a task
     <!-- generated: longer-training -->       of `benchmarks.longer_training`
     <!-- generated: seeds -->                 of `benchmarks.seeds`
@@ -201,10 +202,18 @@ def quality_results() -> str:
         "Validation metric (x 100) on MiniLM, one run each; `full` is full fine-tuning of every parameter,\n"
         "with the same data, loop and head ([quality.json](benchmarks/results/quality.json)):\n\n"
         f"{quality.table(cells)}\n"
+        f"They were made at the rates of then ({_rates(cells)}); `trunkline train` now takes those of\n"
+        "[docs/results.md](docs/results.md).\n\n"
         "All methods, with one rate for all tasks, are in [docs/results.md](docs/results.md). That table is\n"
         "stricter: 5,000 rows of SST-2 where these are 10,000, F1 beside accuracy on MRPC, the state after\n"
         "three epochs where these are the best of three to five, steps in bfloat16. So figures differ.\n"
     )
+
+
+def _rates(cells: dict[str, Any]) -> str:
+    """The learning rate of every method with a body, from the cells themselves."""
+    used = {cell["method"]: cell["settings"]["lr"] for cell in cells.values() if cell["settings"]["lr"]}
+    return ", ".join(f"`{method}` {lr:g}" for method, lr in used.items())
 
 
 def mixed_batch_results() -> str:
@@ -259,9 +268,9 @@ def method_quality(what: str = "quality") -> str:
     """Tables of the results of `benchmarks/method_quality.py`: quality, rates or precision."""
     from benchmarks import method_quality, record
 
-    made = (method_quality.quality, method_quality.rates, method_quality.tried, method_quality.precision)
-    show = {f.__name__: f for f in made}
-    return show[what](record.read(method_quality.NAME)) + "\n"
+    own = method_quality
+    show = {f.__name__: f for f in (own.quality, own.rates, own.defaults, own.tried, own.precision)}
+    return show[what](record.read(own.NAME)) + "\n"
 
 
 def low_resource(task: str) -> str:

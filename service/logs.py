@@ -21,7 +21,14 @@ _STANDARD = _LIBRARY | set(vars(logging.makeLogRecord({})))
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, logger, message, request_id, what `extra` holds, and the exception's type and places."""
+    """time, level, logger, message, request_id, what `extra` holds, and the exception's type and places.
+
+    `ascii_only`: for a stream that cannot hold every character, since its own escapes would not be JSON.
+    """
+
+    def __init__(self, *, ascii_only: bool = False) -> None:
+        super().__init__()
+        self._ascii_only = ascii_only
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -35,7 +42,7 @@ class JsonFormatter(logging.Formatter):
         line.update({key: value for key, value in vars(record).items() if key not in _STANDARD})
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = describe(record.exc_info[1])
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json.dumps(line, default=str, ensure_ascii=self._ascii_only)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -47,7 +54,8 @@ def describe(error: BaseException) -> dict[str, Any]:
 def configure(level: str, stream: TextIO | None = None) -> None:
     """Send the logs of the service and of uvicorn to `stream` (standard error) as JSON."""
     output = logging.StreamHandler(stream or sys.stderr)
-    output.setFormatter(JsonFormatter())
+    unicode = (getattr(output.stream, "encoding", None) or "utf-8").lower().startswith("utf")
+    output.setFormatter(JsonFormatter(ascii_only=not unicode))
     for name in ("service", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [output]

@@ -1,24 +1,29 @@
 """One process: uvicorn around the application, signals, and the exit status.
 
 SIGTERM and SIGINT: `/ready` and new work answer 503, what was accepted is finished, then the process ends
-with 0. A second signal ends it at once.
+with 0. A second signal ends it at once, and so does the first one while it loads: nothing was accepted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 from types import FrameType
 
 import uvicorn
 
+from adapters_store import UnusableStore
+from adapters_store.folders import prepare
+
 from . import logs
 from .app import build_app
 from .errors import ConfigurationError
-from .preflight import refusal
+from .preflight import address_refusal, refusal
 from .settings import Settings
 from .state import Service
 
@@ -32,7 +37,7 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal; returns 0 after a drain, 1 if it could not start, 2 for bad settings."""
+    """Serve until a signal; returns 0 after a drain, 1 if it could not start, 2 for bad settings or store."""
     logs.configure(settings.log_level)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
@@ -40,10 +45,15 @@ def serve(settings: Settings) -> int:
     except ConfigurationError as error:
         log.error("%s", error)
         return EXIT_USAGE
-    reason = refusal(settings)
+    reason = refusal(settings) or address_refusal(settings.host, settings.port)
     if reason is not None:
         sys.stderr.write(f"error: {reason}\n")
         return EXIT_FAILED
+    try:
+        prepare(settings.store)
+    except UnusableStore as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USAGE
     return process.run()
 
 
@@ -77,6 +87,8 @@ class _Process:
             self._server.run()
         except SystemExit as error:  # uvicorn's way to say that it could not listen
             return EXIT_FAILED if error.code else EXIT_OK
+        finally:
+            _let_signals_end_it()
         return EXIT_FAILED if self._failed or not self._server.started else EXIT_OK
 
     def _on_started(self, works: bool) -> None:
@@ -98,10 +110,25 @@ class _Process:
             self._server.should_exit = True
             return
         log.info("signal", extra={"signal": signal.Signals(number).name})
-        loop.call_soon_threadsafe(lambda: loop.create_task(self._drain()))
+        starts = self._service.phase == "starting"
+        loop.call_soon_threadsafe(_leave if starts else lambda: loop.create_task(self._drain()))
 
     async def _drain(self) -> None:
         self._service.drain()
         if not await self._service.drained(self._settings.drain_timeout_s):
             log.error("requests were cut off", extra={"in_flight": self._service.num_in_flight})
         self._server.should_exit = True
+
+
+def _let_signals_end_it() -> None:
+    """Nothing is left to be finished: one more signal has no handler that could raise while Python ends."""
+    with contextlib.suppress(ValueError):  # of another thread, in tests
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _leave() -> None:
+    """End at once: threads that import or load would be waited for, and could be stopped by nothing else."""
+    log.info("stopped before it was ready")
+    logging.shutdown()
+    os._exit(EXIT_OK)

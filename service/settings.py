@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BeforeValidator, Field, JsonValue, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from adapters_store import UPLOAD_LIMIT_BYTES
+
 from . import environment
 from .addresses import origins_of, prefix_of
 from .environment import Environment, variable_of
@@ -73,7 +75,7 @@ class Settings(BaseSettings):
     max_text_chars: int = _of_requests(1_000_000, "characters per input, its pair or choices included", ge=1)
     max_new_tokens: int = _of_requests(128, "tokens that a request may have generated per input", ge=1)
     max_body_bytes: int = _of_requests(32 * MIB, "body of a predict call", ge=1024)
-    max_adapter_bytes: int = _of_requests(64 * MIB, "uploaded adapter file", ge=1024)
+    max_adapter_bytes: int = _of_requests(UPLOAD_LIMIT_BYTES, "uploaded adapter file", ge=1024)
     max_adapters: int = _of_requests(10_000, "adapter versions on the device", ge=1)
     max_metric_tasks: int = _limit(100, "tasks with metric series of their own", ge=0)
 

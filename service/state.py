@@ -98,6 +98,9 @@ class Service:
             self._on_started(False)
             return
         self._on_started(True)
+        if parts.catalog.read_only is not None:
+            told = {"store": str(self.settings.store), "reason": parts.catalog.read_only}
+            log.warning("the store is read-only: what it holds is served, changes are refused", extra=told)
         self._parts = parts
         self._watch(parts)
         if self.phase == "starting":

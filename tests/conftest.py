@@ -6,6 +6,7 @@ imported here: a test of a pure file starts without it.
 
 import os
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs that tests start are to be stopped
 
 ROOT = Path(__file__).resolve().parents[1]
 

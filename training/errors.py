@@ -3,6 +3,8 @@
 Every message names the offender, what was found, what is allowed and what to do about it.
 """
 
+from collections.abc import Sequence
+
 
 class TrainingError(Exception):
     """Base of everything this package raises on purpose."""
@@ -13,7 +15,14 @@ class ConfigError(TrainingError):
 
 
 class DataError(TrainingError):
-    """The data cannot be read or cannot be learnt from; the message names file, row and field."""
+    """The data cannot be read or cannot be learnt from; the message names file, row and field.
+
+    `failures` are several sentences of which the message consists, to be shown one a line.
+    """
+
+    def __init__(self, message: str, failures: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.failures = tuple(failures)
 
 
 class TrainingFailedError(TrainingError):

@@ -29,7 +29,7 @@ from modeling import (
 from proof.fresh import check_in_fresh_process
 from training.data.load import TaskData, load_data
 from training.errors import ConfigError
-from training.file.announce import Verify, check_writable, code_version
+from training.file.announce import Verify, adapter_caution, check_writable, code_version
 from training.file.publish import publish
 from training.loop.class_weights import class_weights
 from training.loop.device import pick_device
@@ -73,13 +73,14 @@ def train(
     method = build_method(config)
     progress.begin("data", 0)
     data = load_data(config)
+    data.page.tell(progress)
     backbone = backbone or load_backbone(config.backbone, device=pick_device(config.device))
     check_room(method, backbone)
     hyper = settle(config, data, backbone, virtual=method.virtual_tokens)
     data = replace(data, task=data.task.sized(backbone, (data.train, data.validation)))
     material, notes = prepare(config, hyper, data, backbone, virtual=method.virtual_tokens)
     progress.end("data")
-    for note in notes:
+    for note in notes[len(data.notes) :]:
         progress.note(note)
     run = _Run(config, hyper, method, data, material, progress, write_file)
     outcomes = [run.one_seed(seed) for seed in config.all_seeds()]
@@ -126,6 +127,9 @@ class _Run:
         if not (self.hyper.head_epochs or (self.hyper.epochs and adapter.num_body_parameters)):
             found = f"{self.config.method} with these epochs"
             raise ConfigError(f"nothing to train: {found}; raise head_epochs or epochs")
+        caution = adapter_caution(adapter, self.config.file_dtype) if self.keep_journal else None
+        if caution is not None and seed == self.config.seed:
+            self.progress.note(caution)
         plan = self._adapter_plan(adapter, seed)  # before anything is trained: it can be refused
         journal = self._journal(seed)
         head, body = self._head_stage(adapter, seed, journal), None
@@ -389,6 +393,7 @@ def _result(
         hyper=dict(vars(hyper)),
         history=best.history,
         evaluation=final,
+        data=data.page.to_dict(),
         notes=tuple(notes),
         warnings=cautions_of(best, baseline, warmup),
     )

@@ -1,14 +1,11 @@
 """Trunkline for people: the HTTP client and the command line.
 
 `from trunkline import Client, AsyncClient` needs httpx alone; names are loaded on first use, so that
-`trunkline --help` does not wait for it.
+`trunkline --help` does not wait for it. Nothing is imported here, not even from the standard library:
+`python -m trunkline` runs this file while the current folder still comes first (see `__main__`).
 """
 
-from __future__ import annotations
-
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from trunkline.answers import ItemError, Prediction, Pushed, Task, Version
     from trunkline.client import AsyncClient, Client
@@ -53,8 +50,10 @@ HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Load a public name from the file that defines it."""
+    import importlib
+
     if name not in __all__:
         raise AttributeError(f"module 'trunkline' has no attribute {name!r}")
     home = next((home for home, names in HOMES.items() if name in names), "trunkline.errors")

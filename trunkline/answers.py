@@ -65,7 +65,7 @@ class Version:
     """One version of a task on the server; `state` is "resident" or "failed" (then `reason` says why).
 
     `example` is the form of an input, with the names of its fields in braces; None for a version that
-    failed.
+    failed. `fields` name what an input has; `reads` the fields of rows that inputs were made of in training.
     """
 
     version: int
@@ -78,6 +78,8 @@ class Version:
     labels: tuple[str, ...] = ()
     reason: str = ""
     example: Item | None = field(default=None, hash=False)  # an object of JSON has no hash
+    fields: tuple[str, ...] = ()
+    reads: dict[str, Any] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def read(kind: type[RecordT], body: Json) -> RecordT:
 
 _AS: Mapping[str, Callable[[Any], object]] = {
     "labels": tuple,
+    "fields": tuple,
     "aliases": dict,
     "probes": dict,
     "versions": lambda records: tuple(read(Version, record) for record in records),

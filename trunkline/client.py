@@ -7,18 +7,18 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 import httpx
 
 from service.tokens import fault_of, trimmed
-from trunkline import calls
+from trunkline import calls, retry
 from trunkline.answers import Prediction, Pushed, Task, Version
 from trunkline.calls import Call, Options, Reply
 from trunkline.errors import ConnectionFailed, Invalid, TrunklineError, Unauthorized, Unavailable
 from trunkline.inputs import Inputs, Item
 from trunkline.peek import peek_task
-from trunkline.retry import wait_s
+from trunkline.retry import OnWait, Waiting
 
 T = TypeVar("T")
 
@@ -90,14 +90,23 @@ class Client:
         return self._run(calls.predict_tasks(tasks, inputs, options))
 
     def push(
-        self, file: str | Path | bytes, task: str | None = None, *, alias: str | None = "production"
+        self,
+        file: str | Path | bytes,
+        task: str | None = None,
+        *,
+        alias: str | None = "production",
+        wait_s: float | None = None,
+        on_wait: OnWait | None = None,
     ) -> Pushed:
         """Upload an adapter file, as `task` or under the name written in it, and point `alias` at it.
 
-        `alias` None moves no alias. Returns once the server has checked the file and answers with it; raises
-        Invalid with every failure in `.errors`.
+        `alias` None moves no alias. With `wait_s`, a server that is not there yet, or starting, is waited for
+        that long, as in `wait_ready`. Returns once the server has checked the file and answers with it;
+        raises Invalid with every failure in `.errors`.
         """
         name, data = _file(file, task)
+        if wait_s is not None:
+            self.wait_ready(wait_s, on_wait)
         return self._run(calls.push(name, data, alias))
 
     def tasks(self) -> list[Task]:
@@ -136,30 +145,37 @@ class Client:
 
     def ready(self) -> bool:
         """Whether the server takes requests now; False for one that is absent, starting or draining."""
+        return self._not_ready() is None
+
+    def wait_ready(self, timeout_s: float = 60.0, on_wait: OnWait | None = None) -> None:
+        """Return when the server takes requests; raises Unavailable after `timeout_s`.
+
+        `on_wait` is told why it does not, whenever that changes. What waiting cannot mend is raised at once.
+        """
+        waiting = Waiting(str(self._http.base_url), timeout_s, on_wait)
+        while (reason := self._not_ready(waiting.left_s())) is not None:
+            waiting.go_on(reason)
+            time.sleep(POLL_S)
+
+    def _not_ready(self, timeout_s: float | None = None) -> str | None:
+        """Why the server takes no requests; None if it does."""
         call = calls.ready()
         try:
-            return call.answer(self._send(call))  # at once, whatever it is
-        except (ConnectionFailed, Unavailable):
-            return False
-
-    def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Return when the server takes requests; raises Unavailable after `timeout_s`."""
-        deadline = time.monotonic() + timeout_s
-        while not self.ready():
-            if time.monotonic() >= deadline:
-                _not_ready(str(self._http.base_url), timeout_s)
-            time.sleep(POLL_S)
+            call.answer(self._send(call, timeout_s))  # at once, whatever it is
+        except (ConnectionFailed, Unavailable) as error:
+            return str(error)
+        return None
 
     def _run(self, call: Call[T]) -> T:
         reply, attempt = self._send(call), 0
-        while (seconds := wait_s(reply, attempt, self._retries)) is not None:
+        while (seconds := retry.wait_s(reply, attempt, self._retries)) is not None:
             time.sleep(seconds)
             reply, attempt = self._send(call), attempt + 1
         return call.answer(reply)
 
-    def _send(self, call: Call[T]) -> Reply:
+    def _send(self, call: Call[T], timeout_s: float | None = None) -> Reply:
         try:
-            return _reply(self._http.request(call.method, call.path, **_parts(call)))
+            return _reply(self._http.request(call.method, call.path, **_parts(call, timeout_s)))
         except httpx.HTTPError as error:
             raise _connection_failed(error, str(self._http.base_url)) from error
 
@@ -211,9 +227,17 @@ class AsyncClient:
         return await self._run(calls.predict_tasks(tasks, inputs, options))
 
     async def push(
-        self, file: str | Path | bytes, task: str | None = None, *, alias: str | None = "production"
+        self,
+        file: str | Path | bytes,
+        task: str | None = None,
+        *,
+        alias: str | None = "production",
+        wait_s: float | None = None,
+        on_wait: OnWait | None = None,
     ) -> Pushed:
         name, data = await asyncio.to_thread(_file, file, task)
+        if wait_s is not None:
+            await self.wait_ready(wait_s, on_wait)
         return await self._run(calls.push(name, data, alias))
 
     async def tasks(self) -> list[Task]:
@@ -243,29 +267,32 @@ class AsyncClient:
         return await self._run(calls.limits())
 
     async def ready(self) -> bool:
+        return await self._not_ready() is None
+
+    async def wait_ready(self, timeout_s: float = 60.0, on_wait: OnWait | None = None) -> None:
+        waiting = Waiting(str(self._http.base_url), timeout_s, on_wait)
+        while (reason := await self._not_ready(waiting.left_s())) is not None:
+            waiting.go_on(reason)
+            await asyncio.sleep(POLL_S)
+
+    async def _not_ready(self, timeout_s: float | None = None) -> str | None:
         call = calls.ready()
         try:
-            return call.answer(await self._send(call))  # at once, whatever it is
-        except (ConnectionFailed, Unavailable):
-            return False
-
-    async def wait_ready(self, timeout_s: float = 60.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not await self.ready():
-            if time.monotonic() >= deadline:
-                _not_ready(str(self._http.base_url), timeout_s)
-            await asyncio.sleep(POLL_S)
+            call.answer(await self._send(call, timeout_s))
+        except (ConnectionFailed, Unavailable) as error:
+            return str(error)
+        return None
 
     async def _run(self, call: Call[T]) -> T:
         reply, attempt = await self._send(call), 0
-        while (seconds := wait_s(reply, attempt, self._retries)) is not None:
+        while (seconds := retry.wait_s(reply, attempt, self._retries)) is not None:
             await asyncio.sleep(seconds)
             reply, attempt = await self._send(call), attempt + 1
         return call.answer(reply)
 
-    async def _send(self, call: Call[T]) -> Reply:
+    async def _send(self, call: Call[T], timeout_s: float | None = None) -> Reply:
         try:
-            return _reply(await self._http.request(call.method, call.path, **_parts(call)))
+            return _reply(await self._http.request(call.method, call.path, **_parts(call, timeout_s)))
         except httpx.HTTPError as error:
             raise _connection_failed(error, str(self._http.base_url)) from error
 
@@ -285,8 +312,10 @@ def _settings(url: str, token: str | None, timeout: float) -> dict[str, Any]:
     return {"base_url": base, "headers": headers, "timeout": timeout, "trust_env": not own_machine}
 
 
-def _parts(call: Call[T]) -> dict[str, Any]:
-    return {"content": call.body or None, "params": dict(call.params) or None, "headers": dict(call.headers)}
+def _parts(call: Call[T], timeout_s: float | None) -> dict[str, Any]:
+    """What httpx sends; `timeout_s` None is the client's own."""
+    parts = {"content": call.body or None, "params": dict(call.params) or None, "headers": dict(call.headers)}
+    return parts if timeout_s is None else parts | {"timeout": timeout_s}
 
 
 def _reply(response: httpx.Response) -> Reply:
@@ -315,7 +344,3 @@ def _file(file: str | Path | bytes, task: str | None) -> tuple[str, bytes]:
             "truncated or of another format; `trunkline inspect` says what is wrong. Nothing was sent"
         )
     return name, data
-
-
-def _not_ready(url: str, timeout_s: float) -> NoReturn:
-    raise Unavailable(f"{url} was not ready within {timeout_s:g} s")

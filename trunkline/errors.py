@@ -64,7 +64,7 @@ class ItemFailed(Invalid):
 
 
 class Unauthorized(TrunklineError):
-    """The token is missing, wrong, or not allowed to do this (401, 403)."""
+    """The token is missing or wrong, or nobody may do this there: a read-only store (401, 403)."""
 
 
 class NotFound(TrunklineError):

@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig
 
 from ..sites import Tap
 from .base import FAMILIES, Family
-from .bert import PostNorm
+from .bert import BERT_READS, PostNorm
 
 _NAMES = PostNorm(
     query="attention.query",
@@ -52,4 +52,5 @@ def _around_the_same_parameters(module: nn.Module) -> nn.Module:
     return deepcopy(module, {id(thing): thing for thing in kept})
 
 
-FAMILIES.add(Family("albert", _taps, prepare=_one_module_per_layer))
+_READS = (*BERT_READS, "embedding_size", "num_hidden_groups", "inner_group_num")
+FAMILIES.add(Family("albert", _taps, _READS, prepare=_one_module_per_layer))

@@ -65,10 +65,16 @@ def _logits(model: Any, states: Tensor) -> Tensor:
     return logits
 
 
+_READS = (
+    *("vocab_size", "d_model", "max_position_embeddings", "activation_function", "scale_embedding"),
+    *("encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"),
+    *("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim"),
+)
 FAMILIES.add(
     Family(
         "bart",
         _taps,
+        _READS,
         poolings=("eos",),
         positions=False,
         prepare=_prepare,

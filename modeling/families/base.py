@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
@@ -16,6 +17,11 @@ SiteRow = tuple[Site, str, Side, int, int]
 
 def _nothing(model: nn.Module) -> None:
     """Most models need no preparation."""
+
+
+def _as_it_stands(config: PreTrainedConfig) -> Mapping[str, Any]:
+    """Most models read the fields of their config as they are."""
+    return {}
 
 
 def _from_zero(config: PreTrainedConfig) -> int:
@@ -53,13 +59,16 @@ class Family:
     `taps(config)` lists every tap; `first_position(config)` is the position id of the first token;
     `max_tokens(config)` the longest sequence, special tokens included; `poolings` the ways in which a
     sequence may become one vector, the default first. `padded`: the model has an attention of its own that
-    needs a padded grid. `prepare(model)` is called once, before anything is attached. `positions`: whether
-    the model takes `position_ids`. `refused_dtypes` maps a number format to the reason why the model cannot
-    run in it.
+    needs a padded grid. `reads` names the fields of a config that the library's forward pass reads, and
+    `derived(config)` gives what it takes from others: both make the config's digest. `prepare(model)` is
+    called once, before anything is attached. `positions`: whether the model takes `position_ids`.
+    `refused_dtypes` maps a number format to the reason why the model cannot run in it.
     """
 
     name: str
     taps: Callable[[PreTrainedConfig], list[Tap]]
+    reads: tuple[str, ...]
+    derived: Callable[[PreTrainedConfig], Mapping[str, Any]] = _as_it_stands
     poolings: tuple[str, ...] = ("mean", "first")
     first_position: Callable[[PreTrainedConfig], int] = _from_zero
     max_tokens: Callable[[PreTrainedConfig], int] = _size_of_table

@@ -10,6 +10,13 @@ from transformers import PreTrainedConfig
 from ..sites import Site, Tap
 from .base import FAMILIES, Family, attention, feed_forward, layout
 
+# What the forward pass of every model of BERT's kind reads in its config.
+POST_NORM_READS = (
+    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+    *("max_position_embeddings", "hidden_act", "layer_norm_eps"),
+)
+BERT_READS = (*POST_NORM_READS, "type_vocab_size")
+
 
 @dataclass(frozen=True, slots=True)
 class PostNorm:
@@ -44,4 +51,4 @@ class PostNorm:
         return [embed, *(tap for i, path in enumerate(layers) for tap in layout("encoder", i, path, rows))]
 
 
-FAMILIES.add(Family("bert", PostNorm().taps, poolings=("mean", "first", "pooler")))
+FAMILIES.add(Family("bert", PostNorm().taps, BERT_READS, poolings=("mean", "first", "pooler")))

@@ -8,12 +8,13 @@ projections of their own (`pos_proj`, `pos_q_proj`), which stay frozen.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from transformers import PreTrainedConfig
 
 from ..sites import Site, Tap
 from .base import FAMILIES, Family
-from .bert import PostNorm
+from .bert import BERT_READS, PostNorm
 
 _FUSED = "attention.self.in_proj"
 _NAMES = PostNorm(query=_FUSED, key=_FUSED, value=_FUSED)
@@ -32,4 +33,19 @@ def _taps(config: PreTrainedConfig) -> list[Tap]:
     return [replace(tap, columns=columns.get(tap.site)) for tap in _NAMES.taps(config)]
 
 
-FAMILIES.add(Family("deberta", _taps, padded=True))
+def relative_positions(config: PreTrainedConfig) -> dict[str, Any]:
+    """What attention of both versions reads of relative positions.
+
+    Scores are scaled by how many kinds of them are named, also where there are no relative positions.
+    """
+    named, most = sorted(config.pos_att_type or ()), config.max_relative_positions
+    reach = config.max_position_embeddings if most < 1 else most
+    return {"pos_att_type": named} | ({"max_relative_positions": reach} if config.relative_attention else {})
+
+
+def _derived(config: PreTrainedConfig) -> dict[str, Any]:
+    return relative_positions(config) | {"talking_head": getattr(config, "talking_head", False)}
+
+
+DEBERTA_READS = (*BERT_READS, "position_biased_input", "relative_attention")
+FAMILIES.add(Family("deberta", _taps, DEBERTA_READS, _derived, padded=True))

@@ -12,10 +12,12 @@ from types import MethodType
 from typing import Any
 
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from ..tapped import Tapped
 from .base import FAMILIES, Family
 from .bert import PostNorm
+from .deberta import DEBERTA_READS, relative_positions
 
 _NAMES = PostNorm(
     query="attention.self.query_proj", key="attention.self.key_proj", value="attention.self.value_proj"
@@ -47,4 +49,18 @@ def _content_only(model: Any) -> None:
         attention.disentangled_attention_bias = MethodType(_frozen_bias, attention)
 
 
-FAMILIES.add(Family("deberta-v2", _NAMES.taps, padded=True, prepare=_content_only))
+def _derived(config: PreTrainedConfig) -> dict[str, Any]:
+    """Fields that the config's class does not declare; the library takes these values where they are not."""
+    kernel, relative = getattr(config, "conv_kernel_size", 0), relative_positions(config)
+    if kernel > 0:
+        relative["conv"] = (kernel, getattr(config, "conv_groups", 1), getattr(config, "conv_act", "tanh"))
+    if config.relative_attention:
+        relative |= {
+            "position_buckets": getattr(config, "position_buckets", -1),
+            "share_att_key": getattr(config, "share_att_key", False),
+            "norm_rel_ebd": getattr(config, "norm_rel_ebd", "none").lower(),
+        }
+    return relative
+
+
+FAMILIES.add(Family("deberta-v2", _NAMES.taps, DEBERTA_READS, _derived, padded=True, prepare=_content_only))

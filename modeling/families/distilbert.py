@@ -18,4 +18,5 @@ _NAMES = PostNorm(
     inner="hidden_dim",
 )
 
-FAMILIES.add(Family("distilbert", _NAMES.taps))
+_READS = ("vocab_size", "dim", "n_layers", "n_heads", "hidden_dim", "max_position_embeddings", "activation")
+FAMILIES.add(Family("distilbert", _NAMES.taps, _READS))

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .base import FAMILIES, Family
-from .bert import PostNorm
+from .bert import BERT_READS, PostNorm
 
-FAMILIES.add(Family("electra", PostNorm().taps))
+FAMILIES.add(Family("electra", PostNorm().taps, (*BERT_READS, "embedding_size")))

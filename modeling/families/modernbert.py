@@ -47,4 +47,16 @@ def _taps(config: PreTrainedConfig) -> list[Tap]:
     ]
 
 
-FAMILIES.add(Family("modernbert", _taps))
+_READS = (
+    *(
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "head_dim",
+    ),
+    *("max_position_embeddings", "hidden_activation", "norm_eps", "norm_bias", "attention_bias", "mlp_bias"),
+    *("layer_types", "rope_parameters", "sliding_window"),
+)
+FAMILIES.add(Family("modernbert", _taps, _READS))

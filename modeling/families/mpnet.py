@@ -7,7 +7,7 @@ start behind the padding id 1, whatever the config says of padding: the library 
 from __future__ import annotations
 
 from .base import FAMILIES, Family
-from .bert import PostNorm
+from .bert import POST_NORM_READS, PostNorm
 
 _FIRST_POSITION = 2
 _NAMES = PostNorm(
@@ -22,6 +22,7 @@ FAMILIES.add(
     Family(
         "mpnet",
         _NAMES.taps,
+        (*POST_NORM_READS, "relative_attention_num_buckets"),
         poolings=("mean", "first", "pooler"),
         first_position=lambda config: _FIRST_POSITION,
         max_tokens=lambda config: int(config.max_position_embeddings) - _FIRST_POSITION,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from transformers import PreTrainedConfig
 
 from .base import FAMILIES, Family
-from .bert import PostNorm
+from .bert import BERT_READS, PostNorm
 
 
 def _first_position(config: PreTrainedConfig) -> int:
@@ -16,6 +16,7 @@ FAMILIES.add(
     Family(
         "roberta",
         PostNorm().taps,
+        BERT_READS,
         poolings=("mean", "first", "pooler"),
         first_position=_first_position,
         max_tokens=lambda config: int(config.max_position_embeddings) - _first_position(config),

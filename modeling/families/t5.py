@@ -111,10 +111,16 @@ def as_published(model: Any) -> None:
         model.lm_head.weight = nn.Parameter(torch.empty_like(model.shared.weight).normal_())
 
 
+_READS = (
+    *("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads"),
+    *("relative_attention_num_buckets", "relative_attention_max_distance", "layer_norm_epsilon"),
+    *("dense_act_fn", "is_gated_act", "scale_decoder_outputs"),
+)
 FAMILIES.add(
     Family(
         "t5",
         _taps,
+        _READS,
         poolings=("eos",),
         max_tokens=lambda config: _MAX_TOKENS,
         positions=False,

@@ -40,6 +40,8 @@ _TABLE: tuple[tuple[type[Exception], int, str, str], ...] = (
     (store.InvalidName, 422, "invalid_name", "Invalid name"),
     (store.AdapterFileError, 422, "adapter_refused", "Adapter refused"),
     (Refused, 422, "adapter_refused", "Adapter refused"),
+    (store.ReadOnlyStore, 403, "store_read_only", "Read-only store"),
+    (store.FullStore, 507, "store_full", "No room in the store"),
     (store.Corrupt, 500, "corrupt", "Stored data is damaged"),
     (store.StoreError, 500, "store", "Store error"),
 )

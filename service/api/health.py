@@ -29,13 +29,17 @@ async def live() -> schemas.State:
 
 @router.get("/ready", summary="Predictions are answered", responses=PROBLEMS)
 async def ready(request: Request) -> schemas.State:
-    """200 once the stored adapters are loaded and the first passes have run; 503 otherwise."""
+    """200 once the stored adapters are loaded and the first passes have run; 503 otherwise.
+
+    `reason`, beside 200, says that the store is read-only: predictions are answered, uploads refused.
+    """
     service = service_of(request)
     if service.phase == "draining":
         raise Draining("the service is stopping")
     if service.phase != "ready":
         raise NotReady(f"{service.phase}: {service.reason}")
-    return schemas.State(status="ready")
+    read_only = service.parts.catalog.read_only
+    return schemas.State(status="ready", reason=read_only and f"the store is read-only: {read_only}")
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_model=None)
@@ -69,6 +73,7 @@ async def info(request: Request) -> schemas.Info:
         methods=sorted(METHODS),
         kinds=file_kinds(),
         adapters={"resident": parts.model.num_resident, "bytes": parts.model.nbytes},
+        store_read_only=parts.catalog.read_only,
     )
 
 
@@ -84,6 +89,7 @@ async def limits(request: Request) -> dict[str, object]:
     return told | {
         "max_choices": MAX_CHOICES,
         "max_tokens": parts.model.backbone.max_tokens,
+        "store_read_only": parts.catalog.read_only is not None,
         "tolerance": {
             "probes": {"atol": tolerance.atol, "rtol": tolerance.rtol},
             "mixed_batch_float32": {"atol": 1e-5, "rtol": 1e-5},

@@ -167,6 +167,11 @@ class VersionInfo(BaseModel):
     example: str | dict[str, str | list[str]] | None = Field(
         None, description="the form of an input, with the names of its fields in braces"
     )
+    reads: dict[str, Any] | None = Field(
+        None,
+        description="the fields of rows that inputs were made of in training: text_fields, choice_fields, "
+        "and the formatter that writes the sources of a text_to_text",
+    )
 
 
 class TaskInfo(BaseModel):
@@ -232,6 +237,7 @@ class Info(BaseModel):
     methods: list[str]
     kinds: list[str]
     adapters: dict[str, int]
+    store_read_only: str | None = None
 
 
 # What a file and a backbone limit, each behind the setting that it is told after.
@@ -243,5 +249,6 @@ Limits = create_model(
     "Limits",
     __doc__="Every limit that applies to callers.",
     **_LIMITS,
+    store_read_only=bool,
     tolerance=dict[str, JsonValue],
 )

@@ -10,7 +10,16 @@ from fastapi import APIRouter, Body, Header, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from adapters_store import InvalidName, NotFound, TaskState, VersionRecord, check_alias, check_task_name
+from adapters_store import (
+    FullStore,
+    InvalidName,
+    NotFound,
+    ReadOnlyStore,
+    TaskState,
+    VersionRecord,
+    check_alias,
+    check_task_name,
+)
 from proof.errors import Refused
 
 from ..errors import MalformedRequest, ServiceError
@@ -78,12 +87,13 @@ async def upload(
     check_task_name(task)
     if alias:
         check_alias(alias)
+    parts.catalog.require_writable()
     data = await read_body(
         request, max_bytes=service.settings.max_adapter_bytes, types=FILE_TYPES, setting="max_adapter_bytes"
     )
     try:
         published, candidate, probes = await parts.catalog.upload(task, data, alias=alias or None)
-    except (ServiceError, InvalidName, Refused) as error:
+    except (ServiceError, InvalidName, ReadOnlyStore, FullStore, Refused) as error:
         service.metrics.uploads.labels("refused" if isinstance(error, Refused) else "failed").inc()
         log.warning("upload refused", extra={"task": task, "bytes": len(data), "reason": str(error)[:500]})
         raise
@@ -195,6 +205,7 @@ def _version_info(parts: Parts, task: str, record: VersionRecord) -> schemas.Ver
             "fields": list(card.fields),
             "max_tokens": card.max_tokens,
             "example": card.example,
+            "reads": card.reads,
         }
     return schemas.VersionInfo(
         version=record.version,

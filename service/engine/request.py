@@ -38,6 +38,7 @@ class ServingCard:
     fields: tuple[str, ...]  # one or two input fields
     method: str
     example: Input = field(default="", hash=False)  # an object of JSON has no hash
+    reads: dict[str, object] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

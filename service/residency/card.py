@@ -9,6 +9,7 @@ from proof.candidate import Candidate
 from ..engine.request import Input, ServingCard
 
 MAX_FORM_CHARS = 500
+MAX_NOTED_FIELDS = 100
 
 
 def card_of(candidate: Candidate, placement: Placement) -> ServingCard:
@@ -22,6 +23,39 @@ def card_of(candidate: Candidate, placement: Placement) -> ServingCard:
         fields=tuple(manifest.input.fields),
         method=manifest.method.name,
         example=_example(manifest, choices=kind_of(spec).choices),
+        reads=_reads(manifest),
+    )
+
+
+def _reads(manifest: Manifest) -> dict[str, object] | None:
+    """Which fields of rows inputs are made of, as the trainer noted it; None where nothing sound is noted.
+
+    A file's provenance is anything its writer liked: what is passed on has the form and size that a trainer
+    gives it.
+    """
+    noted = manifest.provenance.config
+    found: dict[str, object] = {}
+    for name in ("text_fields", "choice_fields"):
+        if _are_names(noted.get(name)):
+            found[name] = noted[name]
+    form = noted.get("text_to_text")
+    made = form.get("formatter") if isinstance(form, dict) else None
+    if isinstance(made, dict) and _are_names(made.get("fields")):
+        kept = {name: made.get(name) for name in ("name", "prefix", "targets")}
+        if all(isinstance(value, str) and len(value) <= MAX_FORM_CHARS for value in kept.values()):
+            found["formatter"] = {
+                **kept,
+                "fields": made["fields"],
+                "official_code": bool(made.get("official_code")),
+            }
+    return found or None
+
+
+def _are_names(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and 0 < len(value) <= MAX_NOTED_FIELDS
+        and all(isinstance(name, str) and 0 < len(name) <= MAX_FORM_CHARS for name in value)
     )
 
 

@@ -64,6 +64,11 @@ class Catalog:
 
     # ---- reading
 
+    @property
+    def read_only(self) -> str | None:
+        """Why nothing in the store can be changed; None if it can."""
+        return self._store.read_only
+
     def tasks(self) -> list[TaskState]:
         return [self._states[name] for name in sorted(self._states)]
 
@@ -146,6 +151,11 @@ class Catalog:
 
     # ---- uploads
 
+    def require_writable(self) -> None:
+        """Before a body is read or a probe replayed for nothing. Raises ReadOnlyStore."""
+        with self._store.changing():
+            pass
+
     async def upload(
         self, task: str, data: bytes, *, alias: str | None
     ) -> tuple[Published, Candidate, ProbeReport]:
@@ -153,6 +163,7 @@ class Catalog:
 
         Raises Refused, RegistryFull, StoreError; then nothing has changed.
         """
+        self.require_writable()
         if len(self.cache) + self._num_loading >= self._max_adapters:
             raise RegistryFull(
                 f"{len(self.cache)} adapters are resident; allowed: {self._max_adapters}. "

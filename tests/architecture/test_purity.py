@@ -42,5 +42,10 @@ def test_what_a_terminal_starts_is_light(module: str) -> None:
     assert _imported_by(f"import {module}") == set()
 
 
+@pytest.mark.parametrize("module", ["training.rows.tables", "training.rows.files"])
+def test_data_is_read_without_what_computes(module: str) -> None:
+    assert _imported_by(f"import {module}") <= {"pyarrow"}
+
+
 def test_a_heavy_import_is_seen() -> None:
     assert "starlette" in _imported_by("import starlette")

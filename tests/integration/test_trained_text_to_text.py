@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from adapters_store import read_adapter
 from modeling import Backbone, load_backbone
@@ -27,6 +28,7 @@ from tests.tiny import WORDS
 from training.file.evaluate import FileEvaluation, evaluate_file
 from training.run import train
 from training.settings.config import TrainConfig
+from trunkline.cli import app
 
 METHOD_OF = {"rte": "compacter", "sst2": "full"}
 FIELDS = {"rte": ["sentence1", "sentence2"], "sst2": ["sentence"]}
@@ -136,6 +138,22 @@ def test_served_is_evaluated_in_both_ways(live: Live, tasks: dict[str, Trained])
             assert one["label"] == row.label
             assert other["text"] == row.generated
             assert other["label"] == (row.generated if row.generated in LABELS else None)
+
+
+def test_a_file_of_rows_is_asked_as_it_was_evaluated(
+    live: Live, tasks: dict[str, Trained], tmp_path: Path
+) -> None:
+    """The sources are written out of the rows' own fields, as in training."""
+    for name, task in tasks.items():
+        rows, out = write_data(tmp_path / name, name) / "validation.jsonl", tmp_path / f"{name}.out.jsonl"
+        command = ["predict", "--task", name, "--file", str(rows), "--out", str(out), "--truncate"]
+        done = CliRunner().invoke(app, [*command, "--url", live.url])
+        assert done.exit_code == 0, done.output
+        answers = [json.loads(line) for line in out.read_text().splitlines()]
+        assert [one["predicted_label"] for one in answers] == [row.label for row in task.evaluation.rows]
+        assert [one["label"] for one in answers] == [
+            json.loads(line)["label"] for line in rows.read_text().splitlines()
+        ]
 
 
 def test_what_was_learnt_arrives(live: Live, tasks: dict[str, Trained]) -> None:

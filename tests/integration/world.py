@@ -206,9 +206,15 @@ def wait_for(condition: Any, seconds: float = 90.0) -> None:
 class Process:
     """`python -m service serve` as a process of its own."""
 
-    def __init__(self, backbone: Path, store: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Path,
+        store: Path,
+        environment: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
+    ) -> None:
         self.log = store.parent / f"{store.name}.log"
-        command = [sys.executable, "-m", "service", "serve", "--port", "0"]
+        command = [*before, sys.executable, "-m", "service", "serve", "--port", "0"]
         command += ["--backbone", str(backbone), "--store", str(store)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -241,9 +247,14 @@ class Process:
 
 
 @contextlib.contextmanager
-def running(backbone: Path, store: Path, environment: Mapping[str, str] | None = None) -> Iterator[Process]:
-    """A process that is gone at the end whatever happens."""
-    process = Process(backbone, store, environment)
+def running(
+    backbone: Path,
+    store: Path,
+    environment: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
+) -> Iterator[Process]:
+    """A process that is gone at the end whatever happens; `before`: a program that becomes it."""
+    process = Process(backbone, store, environment, before)
     try:
         yield process.ready()
     finally:

@@ -1,47 +1,72 @@
-"""From files to checked examples: labels parsed, splits drawn, odd things said, everything digested.
+"""From files to checked examples: labels read, splits drawn, odd things said, everything digested.
 
 Knows nothing of tokens or models. One bad row stops the run, and up to ten of them are told at once.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from training.data.card import Card, Flags, find_splits, read_card
+from training.data.card import Card, Flags, named, read_card
+from training.data.notes import notes_of
+from training.data.page import Page, page_of
 from training.data.reading import Reading, formatter_of, reading_of
 from training.errors import DataError
 from training.formats import FORMATS, Formatter, official_name
 from training.metrics.scores import Metric, all_metrics, demand_metric, read_metric
+from training.rows.canonical import TargetError, canonical, occurrences
+from training.rows.doubts import shorten_list
 from training.rows.examples import Example, Split, Target, digest_of, label_counts
-from training.rows.items import BadFieldError, ChoiceItem, Item, parts_of, present
-from training.rows.readers import Row, read_rows
-from training.rows.split import draw_validation, paper_file, paper_rows, rule_for
+from training.rows.files import find_splits, unused_files
+from training.rows.items import BadFieldError, ChoiceItem
+from training.rows.labels import MAX_LABELS, Labels, one_hot
+from training.rows.split import draw_validation, paper_file, paper_rows, rule_for, sample_rows, why_nothing
+from training.rows.tables import Table, read_table
 from training.settings.config import TrainConfig
-from training.tasks import TargetError, Task
+from training.tasks import Task
 
 _MAX_TOLD = 10
-_FEW_ROWS = 30
-_MAX_LABELS, _MAX_LABEL_CHARACTERS = 10_000, 200
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MAX_LABEL_CHARACTERS = 200
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_HIDDEN = "-1"  # what the hub has for the labels of a test set that nobody may see
 
 
 @dataclass(frozen=True)
 class TaskData:
     """What a run learns from: the task with its labels, both splits, and what a person should know.
 
-    `official` is the GLUE or SuperGLUE task that the data set is, `split_rule` the paper's rule that was
-    used; each None where there is none.
+    `official` is the GLUE or SuperGLUE task
+    that the data set is, `split_rule` the paper's rule that was used; each None where there is none.
     """
 
     task: Task
+    card: Card
     reading: Reading
     train: Split
     validation: Split
     digest: str
-    notes: tuple[str, ...]
+    page: Page
     official: str | None = None
     split_rule: str | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the data."""
+        return self.page.notes
+
+
+@dataclass(frozen=True)
+class Source:
+    """The tables of a data set by split, those without labels left out, and how their rows are read."""
+
+    tables: Mapping[str, Table]
+    reading: Reading
+    labels: Labels
+
+    def split(self, name: str, task: Task, table: str | None = None) -> Split:
+        """All rows of one split's table as examples. Raises DataError as `examples_of`."""
+        return examples_of(name, self.tables[table or name], self.reading, task, self.labels)
 
 
 def load_data(config: TrainConfig) -> TaskData:
@@ -52,123 +77,216 @@ def load_data(config: TrainConfig) -> TaskData:
         ConfigError: a metric that this kind of task has not, or a format that does not fit the rows.
     """
     data = Path(config.data)
-    card = read_card(data, Flags.of(config))
-    files = find_splits(data)
-    if "train" not in files:
-        raise DataError(f"{data}: no train file; found {', '.join(path.name for path in files.values())}")
+    tables = read_tables(data)
+    if "train" not in tables:
+        shown = ", ".join(table.source for table in tables.values())
+        raise DataError(f"{data}: no train file; found {shown}")
+    card = read_card(data, tables, Flags.of(config))
+    tables, unlabelled = labelled(tables, card)
     official = official_name(card.name, card.row_fields)
     reading = reading_of(card, formatter_of(card, config))
-    names = card.label_names or _found_names(card, [files[s] for s in ("train", "validation") if s in files])
-    task, metric_notes = _build(card, names, config, official, reading.formatter)
-    rule = split_rule_of(official, files) if config.split_rule == "paper" else None
-    if rule is None:
-        task, train, validation, drawn = _file_splits(config, files, reading, task)
+    found = occurrences(tables.values(), card.label_field)
+    if len(card.label_fields) > 1:
+        labels, told = one_hot(len(card.label_fields), card.label_names)
     else:
-        train = read_part("train", rule, files, reading, task, config.max_train_rows)
-        task, drawn = task.fitted(train.targets), [_paper_note(rule, config)]
-        validation = read_part("validation", rule, files, reading, task, config.max_validation_rows)
-    learnt = (replace(row, target=one) for row in train.examples for one in task.learnt(row.target))
-    train = replace(train, examples=tuple(learnt))  # free text has an example for each answer
+        labels, told = card.task.read_labels(found, card.label_names, card.label_field)
+    task, metric_notes = _build(card, labels.names, config, official, reading.formatter)
+    source = Source(tables, reading, labels)
+    if len(labels.names) < card.task.least_names:
+        source.split("train", task)  # what is wrong with single rows is told first
+        found_names = f"found {len(labels.names)} label(s): {', '.join(labels.names) or 'none'}"
+        raise DataError(
+            f"{tables['train'].source}, field {card.label_field!r}: {found_names}; a classification needs at "
+            "least two classes"
+        )
+    rule = _rule_of(official, tables["train"]) if config.split_rule == "paper" else None
+    if rule is None:
+        task, train, validation, drawn = _splits(config, source, task)
+    else:
+        task, train, validation, drawn = _paper_splits(config, source, task, rule)
+    if task.writes:  # free text has an example for each answer
+        learnt = (replace(row, target=one) for row in train.examples for one in task.learnt(row.target))
+        train = replace(train, examples=tuple(learnt))
     _check_learnable(task, train, validation)
-    notes = [*card.notes, *metric_notes, *_name_notes(card, names), *drawn]
-    notes += [*_label_notes(task, train, validation), *_text_notes(train, validation)]
+    notes = [*dict.fromkeys(note for table in tables.values() for note in table.notes), *unlabelled]
+    notes += [*card.notes, *told, *metric_notes, *drawn]
+    notes += notes_of(task, card, labels, tables, (train, validation))
     digest = digest_of([card.kind, card.text_fields, task.labels], (train, validation))
-    return TaskData(task, reading, train, validation, digest, tuple(notes), official, rule)
+    page = page_of(card, reading, task, tables, (train, validation), notes)
+    return TaskData(task, card, reading, train, validation, digest, page, official, rule)
 
 
-def split_rule_of(official: str | None, files: Mapping[str, Path]) -> str:
+def read_tables(data: Path) -> dict[str, Table]:
+    """The tables of a folder or file, by split. Raises DataError; a file without rows is refused."""
+    found = find_splits(data)
+    tables = {split: read_table(files) for split, files in found.items()}
+    unused = unused_files(data, found)
+    if unused:
+        note = f"not read, as of no split: {shorten_list(unused)}"
+        tables = {split: replace(table, notes=(*table.notes, note)) for split, table in tables.items()}
+    for table in tables.values():
+        if not table.num_rows:
+            told = f" ({'; '.join(table.notes)})" if table.notes else ""
+            raise DataError(f"{table.source}: no rows{told}; remove the file or fill it")
+    return tables
+
+
+def labelled(tables: Mapping[str, Table], card: Card) -> tuple[dict[str, Table], list[str]]:
+    """The tables with their labels in one column; other splits than train may have none, which is told."""
+    kept: dict[str, Table] = {}
+    notes = []
+    for split, bare in tables.items():
+        table = bare
+        if all(field in bare.columns for field in card.label_fields):
+            table, told = named(bare.joined(card.label_fields, card.label_field), card, tables.get("train"))
+            notes += told
+            if split == "train" or not _is_hidden(table, card.label_field, kept.get("train")):
+                kept[split] = table
+                continue
+        if split in ("train", "validation"):
+            shown = ", ".join(sorted(table.columns))
+            raise DataError(
+                f"{table.source}: no labels in {card.label_field!r} among {shown}; add them, or drop the file"
+            )
+        notes.append(f"{table.source} has no labels: the {split} rows are left out")
+    return kept, notes
+
+
+def _is_hidden(table: Table, field: str, train: Table | None) -> bool:
+    """Whether all labels are blank, or all are the mark of hidden ones, which no train row has."""
+    found, known = (_texts(table, field), set() if train is None else _texts(train, field))
+    return not found or (found == {_HIDDEN} and _HIDDEN not in known)
+
+
+def _texts(table: Table, field: str) -> set[str]:
+    texts = set()
+    for value in table.distinct(field).values:
+        try:
+            texts.add(canonical(value))
+        except TargetError:
+            texts.add(repr(value))  # a list, or what is refused with its row
+    return texts - {""}
+
+
+def _rule_of(official: str | None, train: Table) -> str:
     """The paper's rule for an official task; for other data by the number of train rows."""
-    if official is not None:
-        return FORMATS[official].split_rule
-    return rule_for(sum(1 for _ in read_rows(files["train"])))
+    return rule_for(train.num_rows) if official is None else FORMATS[official].split_rule
 
 
-def read_part(
-    split: str, rule: str, files: Mapping[str, Path], reading: Reading, task: Task, max_rows: int | None
-) -> Split:
-    """A split as the paper's `rule` makes it. Raises DataError as `read_split`, or without its file."""
+def paper_split(split: str, rule: str, source: Source, task: Task, max_rows: int | None) -> Split:
+    """A split as the paper's `rule` makes it. Raises DataError as `examples_of`, or without its file."""
     file = paper_file(split, rule)
-    if file not in files:
+    if file not in source.tables:
         raise DataError(
             f"the paper's rule ({rule}) takes the {split} rows out of a {file} file; there are only "
-            f"{', '.join(files)}: add it, or leave --split-rule out"
+            f"{', '.join(source.tables)}: add it, or leave --split-rule out"
         )
-    whole = read_split(split, files[file], reading, task)
-    rows = paper_rows(split, rule, len(whole), max_rows)
-    return replace(whole, examples=tuple(whole.examples[row] for row in rows))
+    whole = source.split(split, task, file)
+    return whole.of(paper_rows(split, rule, len(whole), max_rows))
 
 
-def read_split(name: str, path: Path, reading: Reading, task: Task, max_rows: int | None = None) -> Split:
-    """All rows of one file as examples.
+def examples_of(name: str, table: Table, reading: Reading, task: Task, labels: Labels) -> Split:
+    """All rows of a table as examples.
 
     Raises:
-        DataError: an empty file, or bad rows, of which up to ten are named with field, found and remedy.
+        DataError: bad rows, of which up to ten are named with field, found and remedy.
     """
     examples: list[Example] = []
     problems: list[str] = []
-    for number, row in read_rows(path):
-        if max_rows is not None and len(examples) + len(problems) >= max_rows:
-            break
+    targets, again = _targets(table, reading.label_field, task, labels), _header_again(table, reading)
+    for place, row in enumerate(reading.rows(table)):
         try:
-            item, target = _item(row, reading, task), _target(row, reading.label_field, task)
-            examples.append(Example(item, target, number))
+            item, target = reading.item(row), targets[place]
+            if isinstance(item, ChoiceItem) and len(item.choices) != len(task.class_names):
+                remedy = f"every row of a task has {len(task.class_names)}"
+                raise BadFieldError("choices", f"{len(item.choices)} choices", remedy)
+            if isinstance(target, TargetError):
+                raise BadFieldError(reading.label_field, target.found, target.remedy)
+            if place in again:
+                raise BadFieldError(reading.label_field, "the header again", "remove the row")
+            examples.append(Example(item, target, table.row_number(place)))
         except BadFieldError as bad:
-            problems.append(f"row {number}, field {bad.field!r}: found {bad.found}; {bad.remedy}")
+            found = f"{table.where(place)}, field {bad.field!r}: found {bad.found}; {bad.remedy}"
+            problems.append(found)
             if len(problems) >= _MAX_TOLD:
                 break
     if problems:
-        raise DataError(f"{path.name}: " + " | ".join(problems))
-    if not examples:
-        raise DataError(f"{path.name}: no rows; remove the file or fill it")
-    return Split(name, path.name, tuple(examples))
+        raise DataError(" | ".join(problems), problems if len(problems) > 1 else ())
+    return Split(name, table.source, tuple(examples))
 
 
-def _item(row: Row, reading: Reading, task: Task) -> Item:
-    item = reading.item(row)
-    if isinstance(item, ChoiceItem) and len(item.choices) != len(task.class_names):
-        remedy = f"every row of a task has {len(task.class_names)}"
-        raise BadFieldError("choices", f"{len(item.choices)} choices", remedy)
-    return item
+def _header_again(table: Table, reading: Reading) -> set[int]:
+    """Rows that hold the names of their fields, as files have them that were put together."""
+    label, texts = table.distinct(reading.label_field), reading.read_fields
+    if reading.label_field not in label.values:
+        return set()
+    code = label.values.index(reading.label_field)
+    rows = [row for row in range(table.num_rows) if label.codes[row] == code]
+    few = table.take(rows)
+    return {row for row, *cells in zip(rows, *map(few.values, texts), strict=True) if tuple(cells) == texts}
 
 
-def _target(row: Row, field: str, task: Task) -> Target:
-    value = present(row, field, "--label-field")
-    if value is None:
-        raise BadFieldError(field, "null", "every row needs a label: fill it in or remove the row")
+def _targets(table: Table, field: str, task: Task, labels: Labels) -> list[Target | TargetError]:
+    """The target of each row; each different value is parsed once."""
+    distinct = table.distinct(field)
+    parsed: list[Target | TargetError] = []
+    for value in distinct.values:
+        try:
+            parsed.append(task.parse(value, labels))
+        except TargetError as error:
+            parsed.append(error)
     try:
-        return task.parse(value)
-    except TargetError as error:
-        raise BadFieldError(field, error.found, error.remedy) from None
+        parsed.append(task.parse(None, labels))
+    except TargetError:
+        parsed.append(TargetError("null", "every row needs a label: fill it in or remove the row"))
+    return [parsed[code] for code in distinct.codes.tolist()]  # no value has the code -1: the last
 
 
-def _file_splits(
-    config: TrainConfig, files: Mapping[str, Path], reading: Reading, task: Task
-) -> tuple[Task, Split, Split, list[str]]:
+def _splits(config: TrainConfig, source: Source, task: Task) -> tuple[Task, Split, Split, list[str]]:
     """The files as they are; a drawn validation split where there is no file for it."""
-    train = read_split("train", files["train"], reading, task, config.max_train_rows)
-    task = task.fitted(train.targets)
-    if "validation" in files:
-        rows = config.max_validation_rows
-        return task, train, read_split("validation", files["validation"], reading, task, rows), []
-    train, validation = _drawn(train, task, config)
-    note = (
-        f"no validation file: {len(validation)} of {len(train) + len(validation)} rows of {train.source} "
-        f"are held out, by label, with seed {config.seed}"
+    whole = source.split("train", task)
+    task = task.fitted(whole.targets)
+    notes, given = [], source.tables.get("validation")
+    if given is not None:
+        train, told = sampled(whole, task, config.max_train_rows, config.seed)
+        rows, kept = sampled(source.split("validation", task), task, config.max_validation_rows, config.seed)
+        return task.fitted(train.targets), train, rows, [*told, *kept]
+    train, validation = _drawn(whole, task, config)
+    notes.append(
+        f"no validation file: {len(validation)} of {len(whole)} rows of {whole.source} are held out, "
+        f"by label and by a hash of the text, with seed {config.seed}"
     )
-    return task.fitted(train.targets), train, validation, [note]
+    train, told = sampled(train, task, config.max_train_rows, config.seed)
+    validation, kept = sampled(validation, task, config.max_validation_rows, config.seed)
+    return task.fitted(train.targets), train, validation, [*notes, *told, *kept]
 
 
-def _found_names(card: Card, paths: Iterable[Path]) -> tuple[str, ...]:
-    values = (row.get(card.label_field) for path in paths for _, row in read_rows(path))
-    return card.task.names_in(values, card.label_field)
+def sampled(split: Split, task: Task, num_rows: int | None, seed: int) -> tuple[Split, list[str]]:
+    """At most `num_rows` rows that keep the labels' shares, and what is told of it."""
+    if num_rows is None or num_rows >= len(split):
+        return split, []
+    strata = task.strata(split.targets, num_rows / len(split))
+    few = split.of(sample_rows(split.texts, strata, num_rows, seed))
+    note = f"{len(few)} of {len(split)} {split.name} rows are used, drawn by label with seed {seed}"
+    classes = [len(label_counts(targets)) for targets in (few.targets, split.targets) if task.class_names]
+    lost = (
+        f"; {classes[1] - classes[0]} labels have no row left" if classes and classes[0] < classes[1] else ""
+    )
+    return few, [note + lost]
+
+
+def _paper_splits(
+    config: TrainConfig, source: Source, task: Task, rule: str
+) -> tuple[Task, Split, Split, list[str]]:
+    train = paper_split("train", rule, source, task, config.max_train_rows)
+    task = task.fitted(train.targets)
+    validation = paper_split("validation", rule, source, task, config.max_validation_rows)
+    return task, train, validation, [_paper_note(rule, config)]
 
 
 def _build(
     card: Card, names: tuple[str, ...], config: TrainConfig, official: str | None, formatter: Formatter | None
 ) -> tuple[Task, list[str]]:
-    if len(names) < card.task.least_names:
-        found = f"found {len(names)} label(s): {', '.join(names) or 'none'}"
-        raise DataError(f"field {card.label_field!r}: {found}; a classification needs at least two classes")
     _check_names(names)
     metric, notes = _metric(card, names, config, official)
     task = card.task.build(names, metric, config.metric or card.metric)
@@ -210,25 +328,19 @@ def _check_names(names: Sequence[str]) -> None:
     if bad:
         raise DataError(
             f"label {bad[0][:60]!r}: a label name has 1 to {_MAX_LABEL_CHARACTERS} characters, "
-            "without control characters; shorten or correct it"
+            "without control characters or half emojis; shorten or correct it"
         )
-    if len(names) > _MAX_LABELS:
-        raise DataError(f"{len(names)} different labels; at most {_MAX_LABELS}: is the label field right?")
+    if len(names) > MAX_LABELS:
+        raise DataError(f"{len(names)} label names; at most {MAX_LABELS}")
 
 
 def _drawn(train: Split, task: Task, config: TrainConfig) -> tuple[Split, Split]:
-    kept, held = draw_validation(
-        [example.text for example in train.examples],
-        [task.stratum(target) for target in train.targets],
-        fraction=config.validation_fraction,
-        seed=config.seed,
-    )
-    held = held[: config.max_validation_rows]
-    rows = train.examples
-    return (
-        replace(train, examples=tuple(rows[i] for i in kept)),
-        Split("validation", train.source, tuple(rows[i] for i in held)),
-    )
+    fraction, seed = config.validation_fraction, config.seed
+    strata = task.strata(train.targets, fraction)
+    kept, held = draw_validation(train.texts, strata, fraction=fraction, seed=seed)
+    if not held:
+        raise DataError(f"{train.source}: {why_nothing(strata, task.class_names, train.texts)}")
+    return train.of(kept), replace(train.of(held), name="validation")
 
 
 def _paper_note(rule: str, config: TrainConfig) -> str:
@@ -245,48 +357,7 @@ def _check_learnable(task: Task, train: Split, validation: Split) -> None:
     if len(set(train.targets)) < 2:
         raise DataError(
             f"{train.source}: all {len(train)} train rows have the label {task.told(train.targets[0])!r}; "
-            "add rows with others, or shuffle the file when only its first rows are used"
+            "add rows with others"
         )
     if not validation.examples:
-        raise DataError(f"{validation.source}: no validation rows; add rows or raise validation_fraction")
-
-
-def _name_notes(card: Card, names: tuple[str, ...]) -> list[str]:
-    if card.label_names is not None or not card.task.least_names:
-        return []
-    if all(name.isdigit() for name in names):
-        return [
-            "labels are numbers without names; answers will say '0', '1', ... (give label_names to name them)"
-        ]
-    return [f"no label_names given: {len(names)} names were taken from the rows"]
-
-
-def _label_notes(task: Task, train: Split, validation: Split) -> list[str]:
-    if not task.class_names:
-        return []
-    learnt, tested = label_counts(train.targets), label_counts(validation.targets)
-    missing = [index for index in range(len(task.class_names)) if not learnt[index]]
-    if not missing:
-        return []
-    shown, told = (
-        ", ".join(task.class_names[index] for index in indices[:5])
-        for indices in (missing, [index for index in missing if tested[index]])
-    )
-    more, extra = "..." if len(missing) > 5 else "", f" ({told} occur in validation)" if told else ""
-    return [f"no train row has the label {shown}{more}{extra}"]
-
-
-def _text_notes(train: Split, validation: Split) -> list[str]:
-    notes = []
-    if len(validation) < _FEW_ROWS:
-        notes.append(f"only {len(validation)} validation rows: one row is {100 / len(validation):.1f} points")
-    known = set(train.texts)
-    shared = sum(text in known for text in validation.texts)
-    if shared:
-        notes.append(
-            f"{shared} of {len(validation)} validation texts are also in train: their score is flattering"
-        )
-    empty = sum(not "".join(parts_of(text)).strip() for text in train.texts)
-    if empty:
-        notes.append(f"{empty} train rows have an empty text")
-    return notes
+        raise DataError(f"{validation.source}: no validation rows; add rows, or a validation file")

@@ -13,12 +13,15 @@ from torch import Tensor
 
 from adapters_store.adapter_file import FileDtype, read_adapter_file, write_adapter_file
 from adapters_store.errors import AdapterFileError
+from adapters_store.header import UPLOAD_LIMIT_BYTES, FileLimits
 from adapters_store.manifest import Manifest
+from modeling import Adapter
 from proof.check import CheckReport
 from proof.errors import CheckFailed
 from training.errors import ConfigError, PublishError
 from training.report.result import Announced
 
+STORED_DTYPES = {"float32": torch.float32, "float16": torch.float16}
 Verify = Callable[[Path, str], CheckReport]
 """`verify(file, backbone)` loads the file elsewhere and replays its probes. Raises CheckFailed."""
 
@@ -49,6 +52,32 @@ def announce(
         waiting.unlink(missing_ok=True)
     size = path.stat().st_size
     return Announced(str(path), digest, size, report.probes.count, report.probes.max_difference)
+
+
+def adapter_caution(adapter: Adapter, dtype: str) -> str | None:
+    """`size_caution` of a file that is not written yet."""
+    num_bytes = (adapter.num_body_parameters + adapter.num_head_parameters) * STORED_DTYPES[dtype].itemsize
+    return size_caution("the file will have about", num_bytes, dtype)
+
+
+def size_caution(what: str, num_bytes: int, dtype: str) -> str | None:
+    """What a server must be told before it takes a file of this size; None if it takes it as it is.
+
+    Raises:
+        ConfigError: nothing could read it back. Before training, so that no work is lost.
+    """
+    limits = FileLimits()
+    most = limits.max_file_bytes - limits.max_header_bytes
+    halved = "--file-dtype float16 halves it" if dtype == "float32" else "a method with fewer parameters fits"
+    if num_bytes > most:
+        raise ConfigError(f"{what} {num_bytes:,} bytes; an adapter file holds at most {most:,}: {halved}")
+    if num_bytes <= UPLOAD_LIMIT_BYTES:
+        return None
+    enough = (num_bytes // 2**20 + 2) * 2**20
+    return (
+        f"{what} {num_bytes:,} bytes; a server takes {UPLOAD_LIMIT_BYTES:,} unless it is started with "
+        f"--max-adapter-bytes {enough} (TRUNKLINE_MAX_ADAPTER_BYTES); {halved}"
+    )
 
 
 def check_writable(path: Path) -> None:

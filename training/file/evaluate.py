@@ -18,8 +18,8 @@ from modeling import Adapter, Backbone, ServedModel, kind_of, load_backbone, rea
 from modeling.readouts import DECODER_KIND
 from proof.candidate import backbone_failures, candidate_of, read_file, spec_of
 from proof.errors import Refused
-from training.data.card import Card, Flags, find_splits, read_card, stored_kind
-from training.data.load import as_text, read_part, read_split
+from training.data.card import Card, Flags, read_card, stored_kind
+from training.data.load import Source, as_text, labelled, paper_split, read_tables, sampled
 from training.data.reading import reading_of
 from training.errors import ConfigError, DataError
 from training.file.publish import TextForm
@@ -28,8 +28,11 @@ from training.loop.encode import Rows, encode_split
 from training.loop.passes import Answered, served
 from training.metrics.scores import demand_metric, read_metric
 from training.metrics.texts import scores_of_texts
-from training.rows.examples import Example, Split, Target
+from training.rows.canonical import occurrences
+from training.rows.examples import Split, Target
 from training.rows.items import ChoiceItem, Item, TextItem
+from training.rows.labels import Labels, one_hot
+from training.rows.tables import Table
 from training.settings.checks import HEAD, TEXT_TO_TEXT
 from training.tasks import TASKS, Baseline, Logits, Task
 
@@ -67,6 +70,7 @@ class FileEvaluation:
     rows: tuple[RowAnswer, ...]
     texts: tuple[Item, ...]
     generated_metrics: Mapping[str, float] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def value(self) -> float:
@@ -93,6 +97,7 @@ class FileEvaluation:
             "value": self.value,
             "metrics": dict(self.metrics),
             "baseline": {"name": self.baseline.name, **self.baseline.values},
+            "notes": list(self.notes),
         }
         if self.generated_metrics is not None:
             plain["generated_metrics"] = dict(self.generated_metrics)
@@ -107,6 +112,7 @@ class Scored:
     baseline_rows: Split
     task: Task
     split: str
+    notes: tuple[str, ...]
 
 
 def evaluate_file(
@@ -158,6 +164,7 @@ def evaluate_file(
         rows=_answers(rows, encoded, found, answered, adapter, task),
         texts=tuple(rows.texts),
         generated_metrics=_generated_metrics(answered.texts, rows.targets, task),
+        notes=scored.notes,
     )
 
 
@@ -212,41 +219,89 @@ def load_rows(
 ) -> Scored:
     """Rows of `data` with targets in the adapter's order of labels, whatever the order in the data.
 
+    Of more rows than `max_rows` a sample with the labels' shares is taken.
+
     Raises:
         DataError: no such split, or rows that do not fit the adapter.
     """
-    files = find_splits(data)
-    used = manifest.provenance.config
-    rule = used.get("split_rule_used") if split_rule is None else split_rule
+    rule = manifest.provenance.config.get("split_rule_used") if split_rule is None else split_rule
     rule = None if rule == "files" or data.is_file() else rule
-    path = data if data.is_file() else files.get(split)
-    if path is None and rule is None:
-        raise DataError(f"{data}: no {split} file; there are {', '.join(files)}: name one of them, or a file")
-    card, form = _card(data, flags, manifest)
+    tables = read_tables(data)
+    wanted = "train" if data.is_file() else split
+    if wanted not in tables and rule is None:
+        raise DataError(
+            f"{data}: no {split} file; there are {', '.join(tables)}: name one of them, or a file"
+        )
+    card, form = _card(data, tables, flags, manifest)
+    kept, told = labelled(tables, card)
+    source, task, notes = _source(card, form, manifest, flags.metric, kept)
+    notes = [*dict.fromkeys(note for table in kept.values() for note in table.notes), *told, *notes]
+    if rule is not None:
+        rows = paper_split(split, rule, source, task, max_rows)
+    elif wanted not in source.tables:
+        raise DataError(
+            f"{tables[wanted].source}: the rows have no labels to compare with; use trunkline predict"
+        )
+    else:
+        rows, drawn = sampled(source.split(wanted, task), task, max_rows, 0)
+        notes += drawn
+    if data.is_file() and data.name == Path(str(manifest.provenance.config.get("data", ""))).name:
+        notes.append(f"{data.name} has the name of the file that was trained on: learnt rows score too well")
+    has_train = wanted != "train" and "train" in source.tables
+    train = rows
+    if has_train:
+        train = (
+            source.split("train", task) if rule is None else paper_split("train", rule, source, task, None)
+        )
+    by_rule = "" if rule is None else f", split as in the paper ({rule})"
+    name = f"{split if data.is_dir() else 'all rows'}{by_rule}"
+    return Scored(rows, train, task, name, tuple(notes))
+
+
+def _source(
+    card: Card, form: TextForm | None, manifest: Manifest, metric: str | None, tables: Mapping[str, Table]
+) -> tuple[Source, Task, list[str]]:
+    """How rows are read into the adapter's labels, its task, and what is told of them."""
     own = DECODER_KIND if card.form == TEXT_TO_TEXT else card.task.kind
     if own != manifest.head.kind:
-        name = data.name if path is None else path.name
-        raise DataError(f"{name}: the data is {own}, the adapter {manifest.head.kind}; correct --kind")
+        shown = ", ".join(table.source for table in tables.values())
+        raise DataError(f"{shown}: the data is {own}, the adapter {manifest.head.kind}; correct --kind")
     names = _names(card, manifest, form)
-    given = card.label_names or names
-    task, own_task = (_task(card, manifest, flags.metric, order, form) for order in (names, given))
     reading = reading_of(card, None if form is None else form.formatter)
-
-    def read(wanted: str, rows: int | None) -> Split:
-        if rule is not None:
-            found = read_part(wanted, rule, files, reading, own_task, rows)
-        else:
-            found = read_split(wanted, data if data.is_file() else files[wanted], reading, own_task, rows)
-        return _in_order(found, given, names)
-
-    rows = read(split, max_rows)
-    has_train = data.is_dir() and split != "train" and "train" in files
-    told = split if data.is_dir() else "all rows"
-    told = told if rule is None else f"{told}, split as in the paper ({rule})"
-    return Scored(rows, read("train", None) if has_train else rows, task, told)
+    given = manifest.provenance.config.get("label_names_given", True)
+    labels, told = _labels(card, tables, names, given=given)
+    return Source(tables, reading, labels), _task(card, manifest, metric, names, form), told
 
 
-def _card(data: Path, flags: Flags, manifest: Manifest) -> tuple[Card, TextForm | None]:
+def _labels(
+    card: Card, tables: Mapping[str, Table], names: tuple[str, ...], *, given: bool
+) -> tuple[Labels, list[str]]:
+    """By the adapter's `names`; else by the data's own names, which are then looked up among those.
+
+    A number is a place in the adapter's names only if these did not come from rows (`given`).
+    """
+    found, own, field = occurrences(tables.values(), card.label_field), card.label_names, card.label_field
+    if not names:
+        return card.task.read_labels(found, None, field)
+    if len(card.label_fields) == 1:
+        labels, told = card.task.read_labels(found, names, field, places=given and own is None)
+        by_place = given or names == tuple(map(str, range(len(names))))
+        if labels.order and own is None and not by_place:
+            raise DataError(
+                f"{found[0].where}: labels are noughts and ones by place, and the adapter's names came from "
+                "rows, so a place means nothing: name the places in dataset.json (label_names)"
+            )
+        if own is None or (labels.covers(found) and not labels.order):
+            return labels, told
+        labels, told = card.task.read_labels(found, own, field)
+    else:
+        labels, told = one_hot(len(card.label_fields), own)
+    return labels.within(names), told
+
+
+def _card(
+    data: Path, tables: Mapping[str, Table], flags: Flags, manifest: Manifest
+) -> tuple[Card, TextForm | None]:
     """How to read the data: by its own card, by flags, and for the rest as in training."""
     used, spec = manifest.provenance.config, spec_of(manifest.head)
     readout = readout_of(spec)
@@ -255,7 +310,7 @@ def _card(data: Path, flags: Flags, manifest: Manifest) -> tuple[Card, TextForm 
         fields: Sequence[str] | None = form.formatter.fields
     else:
         fields = used.get("text_fields") if kind_of(spec).choices else manifest.input.fields
-    kind = flags.kind or used.get("kind") or ("free_text" if readout.writes else None)
+    kind = flags.kind or stored_kind(data) or used.get("kind") or ("free_text" if readout.writes else None)
     _check_kind(data, kind, manifest)
     flags = replace(
         flags,
@@ -265,12 +320,12 @@ def _card(data: Path, flags: Flags, manifest: Manifest) -> tuple[Card, TextForm 
         choice_fields=flags.choice_fields or tuple(used.get("choice_fields") or ()) or None,
         form=HEAD if form is None else TEXT_TO_TEXT,
     )
-    return read_card(data, flags), form
+    return read_card(data, tables, flags), form
 
 
 def _check_kind(data: Path, kind: str | None, manifest: Manifest) -> None:
     """Before fields are looked for that another kind of data would have: a head answers one kind."""
-    kind, wanted = kind or stored_kind(data), manifest.head.kind
+    wanted = manifest.head.kind
     if kind in TASKS and readout_of(spec_of(manifest.head)).has_head and TASKS[kind].kind != wanted:
         raise DataError(
             f"{data.name}: the data is {kind}, the adapter {wanted}; take other data, or correct --kind"
@@ -296,26 +351,6 @@ def _task(
         metric = demand_metric(wanted, known, labels)
     task = card.task.build(labels, metric, card.metric, spec)
     return task if form is None else as_text(task, form.formatter).restored(spec.labels, form.scale)
-
-
-def _in_order(rows: Split, names: tuple[str, ...], wanted: tuple[str, ...]) -> Split:
-    """Class indices by `names` as indices into the adapter's names; a number has no class."""
-    if not wanted or names == wanted:
-        return rows
-
-    def moved(example: Example) -> Example:
-        target, places = example.target, []
-        for index in target if isinstance(target, tuple) else (target,):
-            name = names[int(index)]
-            if name not in wanted:
-                raise DataError(
-                    f"{rows.source}, row {example.row}: label {name!r} is not one of the adapter's; "
-                    "evaluate it on data with its own labels"
-                )
-            places.append(wanted.index(name))
-        return replace(example, target=tuple(sorted(places)) if isinstance(target, tuple) else places[0])
-
-    return replace(rows, examples=tuple(map(moved, rows.examples)))
 
 
 def _answers(

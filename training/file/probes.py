@@ -19,7 +19,7 @@ def probes_of(split: Split, task: Task, encoded: Rows, logits: Logits) -> list[P
     """
     items = split.texts
     rows = choose_probes(
-        [task.stratum(target) for target in split.targets],
+        task.strata(split.targets),
         encoded.lengths,
         encoded.truncated,
         [sum(map(len, parts_of(item))) for item in items],

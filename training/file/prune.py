@@ -22,10 +22,10 @@ from modeling.sites import STACK_SITES
 from proof.fresh import check_in_fresh_process
 from training.data.card import Flags
 from training.errors import ConfigError
-from training.file.announce import Verify, announce, check_writable, code_version
+from training.file.announce import STORED_DTYPES, Verify, announce, check_writable, code_version, size_caution
 from training.file.evaluate import Scored, build_adapter, load_rows, named_backbone, stored_file
 from training.file.probes import probes_of
-from training.file.publish import STORED_DTYPES, now
+from training.file.publish import now
 from training.loop.device import pick_device
 from training.loop.encode import Rows, encode_split
 from training.loop.passes import served
@@ -118,6 +118,8 @@ def prune_file(
     progress.begin("publish", 0)
     announced = announce(target, name, smaller, chosen.to_tensors(), _file_dtype(stored), verify)
     progress.end("publish")
+    if caution := size_caution(f"{announced.path} has", announced.size_bytes, _file_dtype(stored)):
+        progress.note(caution)
     picture = None if report is None else str(report / f"{manifest.task}-layers.png")
     result = PruneResult(
         task=manifest.task,

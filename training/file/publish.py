@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from adapters_store.manifest import BackboneRef, InputRef, Manifest, MethodRef, MetricsRef, Provenance
@@ -18,7 +17,7 @@ from modeling import Adapter, HeadSpec
 from proof.candidate import head_of
 from training.data.load import TaskData
 from training.errors import DataError, PublishError
-from training.file.announce import Verify, announce, code_version
+from training.file.announce import STORED_DTYPES, Verify, announce, code_version, size_caution
 from training.file.probes import probes_of
 from training.formats import Formatter, Scale
 from training.loop.fit import Evaluation
@@ -30,7 +29,6 @@ from training.settings.config import Hyper, TrainConfig
 from training.tasks import Logits, Task
 
 _TEXT_FORM = "text_to_text"
-STORED_DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,8 @@ def publish(
     announced = announce(config.out_path, config.backbone, manifest, tensors, config.file_dtype, verify)
     progress.end("publish")
     progress.note(f"{announced.path}: {announced.size_bytes:,} bytes, {announced.num_probes} probes agree")
+    if caution := size_caution(f"{announced.path} has", announced.size_bytes, config.file_dtype):
+        progress.note(caution)
     return announced, values
 
 
@@ -167,7 +167,12 @@ def now() -> str:
 
 def _provenance(config: TrainConfig, hyper: Hyper, data: TaskData) -> dict[str, Any]:
     """What was asked for, what was used, and what `trunkline evaluate` needs to read rows the same way."""
-    plain = {**config.public_dict(), **vars(hyper), "split_rule_used": data.split_rule}
+    plain = {
+        **config.public_dict(),
+        **vars(hyper),
+        "split_rule_used": data.split_rule,
+        **data.card.to_config(),
+    }
     if data.reading.formatter is None:
         return plain
     return plain | TextForm(data.reading.formatter, *data.task.string_form()).to_config()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.errors import ConfigError
+from training.rows.canonical import canonical
 from training.rows.examples import label_counts
 from training.tasks import Target, Task
 
@@ -42,6 +43,9 @@ def _from_file(path: Path, labels: Sequence[str]) -> list[float]:
         raise ConfigError(
             f"class_weights: {path} is not a JSON file ({error}); allowed: auto, none or a file"
         ) from None
+    if isinstance(stored, dict):
+        stored = {canonical(name): weight for name, weight in stored.items()}
+        labels = [canonical(label) for label in labels]
     if not isinstance(stored, dict) or set(stored) != set(labels):
         odd = sorted(set(stored) ^ set(labels))[:5] if isinstance(stored, dict) else type(stored).__name__
         raise ConfigError(f"class_weights: {path.name} must give each label one weight; differs at {odd}")

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
-from sklearn import metrics as sk
 
 from training.errors import ConfigError
 
@@ -209,12 +207,16 @@ def _quoted(text: str, labels: Sequence[str]) -> str | None:
 
 
 def _f1(truth: Ints, predicted: Ints, average: str = "binary") -> float:
+    from sklearn import metrics as sk
+
     return float(sk.f1_score(truth, predicted, average=average, zero_division=0))
 
 
 def _matthews(truth: Ints, predicted: Ints) -> float:
     if len(np.unique(np.concatenate([truth, predicted]))) < 2:
         return 0.0  # the library warns about a single class and means the same
+    from sklearn import metrics as sk
+
     return float(sk.matthews_corrcoef(truth, predicted))
 
 
@@ -236,21 +238,23 @@ def _exact_match(truth: Ints, predicted: Ints) -> float:
     return float((truth == predicted).all(axis=1).mean())
 
 
-def correlation(function: Callable[..., Any], truth: Floats, predicted: Floats) -> float:
-    """By a function of scipy's; NaN with a constant."""
+def correlation(function: str, truth: Floats, predicted: Floats) -> float:
+    """By a function of scipy.stats; NaN with a constant."""
     if len(truth) < 2 or np.ptp(truth) == 0 or np.ptp(predicted) == 0 or not np.isfinite(predicted).all():
         return math.nan
+    from scipy import stats
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)
-        return float(function(truth, predicted)[0])
+        return float(getattr(stats, function)(truth, predicted)[0])
 
 
-_pearson, _spearman = partial(correlation, stats.pearsonr), partial(correlation, stats.spearmanr)
+_pearson, _spearman = partial(correlation, "pearsonr"), partial(correlation, "spearmanr")
 SINGLE_LABEL = Measures(
     "single_label",
     "accuracy",
     {
-        "accuracy": lambda truth, predicted: float(sk.accuracy_score(truth, predicted)),
+        "accuracy": lambda truth, predicted: float(np.mean(truth == predicted)),
         "f1": _f1,
         "macro_f1": partial(_f1, average="macro"),
         "matthews": _matthews,

@@ -9,11 +9,8 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-from scipy import stats
-from sklearn import metrics as sk
 
 from training.metrics.scores import Measures, correlation
 
@@ -48,6 +45,8 @@ def f1_with_invalid(predictions: Strings, targets: Strings) -> float:
         prediction == "1" if prediction in ("0", "1") else not wanted
         for prediction, wanted in zip(predictions, truth, strict=True)
     ]
+    from sklearn import metrics as sk
+
     return float(sk.f1_score(truth, told, zero_division=0))
 
 
@@ -55,21 +54,25 @@ def matthews(predictions: Strings, targets: Strings) -> float:
     """Matthews correlation; outputs that are no label are classes of their own. 0 when all are one class."""
     if len({*predictions, *targets}) < 2:
         return 0.0  # the library warns about a single class and means the same
+    from sklearn import metrics as sk
+
     return float(sk.matthews_corrcoef(targets, predictions))
 
 
 def pearson(predictions: Strings, targets: Strings) -> float:
     """Pearson correlation of the numbers meant; an output that is no number is -1, an undefined value 0."""
-    return _correlation(stats.pearsonr, predictions, targets)
+    return _correlation("pearsonr", predictions, targets)
 
 
 def spearman(predictions: Strings, targets: Strings) -> float:
     """Spearman correlation, with the same rules."""
-    return _correlation(stats.spearmanr, predictions, targets)
+    return _correlation("spearmanr", predictions, targets)
 
 
 def macro_f1(predictions: Strings, targets: Strings, num_classes: int) -> float:
     """Mean F1 over the classes "0" to "num_classes - 1", as CB wants it."""
+    from sklearn import metrics as sk
+
     labels = [str(index) for index in range(num_classes)]
     return float(sk.f1_score(targets, predictions, labels=labels, average="macro", zero_division=0))
 
@@ -86,7 +89,7 @@ def squad(predictions: Strings, answers: Sequence[Strings]) -> dict[str, float]:
     }
 
 
-def _correlation(function: Callable[..., Any], predictions: Strings, targets: Strings) -> float:
+def _correlation(function: str, predictions: Strings, targets: Strings) -> float:
     told, wanted = (np.array([_number(text) for text in texts]) for texts in (predictions, targets))
     value = correlation(function, wanted, told)
     return value if math.isfinite(value) else 0.0

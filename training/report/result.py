@@ -70,6 +70,7 @@ class TrainResult:
     hyper: Mapping[str, Any]
     history: tuple[EpochRecord, ...]
     evaluation: Evaluation
+    data: Mapping[str, Any]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: float = 0.0

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.rows.items import ChoiceItem, Item
 
@@ -28,6 +28,10 @@ class Split:
     source: str
     examples: tuple[Example, ...]
 
+    def of(self, rows: Sequence[int]) -> "Split":
+        """These rows alone, in this order."""
+        return replace(self, examples=tuple(self.examples[row] for row in rows))
+
     @property
     def texts(self) -> list[Item]:
         """The inputs, in order."""
@@ -44,18 +48,22 @@ class Split:
 
 def label_counts(targets: Iterable[Target]) -> Counter[int]:
     """How many rows have each label, by its index."""
-    return Counter(int(i) for target in targets for i in (target if isinstance(target, tuple) else [target]))
+    counts: Counter[int] = Counter()
+    for target, count in Counter(targets).items():
+        for index in target if isinstance(target, tuple) else (target,):
+            counts[int(index)] += count
+    return counts
 
 
 def digest_of(head: Sequence[object], splits: Iterable[Split]) -> str:
     """`sha256:<hex>` of what decides what is learnt: `head` (kind, fields, labels), rows and their order."""
-    total = hashlib.sha256()
-    total.update(json.dumps(head, ensure_ascii=False).encode())
+    encoder = json.JSONEncoder(ensure_ascii=False)
+    total = hashlib.sha256(encoder.encode(head).encode())
     for split in splits:
         total.update(f"\n{split.name} {len(split)}".encode())
         for example in split.examples:
             total.update(b"\n")
-            row = json.dumps([_plain(example.text), example.target], ensure_ascii=False)
+            row = encoder.encode([_plain(example.text), example.target])
             total.update(row.encode("utf-8", "surrogatepass"))
     return f"sha256:{total.hexdigest()}"
 

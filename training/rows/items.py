@@ -9,8 +9,9 @@ from typing import Any
 
 from adapters_store.manifest import rows_of
 from training.formats import Formatter
-from training.rows.readers import Row
+from training.rows.printed import listed
 
+Row = Mapping[str, Any]
 TextItem = str | tuple[str, str]
 MIN_CHOICES = 2
 QUESTIONS: Mapping[str, str] = {
@@ -113,9 +114,15 @@ def _text(row: Row, field: str, flag: str = "--text-fields") -> str:
 
 
 def _string(field: str, value: Any) -> str:
+    if value is None:
+        raise BadFieldError(
+            field, "null", "fill it in, remove the row, or choose other fields (--text-fields)"
+        )
     if not isinstance(value, str):
         raise BadFieldError(
-            field, f"{value!r} ({type(value).__name__})"[:120], "a text is a string: quote or fill it"
+            field,
+            f"{value!r} ({type(value).__name__})"[:120],
+            "a text is a string: write it as text (in Excel, format the column as Text)",
         )
     return value
 
@@ -129,9 +136,10 @@ def _choices(row: Row, fields: Sequence[str]) -> tuple[str, ...]:
     flag = "--choice-fields"
     if len(fields) > 1:
         return tuple(_text(row, field, flag) for field in fields)
-    listed = present(row, fields[0], flag)
-    if not isinstance(listed, list) or len(listed) < MIN_CHOICES:
+    found = present(row, fields[0], flag)
+    choices = listed(found)
+    if choices is None or len(choices) < MIN_CHOICES:
         raise BadFieldError(
-            fields[0], f"{listed!r}"[:120], f"choices are a list of at least {MIN_CHOICES} texts"
+            fields[0], f"{found!r}"[:120], f"choices are a list of at least {MIN_CHOICES} texts"
         )
-    return tuple(_string(fields[0], choice) for choice in listed)
+    return tuple(_string(fields[0], choice) for choice in choices)

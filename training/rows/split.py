@@ -1,56 +1,167 @@
-"""Which rows are held out: drawn by stratum and seed, or as the Compacter paper splits public files.
+"""Which rows are held out and which are used: by a hash of the text, or as the Compacter paper splits files.
 
-Row numbers only; knows no files and no texts.
+Row numbers only; knows no files, and of texts only their hash (`stratify.py`, which shares labels out).
 """
 
-import random
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from training.formats.official import HALVE, THOUSAND
+from training.rows.stratify import NO_LABEL, Group, groups_of, hold_out, marks_of, members_of, place_of
 
 PAPER_SEED = 42
 """The Compacter paper's seed for every permutation of rows."""
 
 _LARGE_ROWS = 10_000
 _HELD_OUT_ROWS = 1000
+_MAX_TOLD = 5
+_MAX_BINS = 10
 
 
 def draw_validation(
-    texts: Sequence[Hashable], strata: Sequence[Hashable], *, fraction: float, seed: int
+    texts: Sequence[Hashable], labels: Sequence[Sequence[int]], *, fraction: float, seed: int
 ) -> tuple[list[int], list[int]]:
     """Row numbers kept and held out, both in file order.
 
-    Rows with the same text move together, under the stratum of the first. A stratum gives up its share of
-    groups, rounded by the largest remainder over all strata, and never its last one, so every label stays in
-    train.
+    `labels` are class indices: one for a single label, any number for several, a bin for a number. Texts are
+    as `stratify.place_of` says. Rows with the same text move together, with the labels of all of them.
+
+    - Every label keeps a text in train. One row at least is held out where that leaves any to hold out.
+    - `fraction` of the rows is held out, not counting rows that are the last text of a label. With one
+      label a row and no text twice, each label gives up its share rounded up or down; with several, its share
+      nearly, and the rows held out have about as many labels as the others.
+    - Neither the order of the rows nor what else is in the process matters: a hash of seed and text decides.
+
+    When rows are *added*, with one label a row and no text twice: of each label the texts with the smallest
+    hashes are held out, before and after, so that a row that was held out stays so unless added rows of its
+    own label come before it or its label's share is rounded down. Rows added to one label change what other
+    labels hold out by at most two rows in all. With several labels a row there is no such bound; decision
+    0027 has measured numbers of both. New rows are held out as well: only a validation file stays the same.
     """
-    groups: dict[Hashable, list[int]] = defaultdict(list)
-    for row, text in enumerate(texts):
-        groups[text].append(row)
-    by_stratum: dict[Hashable, list[list[int]]] = defaultdict(list)
-    for rows in groups.values():
-        by_stratum[strata[rows[0]]].append(rows)
-    shares = _shares([len(members) for members in by_stratum.values()], fraction)
-    chooser = random.Random(f"split {seed}")  # noqa: S311 - a reproducible draw, not a secret
-    held: set[int] = set()
-    for members, share in zip(by_stratum.values(), shares, strict=True):
-        for rows in chooser.sample(members, share):
-            held.update(rows)
+    groups = hold_out(groups_of(texts, labels, f"held out {seed}"), fraction)
+    held = {row for group in groups for row in group.rows}
     return [row for row in range(len(texts)) if row not in held], sorted(held)
 
 
-def _shares(sizes: Sequence[int], fraction: float) -> list[int]:
-    wanted = max(1, round(sum(sizes) * fraction))
-    exact = [size * fraction for size in sizes]
-    shares = [min(int(value), size - 1) for value, size in zip(exact, sizes, strict=True)]
-    order = sorted(range(len(sizes)), key=lambda i: (int(exact[i]) - exact[i], -sizes[i], i))
-    for i in [*order, *order]:
-        if sum(shares) >= wanted:
-            break
-        if shares[i] < sizes[i] - 1:
-            shares[i] += 1
-    return shares
+def why_nothing(labels: Sequence[Sequence[int]], names: Sequence[str], texts: Sequence[Hashable]) -> str:
+    """The sentence for a draw that held out nothing: the reason, and what helps.
+
+    `names` are those of the classes; none where labels are numbers or free texts.
+    """
+    groups = groups_of(texts, labels, "")
+    if len(texts) < 2:
+        found = "there is one row, which is to be learnt from" if texts else "there are no rows"
+        remedy = "add rows, or a validation file"
+    elif len(groups) == 1:
+        found = f"all {len(texts)} rows have the same text, and rows with one text stay together"
+        remedy = "add rows with other texts, or a validation file"
+    else:
+        one, of = "row" if len(groups) == len(texts) else "text", _word(labels, names)
+        found = f"{_last_ones(groups, names, one, of)}, and the last {one} of a {of[0]} is never held out"
+        remedy = (
+            f"add a second {one} to each, or a validation file (a larger --validation-fraction does not help)"
+        )
+    return f"no validation rows: {found}; {remedy}"
+
+
+def _last_ones(groups: Sequence[Group], names: Sequence[str], one: str, of: tuple[str, str]) -> str:
+    members = {mark: found for mark, found in members_of(groups).items() if mark >= NO_LABEL}
+    last = sorted(label for label, numbers in members.items() if len(numbers) == 1)
+    told = f" ({_told([_name(label, names) for label in last])})" if names else ""
+    if len(last) == len(members):
+        return f"each of the {len(last)} {of[1]} has only one {one}{told}"
+    return f"every {one} is the only one of a {of[0]}{told}"
+
+
+def _word(labels: Sequence[Sequence[int]], names: Sequence[str]) -> tuple[str, str]:
+    if not names:
+        return "range of values", "ranges of values"
+    return ("class", "classes") if all(len(marks) == 1 for marks in labels) else ("label", "labels")
+
+
+def _name(label: int, names: Sequence[str]) -> str:
+    if label == NO_LABEL:
+        return "none"
+    return names[label] if label < len(names) else str(label)
+
+
+def _told(names: Sequence[str]) -> str:
+    more = f", ... {len(names) - _MAX_TOLD} more" if len(names) > _MAX_TOLD else ""
+    return ", ".join(names[:_MAX_TOLD]) + more
+
+
+def bins_of(values: Sequence[float], fraction: float) -> list[int]:
+    """Bins of numbers for `draw_validation`: up to ten, of about as many rows each, equal numbers in one.
+
+    By rank, so that one outlier does not make all others alike; and no more than there are rows to hold
+    out, so that a bin has rows to spare.
+    """
+    num_bins = max(1, min(_MAX_BINS, int(len(values) * fraction)))
+    first: dict[float, int] = {}
+    for rank, value in enumerate(sorted(values)):
+        first.setdefault(value, rank)
+    return [first[value] * num_bins // len(values) for value in values]
+
+
+def sample_rows(
+    texts: Sequence[Hashable], labels: Sequence[Sequence[int]], num_rows: int, seed: int
+) -> list[int]:
+    """`num_rows` rows in file order that keep the labels' shares; all rows where there are no more.
+
+    Every label has a row in the sample if `num_rows` is at least their number (rows without a label are one);
+    else the largest labels have one each. The rest is shared out by Sainte-Laguë's divisors: of a label of
+    n rows, the row at place r (0, 1, ... by a hash of seed and text) comes at (r + 1/2) / n. With several
+    labels a row counts for its rarest one, so that rare labels have their share and common ones nearly.
+
+    A sample is part of every larger sample with the same seed. The order of the rows does not matter. A text
+    that stands twice may be sampled twice.
+    """
+    return sorted(_sampling_order(texts, labels, f"sample {seed}")[:num_rows])
+
+
+def _sampling_order(texts: Sequence[Hashable], labels: Sequence[Sequence[int]], salt: str) -> list[int]:
+    marks = [marks_of(one) for one in labels]
+    places = _row_places(texts, marks, salt)
+    order = sorted(range(len(texts)), key=lambda row: (places[row], marks[row]))
+    size = Counter(mark for some in marks for mark in some)
+    first = _one_of_each(order, marks, size)
+    num_own = Counter(rarest := [min(some, key=lambda one: (size[one], one)) for some in marks])
+    before: Counter[int] = Counter()
+    due: dict[int, float] = {}
+    for row in order:
+        due[row] = (before[rarest[row]] + 0.5) / num_own[rarest[row]]
+        before[rarest[row]] += 1
+    for row in first:
+        del due[row]
+    return first + sorted(due, key=due.__getitem__)  # equal ones stay in order
+
+
+def _row_places(texts: Sequence[Hashable], marks: Sequence[tuple[int, ...]], salt: str) -> list[int]:
+    """A number for each row. A text that stands often does not come in one lump: every row has its own."""
+    seen: Counter[tuple[Hashable, tuple[int, ...]]] = Counter()
+    places = []
+    for pair in zip(texts, marks, strict=True):
+        places.append(place_of(f"{salt} {seen[pair]}", pair[0]))
+        seen[pair] += 1
+    return places
+
+
+def _one_of_each(
+    order: Sequence[int], marks: Sequence[tuple[int, ...]], size: Mapping[int, int]
+) -> list[int]:
+    """The first row of each label, that of the rarest last; one row may do for several."""
+    first: dict[int, int] = {}
+    for row in order:
+        for mark in marks[row]:
+            first.setdefault(mark, row)
+    place = {row: place for place, row in enumerate(order)}
+    covered: set[int] = set()
+    chosen: list[int] = []
+    for mark in sorted(first, key=lambda mark: (size[mark], -place[first[mark]])):
+        if mark not in covered:
+            chosen.append(first[mark])
+            covered.update(marks[first[mark]])
+    return chosen[::-1]
 
 
 def paper_file(split: str, rule: str) -> str:

@@ -132,10 +132,13 @@ class Purpose:
     )
     max_train_rows: int | None = _data(
         None,
-        "use only the first rows of the train file (of its seeded permutation with split_rule paper)",
+        "learn from so many train rows, drawn by label with the seed (split_rule paper: the first of its "
+        "permutation)",
         whole(1),
     )
-    max_validation_rows: int | None = _data(None, "use only the first rows of the validation file", whole(1))
+    max_validation_rows: int | None = _data(
+        None, "measure on so many validation rows, drawn by label with the seed", whole(1)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,17 +5,20 @@ generation would write is measured by `trunkline evaluate --generate` alone.
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from modeling.readouts import DECODER_KIND
 from training.formats import Scale, scale_for
 from training.metrics.scores import Floats
 from training.rows.examples import Target
-from training.tasks.base import Baseline, Logits, Task
+from training.rows.labels import Labels
+from training.tasks.base import DECODER_KIND, Baseline, Logits, Task
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,16 @@ class AsStrings(Task):
         """The strings, where a target is one of them."""
         return self.labels if self.inner.class_names else ()
 
-    def parse(self, value: object) -> Target:
-        return self.inner.parse(value)
+    def parse(self, value: object, labels: Labels) -> Target:
+        return self.inner.parse(value, labels)
 
-    def stratum(self, target: Target) -> Hashable:
-        return self.inner.stratum(target)
+    def strata(self, targets: Sequence[Target], fraction: float = 0.1) -> list[tuple[int, ...]]:
+        return self.inner.strata(targets, fraction)
 
-    def stack(self, targets: Sequence[Target]) -> torch.Tensor:
+    def stack(self, targets: Sequence[Target]) -> "torch.Tensor":
         """Int64 [N]: which string is right; of a number, the nearest one."""
+        import torch
+
         return torch.tensor([self._string(target) for target in targets], dtype=torch.int64)
 
     def strings(self, targets: Sequence[Target]) -> list[str]:

@@ -6,32 +6,30 @@ One file per kind beside this one, found by discovery; a run meets tasks only th
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from modeling import Backbone, HeadSpec, kind_of
 from training.formats import Formatter, Scale
 from training.metrics.scores import Measures, Metric
+from training.rows.canonical import Occurrence
 from training.rows.examples import Split, Target
+from training.rows.labels import Labels, one_label
+
+if TYPE_CHECKING:  # torch is for what trains: reading data, and telling of it, does without
+    import torch
+
+    from modeling import Backbone, HeadSpec
 
 Logits = npt.NDArray[np.float32]
 DataKinds = Mapping[str, tuple[int, ...]]
 T = TypeVar("T")
 TaskT = TypeVar("TaskT", bound="Task")
-
-
-class TargetError(ValueError):
-    """A label in the file is not one of this task. `found` says what was there, `remedy` what to do."""
-
-    def __init__(self, found: str, remedy: str) -> None:
-        super().__init__(f"found {found}; {remedy}")
-        self.found = found
-        self.remedy = remedy
+DECODER_KIND = "text_to_text"
+"""What adapter files call every task that a decoder answers (`modeling.readouts.DECODER_KIND`)."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Task(ABC):
 
     @classmethod
     def build(
-        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: "HeadSpec | None" = None
     ) -> Self:
         """Of these label names. `text` may name the class whose F1 is shown, `spec` is a trained one's."""
         del text, spec
@@ -75,35 +73,35 @@ class Task(ABC):
         return cls
 
     @classmethod
-    def names_in(cls, values: Iterable[Any], field: str) -> tuple[str, ...]:
-        """Label names as they occur in the `field` of all rows, sorted; numbers by value."""
-        del field
-        parts = (part for value in values for part in cls.parts_of(value))
-        found = {str(part).strip() for part in parts if part is not None and str(part).strip()}
-        if all(name.isascii() and name.isdigit() for name in found):
-            return tuple(str(number) for number in range(max(map(int, found), default=-1) + 1))
-        return tuple(sorted(found))
+    def read_labels(
+        cls, found: Sequence[Occurrence], names: Sequence[str] | None, field: str, *, places: bool = True
+    ) -> tuple[Labels, list[str]]:
+        """How the values `found` in the label `field` are read, by the law of labels, and what is told of it.
 
-    @classmethod
-    def parts_of(cls, value: Any) -> list[Any]:
-        """The labels in one value of the label field."""
-        return value if isinstance(value, list) else [value]
+        `names` were given (or are a trained task's); with `places` a number may be a place in them.
+        Raises DataError for what the law refuses.
+        """
+        del field
+        return one_label(found, names, places=places)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """What a class index of a target means; nothing where targets are numbers or texts."""
         return self.labels
 
-    @abstractmethod
-    def parse(self, value: Any) -> Target:
-        """One label as it stands in the file. Raises TargetError."""
+    def parse(self, value: Any, labels: Labels) -> Target:
+        """One value of the label field. Raises TargetError."""
+        return labels.index(value)
 
-    def stratum(self, target: Target) -> Hashable:
-        """Rows with equal strata are shared out evenly when a split is drawn."""
-        return target
+    def strata(self, targets: Sequence[Target], fraction: float = 0.1) -> list[tuple[int, ...]]:
+        """What is shared out evenly when a `fraction` of rows is drawn: the labels of each row."""
+        del fraction
+        return [(target,) if isinstance(target, int) else () for target in targets]
 
-    def stack(self, targets: Sequence[Target]) -> torch.Tensor:
+    def stack(self, targets: Sequence[Target]) -> "torch.Tensor":
         """Targets [N, ...] as the loss wants them."""
+        import torch
+
         return torch.tensor(list(targets), dtype=torch.int64)
 
     def strings(self, targets: Sequence[Target]) -> list[str]:
@@ -133,7 +131,7 @@ class Task(ABC):
         del targets
         return self
 
-    def sized(self, backbone: Backbone, splits: Sequence[Split]) -> "Task":
+    def sized(self, backbone: "Backbone", splits: Sequence[Split]) -> "Task":
         """The same task with what only a tokenizer can tell. Raises ConfigError."""
         del backbone, splits
         return self
@@ -160,7 +158,7 @@ class Task(ABC):
         """The weight of a label with `count` of `total` rows, if all labels should count alike."""
         return total / len(self.labels) / count
 
-    def to_units(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def to_units(self, weight: "torch.Tensor", bias: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
         """Head [L, H], [L] as trained -> the head whose logits are in the data's units."""
         return weight, bias
 
@@ -168,12 +166,16 @@ class Task(ABC):
         """Logits as trained -> in the data's units; what `to_units` does to the head."""
         return logits
 
-    def spec(self, pooling: str) -> HeadSpec:
+    def spec(self, pooling: str) -> "HeadSpec":
         """The task as adapter files describe it."""
+        from modeling import HeadSpec
+
         return HeadSpec(self.kind, self.labels, pooling)
 
     def answers(self, logits: Logits) -> list[Any]:
         """What a reader would be told per row: a label, a list of labels, or a number."""
+        from modeling import kind_of
+
         spec = self.spec("none")
         choices = [self.class_names] * len(logits)
         found = kind_of(spec).decide(spec, logits.astype(np.float64), None, choices)

@@ -4,22 +4,26 @@ A target is the right answers of a row, any of which will do. What is measured i
 generation writes, as SQuAD does: exact match and word F1, each the best over the right answers.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
 
-from modeling import Backbone, HeadSpec
-from modeling.readouts import DECODER_KIND
 from training.errors import ConfigError
 from training.formats import FORMATS, Formatter
 from training.formats.rewriting import spaced_punctuation
 from training.metrics.scores import Metric
 from training.metrics.texts import FREE_TEXT, squad
+from training.rows.canonical import Occurrence, TargetError
 from training.rows.examples import Split, Target
-from training.tasks.base import Baseline, DataKinds, Logits, TargetError, Task, commonest, register
+from training.rows.labels import Labels
+from training.tasks.base import DECODER_KIND, Baseline, DataKinds, Logits, Task, commonest, register
+
+if TYPE_CHECKING:
+    import torch
+
+    from modeling import Backbone, HeadSpec
 
 _SCORES = ("exact_match", "f1")
 
@@ -47,15 +51,18 @@ class FreeText(Task):
 
     @classmethod
     def build(
-        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: "HeadSpec | None" = None
     ) -> Self:
         return cls((), metric, None if spec is None else spec.max_new_tokens)
 
     @classmethod
-    def names_in(cls, values: Iterable[Any], field: str) -> tuple[str, ...]:
-        return ()
+    def read_labels(
+        cls, found: Sequence[Occurrence], names: Sequence[str] | None, field: str, *, places: bool = True
+    ) -> tuple[Labels, list[str]]:
+        """There are none: an answer is any text."""
+        return Labels((), {}), []
 
-    def parse(self, value: Any) -> tuple[str, ...]:
+    def parse(self, value: Any, labels: Labels) -> tuple[str, ...]:
         """A text, a list of right ones, or SQuAD's object with such a list as `text`; each once."""
         listed = value.get("text") if isinstance(value, dict) else value
         texts = [listed] if isinstance(listed, str) else listed
@@ -83,15 +90,13 @@ class FreeText(Task):
         """The first right answer of each row, or what stands for none."""
         return [(_answers(target) or (self.unknown or "",))[0] for target in targets]
 
-    def stratum(self, target: Target) -> Hashable:
-        """Rows are all alike."""
-        return 0
-
-    def stack(self, targets: Sequence[Target]) -> torch.Tensor:
+    def stack(self, targets: Sequence[Target]) -> "torch.Tensor":
         """Int64 [N] of zeros: each row has one string."""
+        import torch
+
         return torch.zeros(len(targets), dtype=torch.int64)
 
-    def sized(self, backbone: Backbone, splits: Sequence[Split]) -> Task:
+    def sized(self, backbone: "Backbone", splits: Sequence[Split]) -> Task:
         """As long as the longest answer of the first split. Raises ConfigError for one without positions."""
         if not backbone.is_encoder_decoder:
             return self  # refused later, with the form
@@ -126,7 +131,9 @@ class FreeText(Task):
         found = self.found(np.empty(0, np.float32), [common] * len(targets), targets)
         return Baseline(f"commonest ({common[:40]})", self.scores(found, targets))
 
-    def spec(self, pooling: str) -> HeadSpec:
+    def spec(self, pooling: str) -> "HeadSpec":
+        from modeling import HeadSpec
+
         return HeadSpec(self.kind, (), pooling, max_new_tokens=self.max_new_tokens)
 
     def answers(self, logits: Logits) -> list[Any]:

@@ -1,22 +1,24 @@
-"""Any number of labels at once: a list of names or indices, or `a|b` in one cell."""
+"""Any number of labels at once: a list, noughts and ones, or a cell such as `a|b`."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
 
-from modeling import HeadSpec
-from modeling.kinds.base import sigmoid
-from modeling.kinds.multi_label import DEFAULT_THRESHOLD
 from training.metrics.scores import MULTI_LABEL, Floats, Ints, Metric, scores_of
+from training.rows.canonical import Occurrence
 from training.rows.examples import Target
-from training.tasks.base import Baseline, DataKinds, Logits, TargetError, Task, commonest, register
-from training.tasks.single_label import parse_label
+from training.rows.labels import Labels, several_labels
+from training.tasks.base import Baseline, DataKinds, Logits, Task, commonest, register
 
-SEPARATOR = "|"
+if TYPE_CHECKING:
+    import torch
+
+    from modeling import HeadSpec
+
+DEFAULT_THRESHOLD = 0.5  # as in modeling.kinds.multi_label
 _GRID = tuple(round(0.05 * step, 2) for step in range(2, 19))
 
 
@@ -35,7 +37,7 @@ class MultiLabel(Task):
 
     @classmethod
     def build(
-        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: "HeadSpec | None" = None
     ) -> Self:
         trained = None if spec is None else spec.threshold
         return cls(names, metric, DEFAULT_THRESHOLD if trained is None else trained)
@@ -46,26 +48,31 @@ class MultiLabel(Task):
         return
 
     @classmethod
-    def parts_of(cls, value: Any) -> list[Any]:
-        return value.split(SEPARATOR) if isinstance(value, str) else super().parts_of(value)
+    def read_labels(
+        cls, found: Sequence[Occurrence], names: Sequence[str] | None, field: str, *, places: bool = True
+    ) -> tuple[Labels, list[str]]:
+        """Of any number in one value."""
+        del field
+        return several_labels(found, names, places=places)
 
-    def parse(self, value: Any) -> tuple[int, ...]:
-        """A list of names or indices, or one cell `a|b`; empty means none of them."""
-        if isinstance(value, str):
-            value = [part for part in value.split(SEPARATOR) if part.strip()]
-        if not isinstance(value, list | tuple):
-            raise TargetError(
-                f"{value!r} ({type(value).__name__})"[:120],
-                f"write a list of labels, or names joined by {SEPARATOR!r}",
-            )
-        return tuple(sorted({parse_label(part, self.labels) for part in value}))
+    def parse(self, value: Any, labels: Labels) -> tuple[int, ...]:
+        """The places of a row's labels; empty means none of them."""
+        return labels.indices(value)
 
-    def stack(self, targets: Sequence[Target]) -> torch.Tensor:
+    def strata(self, targets: Sequence[Target], fraction: float = 0.1) -> list[tuple[int, ...]]:
+        """All labels of each row."""
+        return [_indices(target) for target in targets]
+
+    def stack(self, targets: Sequence[Target]) -> "torch.Tensor":
         """Float32 [N, L] of 0 and 1."""
+        import torch
+
         return torch.from_numpy(self._matrix(targets)).float()
 
     def calibrated(self, logits: Logits, targets: Sequence[Target]) -> "MultiLabel":
         """The threshold with the best metric on these rows; the one nearest to a half among equals."""
+        from modeling.kinds.base import sigmoid
+
         if not np.isfinite(logits).all():
             return self
         truth, probability = self._matrix(targets), sigmoid(logits.astype(np.float64))
@@ -87,7 +94,7 @@ class MultiLabel(Task):
         common_label = Counter(i for target in train for i in _indices(target)).most_common(1)
         options = []
         for chosen in (_indices(commonest(train)), tuple(index for index, _ in common_label)):
-            shown = SEPARATOR.join(self.labels[i] for i in chosen) or "none"
+            shown = "|".join(self.labels[i] for i in chosen) or "none"
             values = self._scores(self._matrix([chosen] * len(targets)), targets)
             options.append(Baseline(f"majority ({shown})", values))
         return max(options, key=lambda option: option.values[self.metric.name])
@@ -96,7 +103,9 @@ class MultiLabel(Task):
         """Negatives over positives, which may be nought."""
         return (total - count) / count
 
-    def spec(self, pooling: str) -> HeadSpec:
+    def spec(self, pooling: str) -> "HeadSpec":
+        from modeling import HeadSpec
+
         return HeadSpec(self.kind, self.labels, pooling, threshold=self.threshold)
 
     def told(self, target: Target) -> list[str]:
@@ -114,6 +123,8 @@ class MultiLabel(Task):
         return self.metric.with_mean(scores_of(MULTI_LABEL, self._matrix(targets), chosen))
 
     def _chosen(self, logits: Logits) -> Ints:
+        from modeling.kinds.base import sigmoid
+
         return _over(sigmoid(logits.astype(np.float64)), self.threshold)
 
     def _matrix(self, targets: Sequence[Target]) -> Ints:

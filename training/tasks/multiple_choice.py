@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from modeling import HeadSpec
-from modeling.kinds.multiple_choice import CHOICE_LABEL
 from training.metrics.scores import MULTIPLE_CHOICE, Metric
+from training.rows.canonical import TargetError
 from training.rows.examples import Target
+from training.rows.labels import Labels
 from training.tasks.base import Baseline, DataKinds, Logits, Task, commonest, register
-from training.tasks.single_label import SingleLabel, index_of, parse_label
+from training.tasks.single_label import SingleLabel, index_of
+
+if TYPE_CHECKING:
+    from modeling import HeadSpec
+
+_CHOICE_LABEL = "choice"  # as in modeling.kinds.multiple_choice
 
 
 @register
@@ -28,22 +33,26 @@ class MultipleChoice(Task):
 
     @classmethod
     def build(
-        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: "HeadSpec | None" = None
     ) -> Self:
-        return cls((CHOICE_LABEL,), metric, names)
+        return cls((_CHOICE_LABEL,), metric, names)
 
     @classmethod
     def in_text(cls) -> type[Task]:
         """A decoder chooses among label strings."""
         return SingleLabel
 
+    def parse(self, value: Any, labels: Labels) -> int:
+        """The place of the right choice, or its name."""
+        try:
+            return labels.index(value)
+        except TargetError as error:
+            remedy = f"{error.remedy} (the place of the right choice in the row, from 0)"
+            raise TargetError(error.found, remedy) from None
+
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.places
-
-    def parse(self, value: Any) -> int:
-        """The place of the right choice, or its name."""
-        return parse_label(value, self.places)
 
     def scores(self, logits: Logits, targets: Sequence[Target]) -> dict[str, float]:
         """Accuracy of the best of K scores [N, K]; NaN when one is not finite."""

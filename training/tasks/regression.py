@@ -1,22 +1,30 @@
 """One number per text or pair. Training sees standardised targets; the file answers in the data's units."""
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
 
-from modeling import HeadSpec
-from modeling.kinds.regression import clamped
 from training.formats import Formatter
 from training.metrics.scores import REGRESSION, Floats, Metric, scores_of
+from training.rows.canonical import Occurrence, TargetError
 from training.rows.examples import Target
+from training.rows.labels import Labels
+from training.rows.split import bins_of
 from training.tasks.as_strings import AsStrings
-from training.tasks.base import Baseline, DataKinds, Logits, TargetError, Task, register
+from training.tasks.base import Baseline, DataKinds, Logits, Task, register
 
-_BINS = 8
+if TYPE_CHECKING:
+    import torch
+
+    from modeling import HeadSpec
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+"""Of text: Python would also take `1_000`, other digits than ASCII's and words."""
 
 
 @register
@@ -35,43 +43,43 @@ class Regression(Task):
 
     @classmethod
     def build(
-        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: HeadSpec | None = None
+        cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: "HeadSpec | None" = None
     ) -> Self:
         if spec is None or spec.low is None or spec.high is None:
             return cls(names[:1], metric)
         return cls(names[:1], metric, value_range=(spec.low, spec.high))
 
     @classmethod
-    def names_in(cls, values: Iterable[Any], field: str) -> tuple[str, ...]:
+    def read_labels(
+        cls, found: Sequence[Occurrence], names: Sequence[str] | None, field: str, *, places: bool = True
+    ) -> tuple[Labels, list[str]]:
         """The number is called like its field."""
-        return (field,)
+        return Labels(tuple(names or (field,)), {}), []
 
     @property
     def class_names(self) -> tuple[str, ...]:
         return ()
 
-    def parse(self, value: Any) -> float:
+    def parse(self, value: Any, labels: Labels) -> float:
         """A finite number, also written as text."""
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
+        if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
             raise TargetError(f"{value!r} ({type(value).__name__})"[:120], "a regression label is a number")
-        try:
-            number = float(value)
-        except ValueError:
-            raise TargetError(f"{value!r}"[:120], "a regression label is a number") from None
+        if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
+            comma = " with a point, not a comma" if "," in str(value) else ""
+            raise TargetError(f"{value!r}"[:120], f"a regression label is a number{comma}")
+        number = float(value)
         if not math.isfinite(number):
             raise TargetError(f"{number}", "a regression label is a finite number; correct or remove the row")
         return number
 
-    def stratum(self, target: Target) -> Hashable:
-        """An eighth of the range, so that a drawn split spans it."""
-        if self.value_range is None:
-            return 0
-        low, high = self.value_range
-        share = (_number(target) - low) / (high - low) if high > low else 0.0
-        return min(int(share * _BINS), _BINS - 1)
+    def strata(self, targets: Sequence[Target], fraction: float = 0.1) -> list[tuple[int, ...]]:
+        """Bins by rank, so that a drawn split spans the range."""
+        return [(place,) for place in bins_of(list(map(_number, targets)), fraction)]
 
-    def stack(self, targets: Sequence[Target]) -> torch.Tensor:
+    def stack(self, targets: Sequence[Target]) -> "torch.Tensor":
         """Float32 [N], standardised."""
+        import torch
+
         values = (self._array(targets) - self.mean) / self.spread
         return torch.from_numpy(values).float()
 
@@ -92,6 +100,8 @@ class Regression(Task):
 
     def scores(self, logits: Logits, targets: Sequence[Target]) -> dict[str, float]:
         """Both correlations, their mean, and errors in the data's unit, of the clamped answers."""
+        from modeling.kinds.regression import clamped
+
         values = clamped(logits.astype(np.float64), *(self.value_range or (None, None)))
         return self.metric.with_mean(scores_of(REGRESSION, self._array(targets), values))
 
@@ -102,14 +112,16 @@ class Regression(Task):
         values = scores_of(REGRESSION, truth, np.full_like(truth, mean))
         return Baseline(f"mean ({mean:.3g})", {k: v for k, v in values.items() if math.isfinite(v)})
 
-    def to_units(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def to_units(self, weight: "torch.Tensor", bias: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
         """Undo the standardisation inside the head: y = spread * (w x + b) + mean."""
         return weight * self.spread, bias * self.spread + self.mean
 
     def in_units(self, logits: Logits) -> Logits:
         return np.asarray(logits * self.spread + self.mean, dtype=np.float32)
 
-    def spec(self, pooling: str) -> HeadSpec:
+    def spec(self, pooling: str) -> "HeadSpec":
+        from modeling import HeadSpec
+
         low, high = self.value_range or (None, None)
         return HeadSpec(self.kind, self.labels, pooling, low=low, high=high)
 

@@ -1,16 +1,22 @@
 """The `trunkline` command: one program, a file for each group of commands.
 
-Exit status: 0 done, 1 the operation failed (one sentence on stderr, then what it lists), 2 wrong usage.
+Exit status: 0 done, 1 the operation failed (one sentence on stderr, then what it lists), 2 wrong usage, 130
+and 143 stopped by SIGINT and SIGTERM (`serve` then ends with 0).
 Files here import only typer at the top; torch, httpx and rich come when a command needs them.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn, TypeAlias
 
 import typer
 
-from trunkline.cli import evaluate, files, predict, prune, serve, tasks, train
+from trunkline.cli import data, evaluate, files, predict, prune, serve, streams, tasks, train
+from trunkline.cli.boundary import FAILED, TERMINATED, Terminated
 
 HELP = """One frozen backbone, any number of tasks: train small adapters, serve them together, ask over HTTP.
 
@@ -55,10 +61,34 @@ def installed_version() -> str:
         return "unknown"
 
 
-for group in (train, evaluate, prune, serve, predict, tasks, files):
+for group in (data, train, evaluate, prune, serve, predict, tasks, files):
     group.register(app)
 
 
 def main() -> None:
-    """What the console script runs."""
-    app(prog_name="trunkline")
+    """The program, from its streams and signals to its exit status."""
+    streams.settle()
+    _listen_to_signals(serves=sys.argv[1:2] == ["serve"])
+    try:
+        app(prog_name="trunkline")
+    except SystemExit as end:
+        if not streams.flushed() and not end.code:
+            raise SystemExit(FAILED) from None
+        raise
+    except Terminated:  # before a command has begun
+        raise SystemExit(TERMINATED) from None
+
+
+def _listen_to_signals(*, serves: bool) -> None:
+    """SIGTERM as an exception; a service that still imports ends at once and well: nothing was accepted."""
+    signal.signal(signal.SIGTERM, _leave if serves else _terminate)
+    if serves:
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _terminate(_: int, __: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def _leave(_: int, __: FrameType | None) -> NoReturn:
+    os._exit(0)

@@ -11,13 +11,20 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
-import typer
+from trunkline.cli.printing import note
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 FAILED = 1
+INTERRUPTED, TERMINATED = 130, 143  # what a shell makes of SIGINT and SIGTERM
 PACKAGES = frozenset({"trunkline", "training", "service", "proof", "modeling", "adapters_store"})
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised where the program was, so that whatever cleans up after an error does. Not a
+    KeyboardInterrupt: of one that has passed an `exec`, such as an import's, Python dies at its end.
+    """
 
 
 def guarded(command: Callable[P, T]) -> Callable[P, T]:
@@ -32,9 +39,9 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
                 raise
             print_error(error)
             raise SystemExit(FAILED) from error
-        except KeyboardInterrupt:
-            typer.echo("stopped", err=True)
-            raise SystemExit(130) from None
+        except (KeyboardInterrupt, Terminated) as stop:
+            note("stopped")
+            raise SystemExit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None
 
     return run
 
@@ -52,17 +59,19 @@ def is_expected(error: Exception) -> bool:
 def print_error(error: Exception) -> None:
     """The sentence, then every failure it lists, then what the server's log is searched for."""
     failures = [str(failure) for failure in _listed(error)]
-    typer.echo(f"error: {_sentence(error, failures)}", err=True)
+    note(f"error: {_sentence(error, failures)}")
     for failure in failures:
-        typer.echo(f"  - {failure}", err=True)
+        note(f"  - {failure}")
     if request_id := getattr(error, "request_id", ""):
-        typer.echo(f"  (request {request_id})", err=True)
+        note(f"  (request {request_id})")
 
 
 def _sentence(error: Exception, failures: list[str]) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = str(error) or type(error).__name__
+    if failures and text == " | ".join(failures):
+        return "rows that cannot be used"
     start = failures[0].split(" got ", 1)[0] + " got " if failures else ""
     if start and start in text:  # some packages join the failures into the message: each is told once
         text = text[: text.index(start)].rstrip(" :") or f"{len(failures)} things are wrong"

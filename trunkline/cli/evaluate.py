@@ -9,7 +9,7 @@ import typer
 
 from trunkline.cli.boundary import guarded
 from trunkline.cli.options import AdapterPath, AsJson
-from trunkline.cli.printing import print_facts, print_json, print_table, shorten
+from trunkline.cli.printing import note, print_facts, print_json, print_table, shorten
 from trunkline.cli.train import PANEL
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ BackboneName: TypeAlias = Annotated[
     ),
 ]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-MaxRows: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Only the first rows.")]
+MaxRows: TypeAlias = Annotated[int | None, typer.Option(min=1, help="At most so many rows, drawn by label.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -87,6 +87,8 @@ def evaluate(
         split_rule=split_rule,
         generate=generate,
     )
+    for sentence in found.notes:
+        note(sentence)
     if as_json:
         print_json(found.to_dict(with_rows=rows))
     else:

@@ -1,8 +1,7 @@
-"""`predict`: texts from arguments, a file or stdin to one or several tasks of a server."""
+"""`predict`: texts from arguments, stdin or a file of rows to one or several tasks of a server."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,17 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.boundary import FAILED, guarded
+from trunkline.cli.answers import One, chunks, print_answers, tell_failures
+from trunkline.cli.boundary import guarded
 from trunkline.cli.options import DEFAULT_URL, Timeout, Token, Url
-from trunkline.cli.printing import cell, note, plain, print_table, shorten
-from trunkline.cli.reading import chunks, read_file, read_items
 
 if TYPE_CHECKING:
-    from trunkline.answers import Prediction
     from trunkline.client import Client
 
-
-_OWN_NAMES = {"text": "generated"}  # of a line in --json: its text is the input
+_FILES = "A file of rows"
 
 
 def register(app: typer.Typer) -> None:
@@ -49,14 +45,66 @@ def predict(
         typer.Option(
             "--file",
             "-f",
-            help="One input a line: .txt, or .jsonl with texts, [text, text] or objects (.gz too).",
+            help="Rows in any format that training reads (.csv, .jsonl, .parquet, .xlsx, a folder…), or "
+            ".txt with a text a line.",
+            rich_help_panel=_FILES,
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Write every row with its answers beside it: a .csv, .jsonl or .parquet file. The same "
+            "command again goes on where an interrupted one was.",
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace --out if it is there, and drop the part of another command.",
+            rich_help_panel=_FILES,
+        ),
+    ] = False,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help='How the columns of answers begin: "predicted_" for one task, "NAME." for several.',
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    text_fields: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A[,B]",
+            help="The columns with the texts, if not called as in training.",
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    choice_fields: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="The columns with the choices (or the one with their list), if not called as in training.",
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Of a folder: train, validation or test.", rich_help_panel=_FILES),
+    ] = None,
+    in_flight: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="Requests under way at once.", rich_help_panel=_FILES),
+    ] = 4,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="The lines are JSON, whatever the file's name; for stdin.")
     ] = False,
     top_k: Annotated[int | None, typer.Option(min=1, help="Show only the best scores.")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Add the logits (with --json).")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Add the logits (with --json or --out).")] = False,
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut inputs that are too long, instead of refusing them.")
     ] = False,
@@ -71,46 +119,75 @@ def predict(
     as_json: Annotated[
         bool,
         typer.Option(
-            "--json", help="Print one JSON object per input and task, a line each, as answers come."
+            "--json",
+            help="Print one JSON object per input and task, a line each, as answers come; with --out, "
+            "the outcome.",
         ),
     ] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
     timeout: Timeout = 120.0,
 ) -> None:
-    """Ask a server about texts from the arguments, a file, or stdin (one a line).
+    """Ask a server about texts from the arguments, stdin (one a line), or a file of rows.
 
     The exit status is 1 when an input failed; the others are answered all the same.
 
     Example: trunkline predict --task intent --task urgency "Where is my parcel?"
+
+    A table, with each row's answer beside it: trunkline predict --task intent --file tickets.csv
+    --out answered.csv
     """
+    from trunkline.cli.predict_file import FileOptions, predict_file
     from trunkline.client import Client
 
     if (max_new_tokens is not None and not generate) or (generate and (raw or top_k)):
         raise typer.BadParameter("--generate takes --max-new-tokens, and neither --raw nor --top-k")
     if choice and (pair or len(choice) < 2):
         raise typer.BadParameter("--choice is needed at least twice, and not together with --pair")
-    items = with_choices(_items(texts or [], pair or [], file, jsonl), choice or [])
+    if file is None and (out or overwrite or prefix or text_fields or choice_fields or split):
+        raise typer.BadParameter(
+            "--out, --overwrite, --prefix, --text-fields, --choice-fields and --split are for --file"
+        )
+    if out is None and (overwrite or prefix is not None):
+        raise typer.BadParameter("--overwrite and --prefix are for --out")
     options = {"top_k": top_k, "raw": raw, "truncate": truncate, "generate": generate}
     options["max_new_tokens"] = max_new_tokens
+    references = list(dict.fromkeys(task))
+    if file is not None:
+        if texts:
+            raise typer.BadParameter("give texts or --file, not both")
+        given = FileOptions(
+            file,
+            out,
+            overwrite,
+            prefix,
+            _names(text_fields),
+            _names(choice_fields),
+            split,
+            jsonl,
+            choice or [],
+        )
+        predict_file(given, references, options, (batch, in_flight), as_json, (url, token, timeout))
+        return
+    items = with_choices(_items(texts or [], pair or [], jsonl), choice or [])
     with Client(url, token=token, timeout=timeout) as client:
-        rows = _ask(client, list(dict.fromkeys(task)), items, batch, options)
-        num_answers, num_failed = _print_lines(rows) if as_json else _print_rows(rows, len(task) > 1, top_k)
-    if num_failed:
-        note(f"error: {num_failed} of {num_answers} answers failed")
-        raise SystemExit(FAILED)
+        answers = _ask(client, references, items, batch, options)
+        found = print_answers(answers, as_json=as_json, many=len(references) > 1, top_k=top_k)
+    tell_failures(*found)
 
 
-def _items(texts: Sequence[str], pairs: Sequence[str], file: Path | None, jsonl: bool) -> Iterable[Any]:
-    """The inputs, from the one place that was named; raises typer.BadParameter when there is none, or two."""
-    if texts and file:
-        raise typer.BadParameter("give texts or --file, not both")
+def _names(listed: str | None) -> tuple[str, ...] | None:
+    return tuple(name.strip() for name in listed.split(",")) if listed else None
+
+
+def _items(texts: Sequence[str], pairs: Sequence[str], jsonl: bool) -> Iterable[Any]:
+    """The inputs, from arguments or stdin; raises typer.BadParameter when there is none."""
+    from trunkline.bulk.lines import read_items
+
     if pairs and len(pairs) != len(texts):
         raise typer.BadParameter(f"--pair is needed once for each TEXT: got {len(pairs)} for {len(texts)}")
     if texts:
         return list(zip(texts, pairs, strict=True)) if pairs else texts
-    if file:
-        return read_file(file, as_json=jsonl)
     if sys.stdin.isatty():
         raise typer.BadParameter('no texts: give them as arguments ("…"), with --file, or through stdin')
     return read_items(sys.stdin, as_json=jsonl, source="stdin")
@@ -125,64 +202,12 @@ def with_choices(items: Iterable[Any], choices: Sequence[str]) -> Iterable[Any]:
 
 def _ask(
     client: Client, tasks: list[str], items: Iterable[Any], batch: int, options: dict[str, Any]
-) -> Iterator[tuple[Any, Prediction]]:
+) -> Iterator[One]:
     """Every input with each task's answer, in the order of the inputs, a request per `batch` inputs."""
     for chunk in chunks(items, batch):
         if len(tasks) == 1:
-            answers = [client.predict(tasks[0], chunk, **options)]
+            answers = {tasks[0]: client.predict(tasks[0], chunk, **options)}
         else:
-            answers = list(client.predict_tasks(tasks, chunk, **options).values())
+            answers = client.predict_tasks(tasks, chunk, **options)
         for row, item in enumerate(chunk):
-            yield from ((item, predictions[row]) for predictions in answers)
-
-
-def _print_lines(rows: Iterable[tuple[Any, Prediction]]) -> tuple[int, int]:
-    num_answers = num_failed = 0
-    for item, prediction in rows:
-        known = {
-            _OWN_NAMES.get(name, name): value
-            for name, value in plain(prediction).items()
-            if value is not None or name == "label"
-        }
-        typer.echo(json.dumps({**_input_fields(item), **known}, ensure_ascii=False))
-        num_answers, num_failed = num_answers + 1, num_failed + (not prediction.ok)
-    return num_answers, num_failed
-
-
-def _print_rows(rows: Iterable[tuple[Any, Prediction]], many: bool, top_k: int | None) -> tuple[int, int]:
-    listed = list(rows)
-    columns = ["text", *(["task"] if many else []), "answer", "score>", *(["scores"] if top_k else [])]
-    print_table(columns, [_row(item, prediction, many, top_k) for item, prediction in listed])
-    return len(listed), sum(not prediction.ok for _, prediction in listed)
-
-
-def _row(item: Any, prediction: Prediction, many: bool, top_k: int | None) -> list[object]:
-    scores = {name: f"{score:.4f}" for name, score in prediction.scores.items()}
-    task = [prediction.task] if many else []
-    score = None if prediction.label is None else prediction.score
-    return [_shown(item), *task, _answer(prediction), score, *([scores] if top_k else [])]
-
-
-def _answer(prediction: Prediction) -> str:
-    if prediction.error:
-        return f"failed: {prediction.error.message}"
-    if prediction.text is not None:
-        answer = cell(prediction.text)
-    else:
-        answer = cell(prediction.score if prediction.label is None else prediction.label)
-    return f"{answer} (text was cut)" if prediction.truncated else answer
-
-
-def _shown(item: Any) -> str:
-    fields = _input_fields(item)
-    texts = [fields["text"], *([fields["text_pair"]] if fields.get("text_pair") is not None else [])]
-    return " | ".join(shorten(str(text), 60 // len(texts)) for text in texts)
-
-
-def _input_fields(item: Any) -> dict[str, Any]:
-    """The input as the HTTP interface writes it."""
-    if isinstance(item, dict):
-        return {"text": item.get("text"), **item}
-    if isinstance(item, list | tuple) and len(item) == 2:
-        return {"text": item[0], "text_pair": item[1]}
-    return {"text": item}
+            yield from ((reference, item, predictions[row]) for reference, predictions in answers.items())

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import typer
+from trunkline.cli.streams import is_unicode
 
 MAX_LABELS = 8
 PIPED_COLUMNS = 200  # a pipe has no width: wide enough that nothing of a row is folded
@@ -16,7 +16,18 @@ PIPED_COLUMNS = 200  # a pipe has no width: wide enough that nothing of a row is
 
 def print_json(value: object) -> None:
     """`value` (plain data or dataclasses) as indented JSON."""
-    typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    print_line(to_json(value, indent=2))
+
+
+def to_json(value: object, indent: int | None = None) -> str:
+    """`value` (plain data or dataclasses) as JSON that standard output can hold."""
+    return json.dumps(plain(value), indent=indent, ensure_ascii=not is_unicode(sys.stdout))
+
+
+def print_line(text: str) -> None:
+    """On stdout, at once, in its own encoding: typer would write UTF-8 where that is ASCII."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def plain(value: object) -> Any:
@@ -55,7 +66,7 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     listed = [(name, cell(value)) for name, value in facts]
     width = max((len(name) for name, _ in listed), default=0)
     for name, value in listed:
-        typer.echo(f"{name:<{width}}  {value}")
+        print_line(f"{name:<{width}}  {value}")
 
 
 def cell(value: object) -> str:
@@ -97,4 +108,5 @@ def shorten(text: str, limit: int = 60) -> str:
 
 def note(message: str) -> None:
     """A sentence for the person, on stderr, so that stdout stays data."""
-    typer.echo(message, err=True)
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()

@@ -91,6 +91,10 @@ class LiveBars:
             self.bars.update(self._task, total=done, completed=done)
             self._task = None
 
+    def tell(self, message: str) -> None:
+        """A line above the bars."""
+        self.note(message)
+
     def note(self, message: str) -> None:
         """A line above the bars."""
         self.bars.console.print(message, markup=False, highlight=False)
@@ -123,6 +127,10 @@ class Lines:
     def end(self, stage: str) -> None:
         """How long it took."""
         self._print(f"  done in {time.monotonic() - self._started:.1f} s")
+
+    def tell(self, message: str) -> None:
+        """A line, unless quiet."""
+        self._print(f"  {message}")
 
     def note(self, message: str) -> None:
         """Printed even when quiet: it may be a warning."""

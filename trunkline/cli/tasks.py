@@ -32,6 +32,10 @@ def push(
     alias: Annotated[
         str, typer.Option(help="Alias to point at the new version; '' moves none.")
     ] = "production",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for a server that is still starting, or not there yet.")
+    ] = False,
+    wait_seconds: Annotated[float, typer.Option(min=0, help="The longest that --wait waits.")] = 300.0,
     url: Url = DEFAULT_URL,
     token: Token = None,
     timeout: Timeout = 120.0,
@@ -43,8 +47,9 @@ def push(
     """
     from trunkline.client import Client
 
+    longest_s = wait_seconds if wait else None
     with Client(url, token=token, timeout=timeout) as client:
-        pushed = client.push(file, task, alias=alias or None)
+        pushed = client.push(file, task, alias=alias or None, wait_s=longest_s, on_wait=_tell_waiting)
     if as_json:
         print_json(pushed)
     else:
@@ -140,6 +145,10 @@ def delete(
     with Client(url, token=token, timeout=timeout) as client:
         client.delete(name, number)
     note(f"deleted {what}")
+
+
+def _tell_waiting(reason: str) -> None:
+    note(f"waiting: {reason}")
 
 
 def _reference(task: str, version: int | None) -> tuple[str, int | None]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trunkline.cli.boundary import guarded
+from trunkline.cli.boundary import Terminated, guarded
 from trunkline.cli.deferred import defer
 from trunkline.cli.printing import note, print_facts, print_json, print_table, size
 from trunkline.cli.progress import watch
@@ -69,17 +70,24 @@ def _switches() -> list[inspect.Parameter]:
 def _train(config: TrainConfig, quiet: bool, as_json: bool) -> None:
     from training.run import train
 
+    before = _stamp(config.out_path)
     try:
         with watch(quiet) as progress:
             result = train(config, progress=progress)
-    except KeyboardInterrupt:
-        note(f"{config.out_path} is not written; the same command goes on from where this one was")
+    except (KeyboardInterrupt, Terminated):
+        if _stamp(config.out_path) == before:
+            note(f"{config.out_path} is not written; the same command goes on from where this one was")
         raise
     if as_json:
         print_json(result.to_dict())
         return
     print_facts(_facts(result))
     _print_scores(result)
+
+
+def _stamp(path: Path) -> int | None:
+    """What changes when the file is written anew; None without one."""
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _facts(result: TrainResult) -> list[tuple[str, object]]:

@@ -2,11 +2,18 @@
 
 from typing import Any
 
+import pytest
+
+from benchmarks import record
+from benchmarks.cells import PROBE
 from benchmarks.method_quality import (
+    NAME,
     RATES,
     TASKS,
     chosen_rate,
     complete_tasks,
+    decision,
+    defaults,
     is_missing,
     lines,
     quality,
@@ -16,6 +23,8 @@ from benchmarks.method_quality import (
     tried,
     wanted,
 )
+from modeling import METHODS
+from training.settings.defaults import DEFAULTS
 
 
 def _cell(value: float, parameters: int = 10) -> dict[str, Any]:
@@ -90,3 +99,19 @@ def test_every_method_gets_its_rates_first_and_then_its_tasks() -> None:
     for method in RATES:
         for task in TASKS:
             assert f"{task}/{method}" in keys
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_the_default_rate_is_the_one_that_was_chosen(method: str) -> None:
+    """One source: a result file that chooses otherwise, or a default that is edited alone, fails here."""
+    chosen, by = decision(record.read(NAME), method)
+    assert bool(by) == (method != PROBE), "every method with a body was compared"
+    assert DEFAULTS[method].lr == chosen
+
+
+def test_defaults_that_part_from_the_results_are_seen_in_the_table() -> None:
+    low, _, high = RATES["lora"]
+    cells = {rate_key("trec", "lora", lr): _cell(0.8 + lr) for lr in (low, high)}
+    (row,) = [line for line in defaults(cells).splitlines() if "`lora`" in line]
+    assert row == f"| `lora` | {DEFAULTS['lora'].lr:g} | {high:g} | reduced runs |"
+    assert DEFAULTS["lora"].lr != high

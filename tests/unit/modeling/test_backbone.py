@@ -6,20 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, GPT2Config, PreTrainedTokenizerFast
+from transformers import GPT2Config
 
 from modeling import BackboneError, load_backbone
 from modeling.loading import MINILM_SHA256
-from tests.tiny import CONFIGS, hidden_of, minilm, pooled_states, tiny_backbone, tiny_model, tokenizer
+from tests.folders import save_backbone, set_weights
+from tests.tiny import CONFIGS, hidden_of, minilm, pooled_states, tiny_backbone
 
 
 def save(directory: Path, model_type: str, *, drop: str = "") -> Path:
-    model = tiny_model(model_type)
-    state = {k: v for k, v in model.state_dict().items() if not (drop and k.startswith(drop))}
-    model.save_pretrained(directory, state_dict=state)  # type: ignore[operator]
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer(model_type), pad_token="[PAD]", unk_token="[UNK]"
-    ).save_pretrained(directory)
+    save_backbone(directory, model_type)
+    if drop:
+        set_weights(directory, lambda w: {name: t for name, t in w.items() if not name.startswith(drop)})
     return directory
 
 
@@ -105,10 +103,3 @@ def test_mean_pooling_is_the_mean_of_each_rows_tokens() -> None:
 def test_empty_batches_are_bugs() -> None:
     with pytest.raises(ValueError, match="at least one sequence"):
         tiny_backbone("bert").pack([])
-
-
-def test_config_digest_ignores_where_a_config_came_from(tmp_path: Path) -> None:
-    from modeling.backbone import config_digest
-
-    CONFIGS["bert"].save_pretrained(tmp_path)
-    assert config_digest(AutoConfig.from_pretrained(tmp_path)) == config_digest(CONFIGS["bert"])

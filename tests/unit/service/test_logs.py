@@ -44,3 +44,12 @@ def test_an_exception_is_its_type_and_place_without_its_message(stream: io.Strin
     line = json.loads(stream.getvalue())
     assert line["exception"]["type"] == "ValueError"
     assert "test_logs.py" in line["exception"]["at"][-1]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_line_is_json_whatever_the_stream_can_hold(stream: io.StringIO, encoding: str) -> None:
+    raw = io.BytesIO()
+    logs.configure("info", io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace"))
+    logging.getLogger("service.x").info("naïve 日本 🙂", extra={"cut": "\ud83d"})
+    line = json.loads(raw.getvalue().decode(encoding))
+    assert (line["message"], line["cut"]) == ("naïve 日本 🙂", "\ud83d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 
 from modeling import FAMILIES
 from service import preflight
-from service.preflight import refusal
+from service.preflight import address_refusal, refusal
 from service.settings import Settings
+from tests.folders import save_backbone, without_tokenizer
 
 
 def _settings(folder: Path | str, dtype: Any = "auto") -> Settings:
@@ -21,7 +23,10 @@ def _settings(folder: Path | str, dtype: Any = "auto") -> Settings:
 
 
 def _folder(tmp_path: Path, **config: object) -> Path:
+    """A folder that looks whole from outside, with this config."""
     (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "tokenizer.json").write_text(" " * 1000)
+    (tmp_path / "model.safetensors").write_text(" " * 1000)
     return tmp_path
 
 
@@ -39,16 +44,13 @@ def test_a_path_that_is_not_there(name: str) -> None:
 
 
 def test_a_folder_without_a_config_or_with_a_broken_one(tmp_path: Path) -> None:
-    assert "config.json cannot be read: [Errno 2] No such file" in (refusal(_settings(tmp_path)) or "")
+    assert "there is no config.json; found nothing" in (refusal(_settings(tmp_path)) or "")
     for broken in (b"{", b"\xff"):
         (tmp_path / "config.json").write_bytes(broken)
         assert "config.json cannot be read: " in (refusal(_settings(tmp_path)) or "")
-
-
-def test_a_config_without_a_type_is_left_to_the_start(tmp_path: Path) -> None:
-    assert refusal(_settings(_folder(tmp_path))) is None
-    (tmp_path / "config.json").write_text("[]")
-    assert refusal(_settings(tmp_path)) is None
+    for silent in (b"{}", b"[]"):
+        (tmp_path / "config.json").write_bytes(silent)
+        assert "cannot be loaded: config.json h" in (refusal(_settings(tmp_path)) or "")
 
 
 def test_an_unsupported_family_names_the_known_ones(tmp_path: Path) -> None:
@@ -61,12 +63,34 @@ def test_an_unsupported_family_names_the_known_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16", "float16"])
 def test_a_family_refuses_what_it_cannot_run_in(tmp_path: Path, name: str, dtype: str) -> None:
     reason = dict(FAMILIES[name].refused_dtypes).get(dtype)
-    told = refusal(_settings(_folder(tmp_path, model_type=name), dtype))
+    folder = save_backbone(tmp_path, name)
+    told = refusal(_settings(folder, dtype))
     if reason is None:
         assert told is None
     else:
-        assert told == f"backbone {str(tmp_path)!r} cannot run in {dtype}: {reason}"
+        assert told == f"backbone {str(folder)!r} cannot be loaded: it cannot run in {dtype}: {reason}"
     assert "float16" in dict(FAMILIES["t5"].refused_dtypes), "there is one to refuse"
+
+
+def test_what_is_no_model_is_told_before_anything_listens(tmp_path: Path) -> None:
+    folder = save_backbone(tmp_path, "bert")
+    assert refusal(_settings(folder)) is None
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
+    assert "the pointer of a large-file store" in (refusal(_settings(folder)) or "")
+    without_tokenizer(folder)
+    assert "there is no tokenizer" in (refusal(_settings(folder)) or "")
+    (folder / "adapter_config.json").write_text("{}")
+    assert "holds a PEFT adapter" in (refusal(_settings(folder)) or "")
+    assert "it is a file" in (refusal(_settings(folder / "config.json")) or "")
+
+
+def test_the_transformer_of_a_sentence_transformers_folder_is_looked_at(tmp_path: Path) -> None:
+    part = save_backbone(tmp_path / "0_Transformer", "bert")
+    modules = [{"type": "sentence_transformers.models.Transformer", "path": part.name}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    assert refusal(_settings(tmp_path)) is None
+    (part / "model.safetensors").unlink()
+    assert "there are no weights" in (refusal(_settings(tmp_path)) or "")
 
 
 def test_families_are_found_without_a_look_and_can_run_in_every_format_that_needs_none() -> None:
@@ -83,3 +107,13 @@ def test_a_usual_start_imports_no_torch_for_it(tmp_path: Path) -> None:
         f"assert refusal(Settings(backbone={str(folder)!r})) is None; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_an_address_that_is_taken_or_not_ours_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        told = address_refusal("127.0.0.1", port)
+        assert told is not None
+        assert told.startswith(f"port {port} of 127.0.0.1 is taken: stop what listens there")
+    assert address_refusal("127.0.0.1", port) is None
+    assert "cannot listen on 192.0.2.1 port" in (address_refusal("192.0.2.1", port) or "")

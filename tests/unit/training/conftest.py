@@ -133,6 +133,8 @@ class Told:
     def end(self, stage: str) -> None:
         self.ended.append(stage)
 
+    def tell(self, message: str) -> None: ...
+
     def note(self, message: str) -> None:
         self.notes.append(message)
 

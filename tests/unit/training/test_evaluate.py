@@ -103,7 +103,10 @@ def test_labels_are_matched_by_name(trained: Callable[..., Any], backbone: Backb
         write_rows(folder / name, [row | {"label": (row["label"] + 1) % 3} for row in rows])
     assert evaluate_file(out, folder, backbone=backbone).metrics == before
     write_rows(folder / "validation.jsonl", [{"text": "w1", "label": 3}])
-    with pytest.raises(DataError, match="row 1: label 'other' is not one of the adapter's"):
+    with pytest.raises(
+        DataError,
+        match="row 1, field 'label': found label 'other'; allowed: 'low', 'middle', 'high'; evaluate it on",
+    ):
         evaluate_file(out, folder, backbone=backbone)
 
 

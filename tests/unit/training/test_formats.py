@@ -19,6 +19,7 @@ from training.formats import (
 from training.formats.official import CODE_SCALE, with_prefix
 from training.formats.rewriting import mark_words, spaced_punctuation, without_highlights, without_markup
 from training.metrics.scores import Metric
+from training.rows.labels import Labels
 from training.tasks import Task
 from training.tasks.free_text import FreeText
 from training.tasks.regression import Regression
@@ -61,7 +62,8 @@ def learnt(
     """Source and target of every example that training makes of a row."""
     formatter = Formatter(name, FORMATS[name].fields, name if prefix else "", official_code=official_code)
     task = _task(name).as_text(formatter)
-    target = task.parse(row["answers" if task.writes else "label"])
+    names = [str(index) for index in range(FORMATS[name].classes or 0)]
+    target = task.parse(row["answers" if task.writes else "label"], Labels.of(names))
     return [(formatter.source(row), string) for string in task.strings(task.learnt(target))]
 
 

@@ -59,7 +59,6 @@ from dataclasses import dataclass
 import numpy as np
 from training.metrics.scores import Measures
 from training.tasks.base import Baseline, Task, commonest, register
-from training.tasks.single_label import parse_label
 
 def closeness(truth, told):
     return float(1 - np.abs(np.array(truth) - np.array(told)).mean())
@@ -74,9 +73,6 @@ class Ladder(Task):
     @classmethod
     def in_text(cls):
         return None
-
-    def parse(self, value):
-        return parse_label(value, self.labels)
 
     def scores(self, logits, targets):
         return {"closeness": closeness(targets, [self.labels.index(label) for label in self.answers(logits)])}

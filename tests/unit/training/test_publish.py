@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from adapters_store import UPLOAD_LIMIT_BYTES, FileLimits
 from adapters_store.adapter_file import read_adapter_file
 from modeling import Backbone
 from proof.check import CheckReport
@@ -17,7 +18,7 @@ from proof.errors import CheckFailed
 from proof.fresh import check_in_fresh_process
 from proof.replay import ProbeReport
 from tests.unit.training.conftest import Told, agree, quick
-from training.errors import PublishError
+from training.errors import ConfigError, PublishError
 from training.loop.passes import Answered
 from training.run import train
 
@@ -99,6 +100,42 @@ def test_half_precision_that_loses_the_task_is_refused(
         publish(task_folder(), tmp_path / "a.safetensors", backbone, file_dtype="float16")
 
 
+def test_a_file_that_a_server_does_not_take_is_told_before_and_after(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "a.safetensors"
+    told = Told()
+    monkeypatch.setattr("training.file.announce.UPLOAD_LIMIT_BYTES", 1_000)
+    train(quick(task_folder(), out, seeds=2), backbone=backbone, progress=told, verify=agree)
+    before, after = [note for note in told.notes if "--max-adapter-bytes" in note]
+    assert before.startswith("the file will have about ")
+    assert after.startswith(f"{out} has {out.stat().st_size:,} bytes; a server takes 1,000 unless")
+    assert "TRUNKLINE_MAX_ADAPTER_BYTES" in after
+    assert "--file-dtype float16 halves it" in after
+    enough = int(after.partition("--max-adapter-bytes ")[2].split()[0])
+    assert enough >= out.stat().st_size
+    monkeypatch.undo()
+    quiet = Told()
+    train(quick(task_folder(), out), backbone=backbone, progress=quiet, verify=agree)
+    assert not any("--max-adapter-bytes" in note for note in quiet.notes)
+
+
+def test_a_file_that_nothing_could_read_is_refused_before_training(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, small = Told(), FileLimits(max_file_bytes=3_000, max_header_bytes=1_000)
+    monkeypatch.setattr("training.file.announce.FileLimits", lambda: small)
+    with pytest.raises(ConfigError, match="bytes; an adapter file holds at most 2,000: --file-dtype float16"):
+        train(quick(task_folder(), tmp_path / "a", method="full"), backbone=backbone, progress=told)
+    assert [stage for stage, _ in told.stages] == ["data"]
+
+
+def test_a_server_takes_by_default_what_training_says() -> None:
+    from service.settings import Settings
+
+    assert Settings.model_fields["max_adapter_bytes"].default == UPLOAD_LIMIT_BYTES == 64 * 2**20
+
+
 def test_provenance_is_enough_to_train_it_again(
     task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
 ) -> None:
@@ -128,7 +165,7 @@ class Process:
     """A finished process in place of `subprocess.run`."""
 
     def __init__(self, code: int, output: str, errors: str = "") -> None:
-        self.returncode, self.stdout, self.stderr = code, output, errors
+        self.returncode, self.stdout, self.stderr = code, output.encode(), errors.encode()
         self.command: list[str] = []
 
     def __call__(self, command: list[str], **_: Any) -> "Process":

@@ -11,7 +11,9 @@ from modeling import HeadSpec
 from tests.tiny import answer
 from training.formats import Scale
 from training.metrics.scores import Metric
-from training.tasks import TASKS, TargetError
+from training.rows.canonical import TargetError
+from training.rows.labels import Labels
+from training.tasks import TASKS
 from training.tasks.as_strings import AsStrings
 from training.tasks.multi_label import MultiLabel
 from training.tasks.multiple_choice import MultipleChoice
@@ -21,49 +23,19 @@ from training.tasks.single_label import SingleLabel
 LABELS = ("no", "yes", "7")
 SINGLE = SingleLabel(LABELS, Metric("accuracy"))
 MULTI = MultiLabel(LABELS, Metric("micro_f1"))
+NONE = Labels((), {})
 NUMBER = Regression(("score",), Metric("pearson_spearman"))
-
-
-@pytest.mark.parametrize(
-    ("value", "index"), [("yes", 1), (1, 1), ("1", 1), (" no ", 0), (2, 2), ("7", 2), (1.0, 1)]
-)
-def test_a_label_by_name_or_index(value: Any, index: int) -> None:
-    assert SINGLE.parse(value) == index
-
-
-@pytest.mark.parametrize("value", ["maybe", 3, -1, "3", 0.5, None, ["yes"], True, "²"])
-def test_what_is_no_label(value: Any) -> None:
-    with pytest.raises(TargetError, match="found"):
-        SINGLE.parse(value)
-
-
-def test_booleans_are_labels_where_the_names_say_so() -> None:
-    assert SingleLabel(("False", "True"), Metric("accuracy")).parse(True) == 1
-    assert SingleLabel(("true", "false"), Metric("accuracy")).parse(False) == 1
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [("yes|no", (0, 1)), ([1, "no", "yes"], (0, 1)), ("", ()), ([], ()), ("7", (2,))]
-)
-def test_several_labels(value: Any, expected: tuple[int, ...]) -> None:
-    assert MULTI.parse(value) == expected
-
-
-@pytest.mark.parametrize("value", [1, None, "yes|maybe", [9], {"yes": 1}])
-def test_what_are_no_labels(value: Any) -> None:
-    with pytest.raises(TargetError):
-        MULTI.parse(value)
 
 
 @pytest.mark.parametrize(("value", "expected"), [("1.5", 1.5), (2, 2.0), ("-3e2", -300.0)])
 def test_a_number(value: Any, expected: float) -> None:
-    assert NUMBER.parse(value) == expected
+    assert NUMBER.parse(value, NONE) == expected
 
 
 @pytest.mark.parametrize("value", ["", "x", None, True, "nan", math.inf, [1.0]])
 def test_what_is_no_number(value: Any) -> None:
     with pytest.raises(TargetError):
-        NUMBER.parse(value)
+        NUMBER.parse(value, NONE)
 
 
 def test_the_threshold_with_the_best_metric_is_chosen_and_answers_with_it() -> None:
@@ -111,7 +83,8 @@ def test_a_regression_is_standardised_and_folded_back() -> None:
 
 def test_strata_of_a_regression_span_its_range() -> None:
     task = NUMBER.fitted([0.0, 8.0])
-    assert [task.stratum(value) for value in (0.0, 3.5, 8.0)] == [0, 3, 7]
+    assert task.strata([8.0, 0.0, 3.5], 0.5) == [(0,), (0,), (0,)]
+    assert task.strata([float(i) for i in range(20)], 0.1) == [(i // 10,) for i in range(20)]
 
 
 def test_baselines() -> None:
@@ -155,7 +128,7 @@ def test_the_best_of_k_scores_is_the_choice() -> None:
     scores = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]], dtype=np.float32)
     assert task.scores(scores, [0, 1, 1]) == {"accuracy": pytest.approx(2 / 3)}
     assert task.answers(scores) == ["first", "second", "first"]
-    assert task.parse("second") == task.parse(1) == 1
+    assert task.parse("second", Labels.of(task.places)) == 1
     assert task.baseline([1, 1, 0], [1, 0]).values == {"accuracy": 0.5}
     assert math.isnan(task.scores(np.full((2, 2), np.nan, np.float32), [0, 1])["accuracy"])
     assert "ignores the text" in (task.constant_warning(scores[:1].repeat(2, 0)) or "")
@@ -179,7 +152,7 @@ def test_a_text_form_of_labels_and_of_numbers() -> None:
     text = AsStrings(("0", "1"), inner.metric, inner)
     assert text.stack([1, 0]).tolist() == [1, 0]
     assert text.answers(np.array([[0.1, 0.2]], np.float32)) == ["1"]
-    assert text.parse("yes") == 1
+    assert text.parse("yes", Labels.of(("no", "yes"))) == 1
     assert text.scores(np.eye(2, dtype=np.float32), [0, 1])["accuracy"] == 1.0
     number = AsStrings((), NUMBER.metric, NUMBER).fitted([0.0, 5.0])
     assert isinstance(number, AsStrings)

@@ -37,7 +37,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeServer], FakeServer]
         real = trunkline.client.Client
 
         def connect(url: str, **settings: Any) -> trunkline.client.Client:
-            return real(url, transport=server.transport, retries=0, **settings)
+            return real(url, transport=server.transport, **{**settings, "retries": 0})
 
         monkeypatch.setattr(trunkline.client, "Client", connect)
         return server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +35,61 @@ class FakeServer:
     def sent(self) -> Any:
         """The JSON of the last request."""
         return json.loads(self.requests[-1].content)
+
+
+@dataclass
+class RowServer(FakeServer):
+    """Knows tasks, and answers each text by what stands in it: "spam" if that does, else "ham".
+
+    `refuses` may answer a request instead, by its body; it is asked with a lock held.
+    """
+
+    replies: list[httpx.Response | Exception] = field(default_factory=list)
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refuses: Callable[[dict[str, Any]], httpx.Response | Exception | None] = lambda _: None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            name = request.url.path.rpartition("/")[2]
+            return ok(self.tasks[name]) if name in self.tasks else problem(404, detail=f"no task {name!r}")
+        body = json.loads(request.content)
+        with self.lock:
+            self.requests.append(request)
+            refused = self.refuses(body)
+        if isinstance(refused, Exception):
+            raise refused
+        return refused or self._answer(body)
+
+    @property
+    def asked(self) -> list[Any]:
+        """All inputs, of all requests in the order in which they came."""
+        return [item for request in self.requests for item in json.loads(request.content)["inputs"]]
+
+    @staticmethod
+    def _answer(body: dict[str, Any]) -> httpx.Response:
+        results = []
+        for reference in body.get("tasks", [body.get("task")]):
+            name, _, number = reference.partition("@")
+            answers = [_answer_of(item) for item in body["inputs"]]
+            results.append(result(*answers, task=name, version=int(number)))
+        return ok({"results": results} if "tasks" in body else results[0])
+
+
+def _answer_of(item: Any) -> dict[str, Any]:
+    text = item if isinstance(item, str) else " ".join(str(part) for part in item.values())
+    if "too long" in text:
+        return {"error": {"code": "too_long", "message": "inputs[0] has 900 tokens, at most 512", "index": 0}}
+    label = "spam" if "spam" in text else "ham"
+    return {**prediction(label, 0.75), "scores": {label: 0.75, "other": 0.25}}
+
+
+def task_of(name: str = "mail", *, number: int = 3, digest: str = "a", **version: Any) -> dict[str, Any]:
+    """A task as the server tells it, with one version."""
+    told = {"kind": "single_label", "labels": ["ham", "spam"], "fields": ["text"], **version}
+    known = {"version": number, "digest": digest, "size_bytes": 1, "created": "", "state": "resident"}
+    aliases = {"production": number, "staging": number}
+    return {"task": name, "revision": 1, "aliases": aliases, "versions": [{**known, **told}]}
 
 
 def ok(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> httpx.Response:

@@ -82,7 +82,7 @@ def test_serve_refuses_a_backbone_before_it_starts(run: Run, tmp_path: Path) -> 
     done = run("serve", "--backbone", str(tmp_path), "--store", str(tmp_path / "store"))
     assert done.exit_code == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: backbone {str(tmp_path)!r} cannot be loaded: its config.json")
+    assert line.startswith(f"error: backbone {str(tmp_path)!r} cannot be loaded: there is no config.json")
     assert not (tmp_path / "store").exists()
 
 

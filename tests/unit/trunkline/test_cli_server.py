@@ -17,12 +17,14 @@ from tests.unit.trunkline.fake_server import (
     PUSHED,
     TASK,
     FakeServer,
+    RowServer,
     adapter_bytes,
     generated,
     ok,
     prediction,
     problem,
     result,
+    task_of,
 )
 
 Serve = Callable[[FakeServer], FakeServer]
@@ -57,6 +59,25 @@ def test_predict_several_tasks(run: Run, serve: Serve) -> None:
     assert server.sent == {"tasks": ["t1", "t2"], "inputs": ["x"], "top_k": 2}
 
 
+def test_versions_of_one_task_are_told_apart(run: Run, serve: Serve) -> None:
+    reply = {"results": [result(prediction("a"), version=2), result(prediction("b"), version=3)]}
+    serve(FakeServer([ok(reply)]))
+    args = ["predict", "--task", "spam@2", "--task", "spam@staging", "x"]
+    assert [line.split()[:3] for line in run(*args).stdout.splitlines()[3:5]] == [
+        ["x", "spam@2", "a"],
+        ["x", "spam@staging", "b"],
+    ]
+    lines = [json.loads(line) for line in run(*args, "--json").stdout.splitlines()]
+    assert [(line["reference"], line["version"]) for line in lines] == [("spam@2", 2), ("spam@staging", 3)]
+
+
+def test_a_lone_surrogate_is_printed_as_an_escape(run: Run, serve: Serve) -> None:
+    serve(FakeServer([ok(result(prediction()))]))
+    done = run("predict", "--task", "spam", "--jsonl", "--json", stdin='"half \\ud83d"')
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["text"] == "half \ud83d"
+
+
 def test_predict_pairs(run: Run, serve: Serve) -> None:
     server = serve(FakeServer([ok(result(prediction("same")))]))
     assert run("predict", "--task", "dup", "a", "--pair", "b").exit_code == 0
@@ -80,12 +101,11 @@ def test_predict_keeps_the_choices_of_a_line(run: Run, serve: Serve, tmp_path: P
     path = tmp_path / "rows.jsonl"
     own = {"text": "a", "choices": ["b", "c"]}
     path.write_text("\n".join(json.dumps(line) for line in ({**own, "label": 1}, "d")))
-    server = serve(FakeServer([ok(result(prediction("b", index=0), prediction("e", index=0)))]))
+    server = serve(RowServer(tasks={"cause": task_of("cause", kind="multiple_choice")}))
     done = run("predict", "--task", "cause", "--file", str(path), "--choice", "e", "--choice", "f", "--json")
     assert server.sent["inputs"] == [own, {"text": "d", "choices": ["e", "f"]}]
     first, second = map(json.loads, done.stdout.splitlines())
-    assert (first["choices"], first["label"], first["index"]) == (["b", "c"], "b", 0)
-    assert (second["choices"], second["label"]) == (["e", "f"], "e")
+    assert (first["choices"], second["choices"]) == (["b", "c"], ["e", "f"])
 
 
 def test_predict_generates(run: Run, serve: Serve) -> None:
@@ -101,6 +121,7 @@ def test_predict_generates(run: Run, serve: Serve) -> None:
     lines = run("predict", "--task", "rte", "x", "y", *options, "--json").stdout.splitlines()
     assert json.loads(lines[0]) == {
         "text": "x",
+        "reference": "rte",
         "task": "spam",
         "version": 3,
         "label": None,
@@ -119,6 +140,7 @@ def test_predict_json_is_one_object_a_line(run: Run, serve: Serve) -> None:
     first, second = map(json.loads, done.stdout.splitlines())
     assert first == {
         "text": "x",
+        "reference": "spam",
         "task": "spam",
         "version": 3,
         "label": "ä",
@@ -142,7 +164,7 @@ def test_predict_reads_json_lines(run: Run, serve: Serve, tmp_path: Path) -> Non
     lines = ['"one"', '["a", "b"]', "", '{"text": "t", "text_pair": "p", "label": 1}']
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress("\n".join(lines).encode()))
-    server = serve(FakeServer([ok(result(*[prediction()] * 3))]))
+    server = serve(RowServer(tasks={"spam": task_of("spam")}))
     assert run("predict", "--task", "spam", "--file", str(path)).exit_code == 0
     pairs = [{"text": "a", "text_pair": "b"}, {"text": "t", "text_pair": "p"}]
     assert server.sent["inputs"] == ["one", *pairs]
@@ -151,12 +173,10 @@ def test_predict_reads_json_lines(run: Run, serve: Serve, tmp_path: Path) -> Non
 def test_predict_sends_a_long_file_in_several_requests(run: Run, serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "rows.txt"
     path.write_text("\ufeffone\r\ntwo\r\nthree\n", encoding="utf-8")
-    server = serve(FakeServer([ok(result(*[prediction()] * 2)), ok(result(prediction()))]))
+    server = serve(RowServer(tasks={"spam": task_of("spam")}))
     assert run("predict", "--task", "spam", "-f", str(path), "--batch", "2").exit_code == 0
-    assert [json.loads(request.content)["inputs"] for request in server.requests] == [
-        ["one", "two"],
-        ["three"],
-    ]
+    sent = [json.loads(request.content)["inputs"] for request in server.requests]
+    assert sorted(sent) == [["one", "two"], ["three"]]
 
 
 @pytest.mark.parametrize(
@@ -224,6 +244,27 @@ def test_push(run: Run, serve: Serve, file: Path) -> None:
     assert "16 replayed, largest difference 3.1e-07" in done.stdout
     assert dict(server.requests[0].url.params) == {"alias": ""}
     assert json.loads(run("push", str(file), "--json").stdout)["digest"] == "sha256:00"
+
+
+def test_push_waits_when_it_is_told_to(run: Run, serve: Serve, file: Path) -> None:
+    starting = problem(503, "not_ready", detail="starting: the backbone is being loaded")
+    serve(FakeServer([httpx.ConnectError("refused"), starting, ok({}), ok(PUSHED, 201)]))
+    done = run("push", "--wait", str(file))
+    assert done.exit_code == 0, done.output
+    assert "spam@3" in done.stdout
+    first, second = done.stderr.splitlines()
+    assert first.startswith("waiting: nothing answers at http")
+    assert second == "waiting: starting: the backbone is being loaded"
+
+
+def test_push_gives_up_and_without_the_option_waits_for_nobody(run: Run, serve: Serve, file: Path) -> None:
+    server = serve(FakeServer([problem(503, "not_ready", detail="starting: the backbone is being loaded")]))
+    late = run("push", str(file), "--wait", "--wait-seconds", "0")
+    assert late.exit_code == 1
+    assert "was not ready within 0 s: starting: the backbone is being loaded" in late.stderr
+    server.replies, num_before = [httpx.ConnectError("refused")], len(server.requests)
+    assert run("push", str(file)).exit_code == 1
+    assert len(server.requests) == num_before + 1
 
 
 def test_push_tells_every_reason_of_a_refusal(run: Run, serve: Serve, file: Path) -> None:

@@ -438,6 +438,51 @@ def test_wait_ready(ask: Ask) -> None:
         ask(FakeServer([problem(503)]), "wait_ready", timeout_s=0)
 
 
+def test_a_push_that_waits_goes_on_when_the_server_is_ready(ask: Ask) -> None:
+    starting = problem(503, "not_ready", detail="starting: the backbone is being loaded")
+    replies: list[httpx.Response | Exception] = [httpx.ConnectError("refused"), starting, starting]
+    replies += [problem(502), ok({}), ok(PUSHED, 201)]
+    server, told = FakeServer(replies), list[str]()
+    pushed = ask(server, "push", adapter_bytes(), wait_s=60, on_wait=told.append)
+    assert pushed.created
+    assert [request.url.path for request in server.requests] == ["/ready"] * 5 + ["/v1/tasks/spam/versions"]
+    assert [reason.partition(":")[0].partition(" at ")[0] for reason in told] == [
+        "nothing answers",
+        "starting",
+        "Title",
+    ], "each reason once"
+    assert server.requests[0].extensions["timeout"]["read"] <= 60
+
+
+@pytest.mark.parametrize(
+    ("replies", "error"),
+    [
+        ([ok({}), problem(401)], Unauthorized),
+        ([problem(404)], NotFound),
+        ([ok({}), problem(409)], Conflict),
+        ([ok({}), problem(413)], TooLarge),
+        ([ok({}), problem(403, "store_read_only", detail="the store is read-only")], Unauthorized),
+    ],
+)
+def test_what_waiting_cannot_mend_is_not_waited_for(
+    ask: Ask, replies: list[httpx.Response | Exception], error: type[Exception]
+) -> None:
+    server = FakeServer(replies)
+    with pytest.raises(error):
+        ask(server, "push", adapter_bytes(), wait_s=60)
+    assert len(server.requests) == len(replies)
+    assert waits(ask) == []
+    with pytest.raises(Invalid, match="not a whole adapter file"):
+        ask(server, "push", b"no adapter", wait_s=60)
+    assert len(server.requests) == len(replies), "a bad file is found before anything is waited for"
+
+
+def test_a_server_that_stays_away_is_told_with_the_last_reason(ask: Ask) -> None:
+    server = FakeServer([httpx.ConnectError("refused"), problem(503, detail="failed: no such backbone")])
+    with pytest.raises(Unavailable, match="not ready within 0.05 s: failed: no such backbone"):
+        ask(server, "push", adapter_bytes(), wait_s=0.05)
+
+
 def test_bodies_are_not_sent_where_there_is_none(ask: Ask) -> None:
     server = FakeServer([ok({"tasks": []})])
     ask(server, "tasks")

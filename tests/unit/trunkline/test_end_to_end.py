@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import ipc, parquet
 
 from modeling import Backbone
 from service.settings import Settings
@@ -196,6 +199,61 @@ def test_train_evaluate_check_push_predict_delete(
     assert "resident" in served("tasks").stdout
     assert served("delete", "weather", "--yes").exit_code == 0
     assert served("predict", "--task", "weather", "w1").exit_code == 1
+
+
+def _in_every_format(rows: list[dict[str, object]], folder: Path) -> list[Path]:
+    """The same rows in files of five formats."""
+    table = pa.Table.from_pylist(rows)
+    paths = [folder / f"rows.{ending}" for ending in ("csv", "jsonl", "json", "parquet", "arrow")]
+    with paths[0].open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0]])
+        writer.writeheader()
+        writer.writerows(rows)
+    paths[1].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    paths[2].write_text(json.dumps(rows, indent=2))
+    parquet.write_table(table, paths[3])
+    with ipc.new_file(paths[4], table.schema) as sink:
+        sink.write_table(table)
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("single", ["--text-fields", "body"]), ("pair", ["--text-fields", "body,answer"]), ("choices", [])],
+)
+def test_the_same_rows_in_five_formats_have_the_answers_of_evaluate(
+    served: Run, client: Client, folder: Path, tmp_path: Path, name: str, options: list[str]
+) -> None:
+    """Trained, evaluated and asked by the names of fields that the task has from its training."""
+    rng = random.Random(7)
+    rows: list[dict[str, object]] = []
+    for number in range(48):
+        words = [f"w{number % 2}", *rng.choices(WORDS[4:], k=3)]
+        body, label = " ".join(words), ("cold", "warm")[number % 2]
+        first, second, third, fourth = rng.sample(WORDS, 4)
+        rows.append({"body": body, "answer": f"{first} {second}", "cold": third, "warm": fourth})
+        rows[-1] |= {"mark": label, label: "w1 w1 w1 w1"}  # which a choice can be known by
+    if name == "choices":
+        options = ["--kind", "multiple_choice", "--text-fields", "body", "--choice-fields", "cold,warm"]
+    paths = _in_every_format(rows, tmp_path)
+    file, on = str(tmp_path / "a.safetensors"), ["--data", str(paths[0]), "--backbone", str(folder)]
+    train = ["--task", "weather", "--out", file, "--label-field", "mark", "--method", "linear_probe"]
+    done = served("train", *on, *train, *options, "--head-epochs", "40", "--max-tokens", "32")
+    assert done.exit_code == 0, done.output
+    done = served("evaluate", file, *on, "--json", "--rows", "--label-field", "mark")
+    assert done.exit_code == 0, done.output
+    expected = [row["label"] for row in json.loads(done.stdout)["rows"]]
+    client.push(file)
+    answers = []
+    for path in paths:
+        out = tmp_path / f"{path.suffix[1:]}.jsonl"
+        done = served("predict", "--task", "weather", "--file", str(path), "--out", str(out), "--batch", "7")
+        assert done.exit_code == 0, done.output
+        answers.append([json.loads(line) for line in out.read_text().splitlines()])
+    assert all(answer == answers[0] for answer in answers)
+    column = "predicted_index" if name == "choices" else "predicted_label"
+    assert [str(row[column]) for row in answers[0]] == expected
+    assert len({*expected}) == 2
 
 
 def test_check_of_a_file_for_another_backbone_lists_what_differs(

@@ -1,0 +1,93 @@
+"""Answers as columns of a table: which there are, what they are called and what stands in them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from trunkline.answers import Prediction
+from trunkline.bulk.asking import Asked
+from trunkline.calls import Options
+from trunkline.errors import Invalid
+
+PREFIX = "predicted_"
+_SCORES = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float64())]))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One fact of an answer."""
+
+    type: Any
+    value: Callable[[Prediction], Any]
+
+
+def _error(one: Prediction) -> str | None:
+    return None if one.error is None else f"{one.error.code}: {one.error.message}"
+
+
+def _label(one: Prediction) -> Any:
+    return one.label if one.error is None else None
+
+
+FACTS: Mapping[str, Column] = {
+    "label": Column(pa.string(), _label),
+    "score": Column(pa.float64(), lambda one: one.score),
+    "scores": Column(_SCORES, lambda one: None if one.error else one.scores),
+    "text": Column(pa.string(), lambda one: one.text),
+    "index": Column(pa.int64(), lambda one: one.index),
+    "logits": Column(pa.list_(pa.float64()), lambda one: one.logits),
+    "truncated": Column(pa.bool_(), lambda one: None if one.error else one.truncated),
+    "version": Column(pa.int64(), lambda one: one.version),
+    "error": Column(pa.string(), _error),
+}
+_LABELS = Column(pa.list_(pa.string()), _label)
+
+
+def facts_of(asked: Asked, options: Options) -> dict[str, Column]:
+    """What an answer of this task has: a regression no label, a text that was written no score."""
+    kind, version = asked.version.kind, asked.version
+    writes = kind == "text_to_text" and (bool(options.get("generate")) or not version.labels)
+    wanted = {
+        "label": kind != "regression" and not (writes and not version.labels),
+        "score": not writes,
+        "scores": bool(options.get("top_k")) and not writes and kind != "regression",
+        "text": writes,
+        "index": kind == "multiple_choice",
+        "logits": bool(options.get("raw")) and not writes,
+        "truncated": bool(options.get("truncate")),
+        "version": True,
+        "error": True,
+    }
+    found = {name: column for name, column in FACTS.items() if wanted[name]}
+    return found | ({"label": _LABELS} if kind == "multi_label" else {})
+
+
+def answer_columns(
+    asked: Sequence[Asked], options: Options, prefix: str | None, taken: Mapping[str, Any]
+) -> list[dict[str, Column]]:
+    """The columns of each task by name: `predicted_label` of one, `sentiment@2.label` of several.
+
+    Raises:
+        Invalid: a name that a column of the input has already.
+    """
+    many = len(asked) > 1
+    found = []
+    for one in asked:
+        start = f"{prefix or ''}{one.reference}." if many else (PREFIX if prefix is None else prefix)
+        found.append({f"{start}{name}": column for name, column in facts_of(one, options).items()})
+    both = [name for columns in found for name in columns if name in taken]
+    if both:
+        raise Invalid(
+            f"the file has a column {both[0]!r} already, which is what a column of answers would be called; "
+            "name these otherwise with --prefix"
+        )
+    return found
+
+
+def values_of(columns: Mapping[str, Column], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+    """The values of one task's columns."""
+    return {name: [column.value(one) for one in predictions] for name, column in columns.items()}
