@@ -136,9 +136,11 @@ def _scan(layout: _Layout) -> tuple[bool, bool]:
             inner = window[1:-1]
             quotes = np.flatnonzero(inner == _QUOTE)
             if len(quotes) or num_quotes % 2:
-                even = (np.arange(len(quotes)) + num_quotes) % 2 == 0
-                regular = regular and bool(beside[window[quotes + np.where(even, 0, 2)]].all())
-                ends = np.flatnonzero((inner == _LF) | (inner == _CR))
+                odd = num_quotes % 2
+                around = np.concatenate([window[quotes[odd::2]], window[quotes[1 - odd :: 2] + 2]])
+                regular = regular and bool(beside[around].all())
+                ends = np.flatnonzero(inner <= _CR)  # few: one comparison of all bytes is enough
+                ends = ends[(inner[ends] == _LF) | (inner[ends] == _CR)]
                 over_lines = over_lines or bool(((np.searchsorted(quotes, ends) + num_quotes) % 2).any())
                 num_quotes += len(quotes)
     except UnicodeDecodeError:

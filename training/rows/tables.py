@@ -127,6 +127,12 @@ def read_batches(paths: Sequence[Path], max_rows: int = 8192) -> Iterator[Table]
         yield table
 
 
+def _array(numbers: Sequence[int]) -> npt.NDArray[np.int64]:
+    if isinstance(numbers, range):  # numpy would ask it number by number
+        return np.arange(numbers.start, numbers.stop, numbers.step, dtype=np.int64)
+    return np.asarray(numbers, np.int64)
+
+
 def _tables(paths: Sequence[Path], max_rows: int) -> Iterator[Table]:
     """For each file a table without rows, then its rows."""
     source = paths[0].name
@@ -140,7 +146,7 @@ def _tables(paths: Sequence[Path], max_rows: int) -> Iterator[Table]:
         for part in _READERS[plain_format(path)](path, max_rows):
             head, first = head or part, first or part
             _check_alike(files, first, head)
-            numbers = np.asarray(part.numbers, np.int64) + files[-1][1]
+            numbers = _array(part.numbers) + files[-1][1]
             before = int(numbers[-1]) if len(numbers) else before
             yield Table(source, part.columns, numbers, files, head.notes, head.class_names)
 
