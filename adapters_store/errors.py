@@ -1,5 +1,7 @@
 """Every error that `adapters_store` raises, and how a refused value is shown; knows nothing of HTTP."""
 
+# ruff: noqa: N818 - they are words of the store, and read as such where they are caught
+
 from __future__ import annotations
 
 import reprlib
@@ -23,11 +25,11 @@ class StoreError(Exception):
     """Base of all errors of this package."""
 
 
-class NotFound(StoreError):  # noqa: N818
+class NotFound(StoreError):
     """The store has no such task, version or alias."""
 
 
-class Conflict(StoreError):  # noqa: N818
+class Conflict(StoreError):
     """The request contradicts the state of the store."""
 
 
@@ -35,23 +37,23 @@ class PreconditionFailed(Conflict):
     """The task has changed since the caller looked at it (HTTP's If-Match)."""
 
 
-class UnusableStore(StoreError):  # noqa: N818
+class UnusableStore(StoreError):
     """The folder holds no store and cannot be made one, or what it holds cannot be read."""
 
 
-class ReadOnlyStore(StoreError):  # noqa: N818
+class ReadOnlyStore(StoreError):
     """The folder of the store cannot be written: it is served, and nothing in it changes."""
 
 
-class FullStore(StoreError, OSError):  # noqa: N818
+class FullStore(StoreError, OSError):
     """The disk of the store has no room; nothing has changed."""
 
 
-class Corrupt(StoreError):  # noqa: N818
+class Corrupt(StoreError):
     """Bytes in the store are not what was written."""
 
 
-class InvalidName(StoreError, ValueError):  # noqa: N818
+class InvalidName(StoreError, ValueError):
     """A task, alias or reference is not of the fixed form, so it never reaches the file system."""
 
 

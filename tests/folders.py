@@ -20,7 +20,7 @@ Weights = dict[str, Tensor]
 def save_backbone(folder: Path, shape: str | PreTrainedConfig, **options: Any) -> Path:
     """A whole and sound folder of a family's tiny model, or of a config; `options` are of its saving."""
     config = CONFIGS[shape] if isinstance(shape, str) else shape
-    random_model(config).save_pretrained(folder, **options)  # type: ignore[operator]
+    random_model(config).save_pretrained(folder, **options)  # type: ignore[operator]  # as the library types it
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer(config.model_type), pad_token="[PAD]", unk_token="[UNK]"
     ).save_pretrained(folder)

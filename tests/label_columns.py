@@ -218,6 +218,10 @@ _PRINTED: list[Callable[[Sequence[Any]], str]] = [
 ]
 
 
+def _printed_by_numpy(items: Sequence[Any]) -> str:
+    return str(np.array(items))
+
+
 @st.composite
 def lists(draw: st.DrawFn) -> LabelColumn:
     """Lists of names or of places, which CSV has printed."""
@@ -264,8 +268,7 @@ def one_hot_lists(draw: st.DrawFn) -> LabelColumn:
     values = [[as_form(bit) for bit in row] for row in bits]
     names = draw(st.none() | st.sampled_from([_WORDS[:width], _WORDS[:3]]))
     size = draw(_sizes(values))
-    numpy_prints = lambda items: str(np.array(items))  # noqa: E731
-    print_list = draw(st.sampled_from([*_PRINTED[:2], numpy_prints]))
+    print_list = draw(st.sampled_from([*_PRINTED[:2], _printed_by_numpy]))
     kind, answer = draw(st.sampled_from([None, _SEVERAL])), several_of(values, size, names)
     return LabelColumn(values, size, answer, kind, names, pa.list_(item), print_list=print_list)
 
