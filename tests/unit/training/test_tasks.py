@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from modeling import HeadSpec
+from modeling import HeadSpec, readouts
+from modeling.kinds import multi_label as kinds_multi_label
+from modeling.kinds import multiple_choice as kinds_multiple_choice
 from tests.tiny import answer
 from training.formats import Scale
 from training.metrics.scores import Metric
 from training.rows.canonical import TargetError
 from training.rows.labels import Labels
-from training.tasks import TASKS
+from training.tasks import TASKS, base, multi_label, multiple_choice
 from training.tasks.as_strings import AsStrings
 from training.tasks.multi_label import MultiLabel
 from training.tasks.multiple_choice import MultipleChoice
@@ -25,6 +27,12 @@ SINGLE = SingleLabel(LABELS, Metric("accuracy"))
 MULTI = MultiLabel(LABELS, Metric("micro_f1"))
 NONE = Labels((), {})
 NUMBER = Regression(("score",), Metric("pearson_spearman"))
+
+
+def test_words_that_stand_twice_so_that_reading_needs_no_torch_are_the_same() -> None:
+    assert base.DECODER_KIND == readouts.DECODER_KIND
+    assert multi_label.DEFAULT_THRESHOLD == kinds_multi_label.DEFAULT_THRESHOLD
+    assert multiple_choice._CHOICE_LABEL == kinds_multiple_choice.CHOICE_LABEL
 
 
 @pytest.mark.parametrize(("value", "expected"), [("1.5", 1.5), (2, 2.0), ("-3e2", -300.0)])
