@@ -13,9 +13,10 @@ from typing import Any
 from training.errors import ConfigError, DataError
 from training.formats import FORMATS as OFFICIAL
 from training.formats import official_name
-from training.rows.canonical import canonical, occurrences
+from training.rows.canonical import Occurrence, canonical, occurrences
 from training.rows.doubts import folded, shorten_list
-from training.rows.labels import looks_like_numbers
+from training.rows.json_file import each_key_once
+from training.rows.labels import Labels, looks_like_numbers, one_hot
 from training.rows.printed import listed
 from training.rows.several import looks_like_several, one_hot_columns
 from training.rows.tables import Table
@@ -77,6 +78,12 @@ class Card:
             "label_field": self.label_field,
             "label_names_given": self.names_given,
         }
+
+    def read_labels(self, found: Sequence[Occurrence]) -> tuple[Labels, list[str]]:
+        """How the values `found` in the label field mean the data's own labels, and what is told of it."""
+        if len(self.label_fields) > 1:
+            return one_hot(len(self.label_fields), self.label_names)
+        return self.task.read_labels(found, self.label_names, self.label_field)
 
     @property
     def label_field(self) -> str:
@@ -289,7 +296,7 @@ def _read_stored(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        stored = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_once)
+        stored = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=each_key_once)
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8; save it as UTF-8") from None
     except (OSError, ValueError) as error:
@@ -302,14 +309,6 @@ def _read_stored(folder: Path) -> dict[str, Any]:
         if value is not None and not (isinstance(words, list) and all(isinstance(w, str) for w in words)):
             raise DataError(f"{path}: {key} is {value!r}; expected {expected}")
     return stored
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys stand there once. Raises ValueError."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError(f"a key stands there twice among {', '.join(key for key, _ in pairs)}")
-    return found
 
 
 def _unused_keys(stored: Mapping[str, Any]) -> tuple[str, ...]:

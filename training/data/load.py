@@ -20,7 +20,7 @@ from training.rows.doubts import shorten_list
 from training.rows.examples import Example, Split, Target, digest_of, label_counts
 from training.rows.files import find_splits, unused_files
 from training.rows.items import BadFieldError, ChoiceItem
-from training.rows.labels import MAX_LABELS, Labels, one_hot
+from training.rows.labels import MAX_LABELS, Labels
 from training.rows.split import draw_validation, paper_file, paper_rows, rule_for, sample_rows, why_nothing
 from training.rows.tables import Table, read_table
 from training.settings.config import TrainConfig
@@ -36,8 +36,8 @@ _HIDDEN = "-1"  # what the hub has for the labels of a test set that nobody may 
 class TaskData:
     """What a run learns from: the task with its labels, both splits, and what a person should know.
 
-    `official` is the GLUE or SuperGLUE task
-    that the data set is, `split_rule` the paper's rule that was used; each None where there is none.
+    `official` is the GLUE or SuperGLUE task that the data set is, `split_rule` the paper's rule that was
+    used; each None where there is none.
     """
 
     task: Task
@@ -86,10 +86,7 @@ def load_data(config: TrainConfig) -> TaskData:
     official = official_name(card.name, card.row_fields)
     reading = reading_of(card, formatter_of(card, config))
     found = occurrences(tables.values(), card.label_field)
-    if len(card.label_fields) > 1:
-        labels, told = one_hot(len(card.label_fields), card.label_names)
-    else:
-        labels, told = card.task.read_labels(found, card.label_names, card.label_field)
+    labels, told = card.read_labels(found)
     task, metric_notes = _build(card, labels.names, config, official, reading.formatter)
     source = Source(tables, reading, labels)
     if len(labels.names) < card.task.least_names:
@@ -221,7 +218,7 @@ def _header_again(table: Table, reading: Reading) -> set[int]:
     if reading.label_field not in label.values:
         return set()
     code = label.values.index(reading.label_field)
-    rows = [row for row in range(table.num_rows) if label.codes[row] == code]
+    rows = (label.codes == code).nonzero()[0].tolist()
     few = table.take(rows)
     return {row for row, *cells in zip(rows, *map(few.values, texts), strict=True) if tuple(cells) == texts}
 
@@ -246,19 +243,17 @@ def _splits(config: TrainConfig, source: Source, task: Task) -> tuple[Task, Spli
     """The files as they are; a drawn validation split where there is no file for it."""
     whole = source.split("train", task)
     task = task.fitted(whole.targets)
-    notes, given = [], source.tables.get("validation")
-    if given is not None:
-        train, told = sampled(whole, task, config.max_train_rows, config.seed)
-        rows, kept = sampled(source.split("validation", task), task, config.max_validation_rows, config.seed)
-        return task.fitted(train.targets), train, rows, [*told, *kept]
-    train, validation = _drawn(whole, task, config)
-    notes.append(
-        f"no validation file: {len(validation)} of {len(whole)} rows of {whole.source} are held out, "
-        f"by label and by a hash of the text, with seed {config.seed}"
-    )
-    train, told = sampled(train, task, config.max_train_rows, config.seed)
-    validation, kept = sampled(validation, task, config.max_validation_rows, config.seed)
-    return task.fitted(train.targets), train, validation, [*notes, *told, *kept]
+    if "validation" in source.tables:
+        train, validation, notes = whole, source.split("validation", task), []
+    else:
+        train, validation = _drawn(whole, task, config)
+        notes = [
+            f"no validation file: {len(validation)} of {len(whole)} rows of {whole.source} are held out, "
+            f"by label and by a hash of the text, with seed {config.seed}"
+        ]
+    train, of_train = sampled(train, task, config.max_train_rows, config.seed)
+    validation, of_validation = sampled(validation, task, config.max_validation_rows, config.seed)
+    return task.fitted(train.targets), train, validation, [*notes, *of_train, *of_validation]
 
 
 def sampled(split: Split, task: Task, num_rows: int | None, seed: int) -> tuple[Split, list[str]]:

@@ -1,8 +1,4 @@
-"""The page that a run begins with: what was understood of the data, and what a person should look at.
-
-Rows by split, fields, kind, labels with their counts; repeated texts, texts with two labels, texts on both
-sides of a split, uneven classes. Values in, sentences out.
-"""
+"""The page that a run begins with: rows by split, fields, kind, labels with their counts, and the notes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,8 +14,6 @@ from training.tasks import Task
 
 if TYPE_CHECKING:
     from training.loop.progress import Progress
-
-_UNEVEN = 10  # times as many rows as the rarest label has
 
 
 @dataclass(frozen=True)

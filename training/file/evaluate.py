@@ -31,7 +31,7 @@ from training.metrics.texts import scores_of_texts
 from training.rows.canonical import occurrences
 from training.rows.examples import Split, Target
 from training.rows.items import ChoiceItem, Item, TextItem
-from training.rows.labels import Labels, one_hot
+from training.rows.labels import Labels
 from training.rows.tables import Table
 from training.settings.checks import HEAD, TEXT_TO_TEXT
 from training.tasks import TASKS, Baseline, Logits, Task
@@ -293,9 +293,7 @@ def _labels(
             )
         if own is None or (labels.covers(found) and not labels.order):
             return labels, told
-        labels, told = card.task.read_labels(found, own, field)
-    else:
-        labels, told = one_hot(len(card.label_fields), own)
+    labels, told = card.read_labels(found)
     return labels.within(names), told
 
 

@@ -66,7 +66,8 @@ def _array(path: Path, text: str) -> Iterator[tuple[int, _Row]]:
         yield number, row
 
 
-def _once(pairs: list[tuple[str, Any]]) -> _Row:
+def each_key_once(pairs: list[tuple[str, Any]]) -> _Row:
+    """An object of JSON. Raises ValueError for a key that stands there twice, of which one would be lost."""
     row = dict(pairs)
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
@@ -75,7 +76,7 @@ def _once(pairs: list[tuple[str, Any]]) -> _Row:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_once, parse_constant=lambda name: None if name == "NaN" else float(name)
+    object_pairs_hook=each_key_once, parse_constant=lambda name: None if name == "NaN" else float(name)
 )
 
 

@@ -7,6 +7,7 @@ follow the number of different values. Knows no files, no models.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from training.errors import DataError
@@ -61,7 +62,7 @@ class Labels:
             raise TargetError("an empty label", "every row needs a label: fill it in or remove the row")
         if text in self.meaning:
             return self.meaning[text]
-        near = {folded(known): known for known in self.meaning}.get(folded(text))
+        near = self._by_fold.get(folded(text))
         only = f"; it differs from {near!r} only by case, spaces, invisible characters or zeros"
         found = f"label {self.others.get(text, text)[:80]!r}"
         raise TargetError(found, f"allowed: {self._allowed()}{self.hint if near is None else only}")
@@ -95,6 +96,11 @@ class Labels:
         hint = "; evaluate it on data with the adapter's own labels"
         others = {text: self.names[old] for text, old in self.meaning.items() if moved[old] is None}
         return replace(self, names=tuple(names), meaning=meaning, order=order, hint=hint, others=others)
+
+    @cached_property
+    def _by_fold(self) -> Mapping[str, str]:
+        """Made once: a wrong field has as many unknown labels as rows."""
+        return {folded(text): text for text in self.meaning}
 
     def _at(self, place: int, value: Any) -> int:
         index = self.order[place]

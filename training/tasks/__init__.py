@@ -6,6 +6,7 @@ import pkgutil
 from training.rows.examples import Target
 from training.tasks.base import TASKS, Baseline, Logits, Task, register
 
+# As modeling.registry.discover does; that package imports torch, and reading data does without.
 for _module in sorted(found.name for found in pkgutil.iter_modules(__path__)):
     importlib.import_module(f"{__name__}.{_module}")
 
