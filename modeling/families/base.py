@@ -69,7 +69,7 @@ class Family:
     taps: Callable[[PreTrainedConfig], list[Tap]]
     reads: tuple[str, ...]
     derived: Callable[[PreTrainedConfig], Mapping[str, Any]] = _as_it_stands
-    poolings: tuple[str, ...] = ("mean", "first")
+    poolings: tuple[str, ...] = ("unit", "mean", "first")
     first_position: Callable[[PreTrainedConfig], int] = _from_zero
     max_tokens: Callable[[PreTrainedConfig], int] = _size_of_table
     padded: bool = False

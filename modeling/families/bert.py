@@ -51,4 +51,4 @@ class PostNorm:
         return [embed, *(tap for i, path in enumerate(layers) for tap in layout("encoder", i, path, rows))]
 
 
-FAMILIES.add(Family("bert", PostNorm().taps, BERT_READS, poolings=("mean", "first", "pooler")))
+FAMILIES.add(Family("bert", PostNorm().taps, BERT_READS, poolings=("unit", "mean", "first", "pooler")))

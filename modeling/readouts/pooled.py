@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, normalize
 
 from failures import Failure
 
@@ -37,7 +37,7 @@ class Pooled(Readout):
         return Cost(per_token=int(spec.pooling == "eos"))
 
     def states(self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
-        """In float32: `mean` of the text's own tokens, `first` token, `pooler`; `eos`: the decoder's state
+        """In float32: `mean` of the text's own tokens, `unit`: that at length one, `first` token, `pooler`; `eos`: the decoder's state
         where the text ends when it reads it again, shifted (as the library's BART and T5 classifiers do).
 
         Raises BackboneError for a pooling that this backbone does not have.
@@ -46,9 +46,11 @@ class Pooled(Readout):
             raise BackboneError(f"pooling {pooling!r}: {backbone.name} has {', '.join(backbone.poolings)}")
         if pooling == "eos":
             pooled = decoding.end_states(backbone, hidden, batch)
-        elif pooling == "mean":
+        elif pooling in ("mean", "unit"):
             states, lengths = batch.text_only(hidden)
             pooled = torch.segment_reduce(states.float(), "mean", lengths=lengths)
+            if pooling == "unit":
+                pooled = normalize(pooled, dim=-1)
         else:
             pooled = hidden.index_select(0, batch.text_starts)
             if pooling == "pooler":
