@@ -19,7 +19,7 @@ from .families import FAMILIES
 from .kinds import KINDS, Answer, HeadSpec, Kind
 from .loading import load_backbone
 from .methods import METHODS, Method
-from .packed import PackedBatch
+from .packed import Entering, PackedBatch
 from .readouts import READOUTS, Readout, Wanted, file_kinds, kind_of, readout_of
 from .served import Placement, ServedModel
 from .sites import Site, Tap
@@ -36,6 +36,7 @@ __all__ = [
     "Backbone",
     "BackboneError",
     "Encoded",
+    "Entering",
     "HeadSpec",
     "Kind",
     "Method",

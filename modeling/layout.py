@@ -115,7 +115,7 @@ def parted(x: Tensor, groups: Sequence[Group]) -> list[Tensor]:
     One cut instead of a slice for each: the gradient of a slice is as large as x, and all of them are added.
     """
     bounds = [0, *(bound for group in groups for bound in (group.start, group.stop)), x.shape[0]]
-    return list(x.split([stop - start for start, stop in pairwise(bounds)])[1::2])
+    return list(torch.split(x, [stop - start for start, stop in pairwise(bounds)])[1::2])
 
 
 def spans(starts: Ints, lengths: Ints) -> Ints:

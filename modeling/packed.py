@@ -21,12 +21,21 @@ from .layout import Group, Ints, Layout, Masks, put, spans
 from .text import Encoded
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Entering:
+    """What enters layer `number` (1 or more) of a stack when a batch runs: states [T, H] in packed order."""
+
+    number: int
+    states: Tensor
+
+
 @dataclass(frozen=True, eq=False)  # without slots: indices are made when first asked for, and kept
 class PackedBatch:
     """B sequences, each with its virtual tokens in front, as one row of T tokens, in order of length.
 
     `order[i]` is the caller's number of packed row i, `inverse` [B] undoes it on tensors; `lengths` [B] in
     tokens, virtual ones included; `virtual` [B] virtual tokens of each row. `encoded` stands as given.
+    With `entering` a pass begins at a layer.
     """
 
     ids: Tensor  # [1, T]; at virtual tokens a placeholder
@@ -39,6 +48,7 @@ class PackedBatch:
     layout: Layout
     encoded: Sequence[Encoded]
     masks: Masks = field(default_factory=dict)
+    entering: Entering | None = None
 
     @property
     def num_rows(self) -> int:

@@ -6,6 +6,7 @@ A task without a head has no stage one.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,9 @@ from training.loop.batches import plain_batches, training_batches
 from training.loop.encode import Rows
 from training.loop.fit import Learner
 from training.loop.optim import Group, decay_groups
-from training.loop.passes import Answered, trained
+from training.loop.passes import Answered, packed_rows, trained
+from training.loop.precision import RoundedProducts
+from training.loop.prefix import Below, lowest_layer
 from training.settings.config import Hyper
 from training.tasks import Logits, Target, Task
 
@@ -116,12 +119,24 @@ def head_learner(
     )
 
 
-def adapter_learner(material: Material, adapter: Adapter, hyper: Hyper, seed: int) -> Learner:
+def adapter_learner(
+    material: Material,
+    adapter: Adapter,
+    hyper: Hyper,
+    seed: int,
+    *,
+    below: Below | None = None,
+    products: RoundedProducts | None = None,
+) -> Learner:
     """Stage two: the adapter's parameters, and the head with them when `hyper.train_head`.
 
     The adapter must be attached for as long as the learner is used. Body parameters never decay: their
-    neutral value (a scale of one, a pre-trained norm) is not zero.
+    neutral value (a scale of one, a pre-trained norm) is not zero. All passes begin with what is kept `below`
+    a layer, those that train use rounded `products`. Raises ValueError if the adapter acts below that layer.
     """
+    below = below or Below()
+    if below.layer > lowest_layer(material.backbone, adapter):
+        raise ValueError(f"an adapter acts below layer {below.layer}, where passes begin: this is a bug")
     parameters = {f"body.{index}": p for index, p in enumerate(adapter.body_parameters())}
     groups = [Group(tuple(parameters.values()), hyper.lr)]
     if adapter.head is not None and hyper.train_head:
@@ -131,9 +146,10 @@ def adapter_learner(material: Material, adapter: Adapter, hyper: Hyper, seed: in
     backbone, costs = material.backbone, _row_costs(material, adapter)
 
     def loss(rows: Sequence[int]) -> Tensor:
-        batch = backbone.pack(material.train.take(rows), adapter.virtual_tokens)
+        batch = packed_rows(backbone, material.train, rows, adapter.virtual_tokens, below.train)
         wanted = material.wanted.take(rows)
-        return material.readout.loss(backbone, batch, material.spec, adapter.head, wanted)
+        with nullcontext() if products is None else products.used():
+            return material.readout.loss(backbone, batch, material.spec, adapter.head, wanted)
 
     def batches(epoch: int) -> list[list[int]]:
         return training_batches(
@@ -145,7 +161,9 @@ def adapter_learner(material: Material, adapter: Adapter, hyper: Hyper, seed: in
         parameters=parameters,
         groups=groups,
         loss=loss,
-        validation=lambda: material.measured(trained(backbone, adapter, material.validation)),
+        validation=lambda: material.measured(
+            trained(backbone, adapter, material.validation, below.validation)
+        ),
         batches=batches,
         validation_targets=material.validation_targets,
         exact=backbone.device.type == "cpu",
