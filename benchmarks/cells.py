@@ -20,8 +20,8 @@ from training.loop.fit import EpochRecord, StageResult, fit
 from training.loop.journal import NoJournal
 from training.loop.precision import products_of
 from training.loop.progress import NullProgress
-from training.loop.stages import adapter_learner
-from training.run import build_method, frozen_features, prepare, settle, stage_plan, train_head
+from training.loop.stages import adapter_learner, frozen_features
+from training.run import build_method, prepare, settle, stage_plan, train_head
 from training.settings.config import Hyper, TrainConfig
 
 PROBE = "linear_probe"

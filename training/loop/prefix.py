@@ -5,11 +5,12 @@ them. That needs a family that is a plain stack of layers, texts without virtual
 the backbone's own; all else runs whole. Layers are numbered from 0. T tokens of all texts of a split.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from modeling import Adapter, Backbone, Entering, PackedBatch, Site
@@ -34,12 +35,16 @@ def lowest_layer(backbone: Backbone, adapter: Adapter) -> int:
 
 @dataclass(frozen=True, eq=False)
 class StatesBelow:
-    """What enters `layer` (1 or more) of all texts of a split: `states` [T, H], text i's from `starts[i]`."""
+    """What enters `layer` (1 or more) of all texts of a split: `states` [T, H], text i's from `starts[i]`.
+
+    `known` [N] says of which texts.
+    """
 
     layer: int
     states: Tensor
     starts: Ints
     lengths: Ints
+    known: NDArray[np.bool_]
 
     @classmethod
     def room(cls, backbone: Backbone, rows: Rows, layer: int, dtype: torch.dtype) -> "StatesBelow":
@@ -47,14 +52,17 @@ class StatesBelow:
         lengths = np.array([len(text) for text in rows.encoded], dtype=np.int64)
         shape = (int(lengths.sum()), backbone.hidden_size)
         states = torch.empty(shape, dtype=dtype, device=backbone.device)
-        return cls(layer, states, np.cumsum(lengths) - lengths, lengths)
+        known = np.zeros(len(lengths), dtype=np.bool_)
+        return cls(layer, states, np.cumsum(lengths) - lengths, lengths, known)
 
     def note(self, batch: PackedBatch, texts: Sequence[int], found: Tensor) -> None:
         """Keep `found` [t, H] of a batch of these texts (their numbers in the split, as packed)."""
         self.states.index_copy_(0, self._places(batch, texts), found.to(self.states.dtype))
+        self.known[np.array(texts)] = True
 
     def enter(self, batch: PackedBatch, texts: Sequence[int], dtype: torch.dtype) -> PackedBatch:
         """The batch of these texts with a pass that begins at the layer, in the backbone's number format."""
+        assert self.known[np.array(texts)].all(), "states are read before they are known: this is a bug"
         states = self.states.index_select(0, self._places(batch, texts)).to(dtype)
         return replace(batch, entering=Entering(self.layer, states))
 
@@ -113,12 +121,11 @@ def _room(
     return None if dtype is None else StatesBelow.room(backbone, rows, layer, dtype)
 
 
-def fill(
-    backbone: Backbone, rows: Rows, below: StatesBelow, after_batch: Callable[[], None] = lambda: None
-) -> None:
-    """Compute the states of all rows, where no pass over them is made anyway (`features`)."""
+def fill(backbone: Backbone, rows: Rows, below: StatesBelow) -> None:
+    """Compute what is not known yet, because no pass for the head's features went over these rows."""
     with torch.no_grad():
         for batch in state_batches(rows):
-            packed = backbone.pack(rows.take(batch))
-            below.note(packed, rows.numbers(batch), backbone.states_entering(packed, below.layer))
-            after_batch()
+            texts = rows.numbers(batch)
+            if not below.known[np.array(texts)].all():
+                packed = backbone.pack(rows.take(batch))
+                below.note(packed, texts, backbone.states_entering(packed, below.layer))

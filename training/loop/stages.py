@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from modeling import Adapter, Backbone, HeadSpec, Readout, Wanted, readout_of
 from training.loop.batches import plain_batches, training_batches
-from training.loop.encode import Rows
+from training.loop.encode import Rows, state_batches
 from training.loop.fit import Learner
 from training.loop.optim import Group, decay_groups
-from training.loop.passes import Answered, packed_rows, trained
+from training.loop.passes import Answered, features, packed_rows, trained
 from training.loop.precision import RoundedProducts
-from training.loop.prefix import Below, lowest_layer
+from training.loop.prefix import Below, fill, lowest_layer, room_below
+from training.loop.progress import Progress
 from training.settings.config import Hyper
 from training.tasks import Logits, Target, Task
 
@@ -119,6 +120,39 @@ def head_learner(
     )
 
 
+def frozen_features(
+    material: Material,
+    progress: Progress,
+    below: Below | None = None,
+    products: RoundedProducts | None = None,
+) -> Features:
+    """What the head reads of both splits without any adapter; the same passes fill what is kept `below`.
+
+    Those of train rows come from rounded `products` where they are given; what is measured never does.
+    """
+    num_batches = sum(len(state_batches(rows)) for rows in (material.train, material.validation))
+    progress.begin("features", num_batches)
+    below = below or Below()
+    splits = (material.train, below.train, products), (material.validation, below.validation, None)
+    found = [
+        features(
+            material.backbone, rows, material.spec, lambda: progress.step(None), below=kept, products=rounded
+        )
+        for rows, kept, rounded in splits
+    ]
+    progress.end("features")
+    return Features(*found)
+
+
+def room_for(material: Material, adapter: Adapter, progress: Progress, *, rounded: bool) -> Below:
+    """Room for what enters the lowest layer on which the adapter acts, of both splits; what lacks is told."""
+    layer = lowest_layer(material.backbone, adapter)
+    below = room_below(material.backbone, material.train, material.validation, layer, rounded=rounded)
+    for message in below.told:
+        progress.tell(message)
+    return below
+
+
 def adapter_learner(
     material: Material,
     adapter: Adapter,
@@ -137,6 +171,9 @@ def adapter_learner(
     below = below or Below()
     if below.layer > lowest_layer(material.backbone, adapter):
         raise ValueError(f"an adapter acts below layer {below.layer}, where passes begin: this is a bug")
+    for rows, kept in ((material.train, below.train), (material.validation, below.validation)):
+        if kept is not None:
+            fill(material.backbone, rows, kept)
     parameters = {f"body.{index}": p for index, p in enumerate(adapter.body_parameters())}
     groups = [Group(tuple(parameters.values()), hyper.lr)]
     if adapter.head is not None and hyper.train_head:

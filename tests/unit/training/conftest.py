@@ -99,6 +99,7 @@ def quick(data: Path, out: Path, **changes: Any) -> TrainConfig:
         "task": "demo",
         "out": str(out),
         "device": "cpu",
+        "precision": "float32",  # the same numbers on every processor
         "epochs": 3,
         "head_epochs": 5,
         "lr": 5e-3,
