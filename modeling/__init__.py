@@ -22,6 +22,7 @@ from .methods import METHODS, Method
 from .packed import Entering, PackedBatch
 from .readouts import READOUTS, Readout, Wanted, file_kinds, kind_of, readout_of
 from .served import Placement, ServedModel
+from .side_by_side import SideBySide
 from .sites import Site, Tap
 from .text import Encoded, TextItem, Tokens
 
@@ -48,6 +49,7 @@ __all__ = [
     "Placement",
     "Readout",
     "ServedModel",
+    "SideBySide",
     "Site",
     "Tap",
     "TextError",

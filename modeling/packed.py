@@ -87,6 +87,33 @@ class PackedBatch:
         return put(spans(self.layout.starts, self.virtual), self.ids.device)
 
 
+def joined(batches: Sequence[PackedBatch]) -> PackedBatch:
+    """Several batches as one, each with its rows together and in its own order; row i of the n-th is the
+    caller's number i after those of the batches before it.
+
+    Raises ValueError unless all begin at the same layer.
+    """
+    if len({batch.entering and batch.entering.number for batch in batches}) > 1:
+        raise ValueError("batches that begin at different layers cannot be joined: this is a bug")
+    first, device = batches[0], batches[0].ids.device
+    before = np.cumsum([0, *(batch.num_rows for batch in batches)])
+    order = [int(n) + i for n, batch in zip(before, batches, strict=False) for i in batch.order]
+    lengths = np.concatenate([batch.layout.lengths for batch in batches])
+    entering = [batch.entering.states for batch in batches if batch.entering is not None]
+    return PackedBatch(
+        ids=torch.cat([batch.ids for batch in batches], dim=1),
+        type_ids=torch.cat([batch.type_ids for batch in batches], dim=1),
+        positions=torch.cat([batch.positions for batch in batches], dim=1),
+        order=order,
+        inverse=put(np.argsort(np.array(order)), device),
+        lengths=put(lengths, device),
+        virtual=np.concatenate([batch.virtual for batch in batches]),
+        layout=Layout.of(lengths, device, padded=first.layout.padded),
+        encoded=[text for batch in batches for text in batch.encoded],
+        entering=first.entering and Entering(first.entering.number, torch.cat(entering)),
+    )
+
+
 def pack(
     encoded: Sequence[Encoded],
     *,

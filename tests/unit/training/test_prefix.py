@@ -1,7 +1,5 @@
 """Passes that begin at the lowest adapted layer: the same as whole ones, forward and backward."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ from torch import Tensor
 from modeling import FAMILIES, METHODS, Adapter, Backbone, HeadSpec, Wanted, readout_of
 from tests.conformance.options import tiny_options
 from tests.tiny import VARIANTS, random_backbone, random_texts, tiny_backbone
+from tests.unit.training.conftest import counted
 from training.loop.encode import Rows, encode_items
 from training.loop.passes import features, packed_rows, trained
 from training.loop.prefix import Below, StatesBelow, fill, lowest_layer, room_below
@@ -97,23 +96,6 @@ def test_no_layer_below_runs_or_keeps_anything_for_the_backward_pass(family: str
         gradients(backbone, adapter, rows, None)
     assert [output.requires_grad for output in calls] == [False]
     assert all("forward" not in vars(layer) and not layer._forward_hooks for layer in backbone.layers)
-
-
-@contextmanager
-def counted(layer: torch.nn.Module) -> Iterator[list[Tensor]]:
-    """Outputs of the real forward pass of a layer."""
-    calls: list[Tensor] = []
-    real: Callable[..., Tensor] = type(layer).forward
-
-    def noting(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Tensor:
-        output = real(self, *args, **kwargs)
-        if self is layer:
-            calls.append(output)
-        return output
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(layer), "forward", noting)
-        yield calls
 
 
 @pytest.mark.parametrize("family", STACKS)
