@@ -105,7 +105,7 @@ def joined(batches: Sequence[PackedBatch]) -> PackedBatch:
         type_ids=torch.cat([batch.type_ids for batch in batches], dim=1),
         positions=torch.cat([batch.positions for batch in batches], dim=1),
         order=order,
-        inverse=put(np.argsort(np.array(order)), device),
+        inverse=put(np.argsort(order), device),
         lengths=put(lengths, device),
         virtual=np.concatenate([batch.virtual for batch in batches]),
         layout=Layout.of(lengths, device, padded=first.layout.padded),
