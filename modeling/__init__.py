@@ -19,9 +19,10 @@ from .families import FAMILIES
 from .kinds import KINDS, Answer, HeadSpec, Kind
 from .loading import load_backbone
 from .methods import METHODS, Method
-from .packed import PackedBatch
+from .packed import Entering, PackedBatch
 from .readouts import READOUTS, Readout, Wanted, file_kinds, kind_of, readout_of
 from .served import Placement, ServedModel
+from .side_by_side import SideBySide
 from .sites import Site, Tap
 from .text import Encoded, TextItem, Tokens
 
@@ -36,6 +37,7 @@ __all__ = [
     "Backbone",
     "BackboneError",
     "Encoded",
+    "Entering",
     "HeadSpec",
     "Kind",
     "Method",
@@ -47,6 +49,7 @@ __all__ = [
     "Placement",
     "Readout",
     "ServedModel",
+    "SideBySide",
     "Site",
     "Tap",
     "TextError",

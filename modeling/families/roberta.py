@@ -20,6 +20,7 @@ FAMILIES.add(
         poolings=("unit", "mean", "first", "pooler"),
         first_position=_first_position,
         max_tokens=lambda config: int(config.max_position_embeddings) - _first_position(config),
+        layers=PostNorm().layers,
     ),
     "xlm-roberta",
 )

@@ -149,7 +149,20 @@ class Readout(ABC):
         self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None, wanted: Wanted
     ) -> Tensor:
         """The mean loss of some rows; of a decoder, that of all tokens of the right strings."""
-        return decoding.target_loss(backbone, batch, wanted.strings)
+        with backbone.running(batch) as hidden:
+            return self.loss_of(backbone, hidden, batch, spec, head, wanted)
+
+    def loss_of(
+        self,
+        backbone: Backbone,
+        hidden: Tensor,
+        batch: PackedBatch,
+        spec: HeadSpec,
+        head: nn.Linear | None,
+        wanted: Wanted,
+    ) -> Tensor:
+        """`loss` of rows whose encoder has run: hidden [T, H]. The batch may be a part of what runs."""
+        return decoding.forced_loss(backbone, hidden, batch, wanted.strings)
 
     def measured_loss(self, spec: HeadSpec, logits: Tensor, wanted: Wanted) -> Tensor:
         """The mean loss that logits [N, L] of rows have; as `loss`, over all of them."""

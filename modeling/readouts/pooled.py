@@ -64,15 +64,31 @@ class Pooled(Readout):
     def logits(
         self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None
     ) -> Tensor:
-        assert head is not None, "a pooled state is read by a head: this is a bug"
         with backbone.running(batch) as hidden:
-            states = self.states(backbone, hidden, batch, spec.pooling)
+            return self._logits_of(backbone, hidden, batch, spec, head)
+
+    def _logits_of(
+        self,
+        backbone: Backbone,
+        hidden: Tensor,
+        batch: PackedBatch,
+        spec: HeadSpec,
+        head: nn.Linear | None,
+    ) -> Tensor:
+        assert head is not None, "a pooled state is read by a head: this is a bug"
+        states = self.states(backbone, hidden, batch, spec.pooling)
         return linear(states, head.weight, head.bias)
 
-    def loss(
-        self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None, wanted: Wanted
+    def loss_of(
+        self,
+        backbone: Backbone,
+        hidden: Tensor,
+        batch: PackedBatch,
+        spec: HeadSpec,
+        head: nn.Linear | None,
+        wanted: Wanted,
     ) -> Tensor:
-        return self.measured_loss(spec, self.logits(backbone, batch, spec, head), wanted)
+        return self.measured_loss(spec, self._logits_of(backbone, hidden, batch, spec, head), wanted)
 
     def measured_loss(self, spec: HeadSpec, logits: Tensor, wanted: Wanted) -> Tensor:
         rows = logits.view(len(wanted.targets), -1)

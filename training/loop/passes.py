@@ -5,6 +5,7 @@ all its epochs. Virtual tokens of a method stand in front of every text and coun
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modeling import Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding, readout_of
+from modeling import (
+    Adapter,
+    Backbone,
+    Encoded,
+    HeadSpec,
+    PackedBatch,
+    ServedModel,
+    decoding,
+    readout_of,
+)
+from modeling.stack import noted
 from training.loop.encode import Rows, state_batches
+from training.loop.precision import RoundedProducts
+from training.loop.prefix import StatesBelow
 from training.tasks import Logits
 
 
@@ -25,27 +38,43 @@ class Answered:
     texts: list[str] | None = None
 
 
-def features(backbone: Backbone, rows: Rows, spec: HeadSpec, after_batch: Callable[[], None]) -> Tensor:
-    """What the head reads [N, K, H] of all rows, without gradients."""
+def features(
+    backbone: Backbone,
+    rows: Rows,
+    spec: HeadSpec,
+    after_batch: Callable[[], None],
+    *,
+    below: StatesBelow | None = None,
+    products: RoundedProducts | None = None,
+) -> Tensor:
+    """What the head reads [N, K, H] of all rows, without gradients.
+
+    The same pass fills the states `below` a layer. Features are float32's unless `products` are given.
+    """
     readout = readout_of(spec)
     states = torch.empty((len(rows), rows.per_row, backbone.hidden_size), device=backbone.device)
-    with torch.no_grad():
+    rounded = nullcontext() if products is None else products.used()
+    noting = nullcontext(list[Tensor]()) if below is None else noted(backbone.layers, below.layer)
+    with torch.no_grad(), rounded, noting as entering:
         for batch in state_batches(rows):
             packed = backbone.pack(rows.take(batch))
             with backbone.running(packed) as hidden:
                 found = readout.states(backbone, hidden, packed, spec.pooling)
+            if below is not None:
+                below.note(packed, rows.numbers(batch), entering.pop()[0])
             states[torch.as_tensor(batch, device=backbone.device)] = found.view(len(batch), rows.per_row, -1)
             after_batch()
     return states
 
 
 @torch.no_grad()
-def trained(backbone: Backbone, adapter: Adapter, rows: Rows) -> Answered:
-    """What the training form answers; the adapter must be attached."""
+def trained(backbone: Backbone, adapter: Adapter, rows: Rows, below: StatesBelow | None = None) -> Answered:
+    """What the training form answers; the adapter must be attached. Passes begin with the states `below`."""
     readout, virtual = readout_of(adapter.spec), adapter.virtual_tokens
 
-    def logits(texts: list[Encoded]) -> Any:
-        found = readout.logits(backbone, backbone.pack(texts, virtual), adapter.spec, adapter.head)
+    def logits(batch: Sequence[int]) -> Any:
+        packed = packed_rows(backbone, rows, batch, virtual, below)
+        found = readout.logits(backbone, packed, adapter.spec, adapter.head)
         return found.float().cpu().numpy()
 
     def written(texts: list[Encoded], limit: int) -> list[str]:
@@ -65,7 +94,8 @@ def served(model: ServedModel, adapter: Adapter, rows: Rows, *, generate: bool =
     try:
         place = model.placement(slot)
 
-        def logits(texts: list[Encoded]) -> Any:
+        def logits(batch: Sequence[int]) -> Any:
+            texts = rows.take(batch)
             reads = [(index, slot) for index in range(len(texts))]
             return np.stack(model.run(texts, [place.body_slot] * len(texts), reads))
 
@@ -82,10 +112,18 @@ def served(model: ServedModel, adapter: Adapter, rows: Rows, *, generate: bool =
         model.remove(slot)
 
 
-def _logits(rows: Rows, extra: int, run: Callable[[list[Encoded]], Any]) -> Logits:
+def packed_rows(
+    backbone: Backbone, rows: Rows, batch: Sequence[int], virtual: int, below: StatesBelow | None
+) -> PackedBatch:
+    """The texts of some rows, to begin with what is kept of them."""
+    packed = backbone.pack(rows.take(batch), virtual)
+    return packed if below is None else below.enter(packed, rows.numbers(batch), backbone.dtype)
+
+
+def _logits(rows: Rows, extra: int, run: Callable[[list[int]], Any]) -> Logits:
     """Of all rows [N, L], in their order; each text costs `extra` tokens more than its own."""
     batches = state_batches(rows, extra)
-    found = np.concatenate([run(rows.take(batch)).reshape(len(batch), -1) for batch in batches])
+    found = np.concatenate([run(batch).reshape(len(batch), -1) for batch in batches])
     logits: Logits = np.empty_like(found, dtype=np.float32)
     logits[[row for batch in batches for row in batch]] = found
     return logits

@@ -64,6 +64,12 @@ class Purpose:
         one_of(("compacter",)),
     )
     device: str = _what("auto", "auto, cpu or cuda (a number may follow, cuda:1)", checks.device)
+    precision: str = _what(
+        "auto",
+        "products of the frozen layers in training steps: float32, bfloat16 (sums and all else stay "
+        "float32), or auto: bfloat16 where the processor has it; evaluation is always float32",
+        one_of(("auto", "float32", "bfloat16")),
+    )
     out: str | None = _result(
         None, "adapter file to write; <task>.safetensors when not given", text("a path")
     )

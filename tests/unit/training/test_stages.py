@@ -15,8 +15,20 @@ from tests.unit.training.conftest import quick, write_task, write_text_task
 from training.data.load import load_data
 from training.errors import ConfigError
 from training.loop.encode import Rows, encode_items
+from training.loop.fit import StagePlan, fit
+from training.loop.journal import NoJournal
 from training.loop.passes import features, trained
-from training.loop.stages import Features, Material, Scaling, adapter_learner, head_learner
+from training.loop.precision import RoundedProducts
+from training.loop.progress import NullProgress
+from training.loop.stages import (
+    Features,
+    Material,
+    Scaling,
+    adapter_learner,
+    frozen_features,
+    head_learner,
+    room_for,
+)
 from training.rows.items import ChoiceItem, Item, texts_of
 from training.run import prepare
 from training.settings.config import resolve
@@ -79,6 +91,58 @@ def test_body_and_head_have_rates_and_decays_of_their_own(backbone: Backbone, tm
     assert rates[id(adapter.head.bias)] == (0.003, 0.0)
     assert len(rates) == len(learner.parameters) == len(adapter.body_parameters()) + 2
     assert learner.exact
+
+
+def last_layer(backbone: Backbone) -> Adapter:
+    spec = HeadSpec("single_label", ("low", "middle", "high"))
+    return Adapter.create(backbone, METHODS["hadamard"].from_config({"layers": [1]}), spec, seed=0)
+
+
+def test_a_stage_that_begins_at_the_adapted_layer_learns_the_same(backbone: Backbone, tmp_path: Path) -> None:
+    hyper = resolve(quick(tmp_path, tmp_path))
+    parts, found = material(backbone, tmp_path), []
+    for kept in (False, True):
+        adapter = last_layer(backbone)
+        below = room_for(parts, adapter, NullProgress(), rounded=False) if kept else None
+        with adapter.attached(backbone):
+            learner = adapter_learner(parts, adapter, hyper, 0, below=below)
+            found.append(fit(StagePlan("adapter", 3, 0.1), learner, NullProgress(), NoJournal()))
+    whole, begun = found
+    assert whole.history[-1].loss != whole.history[1].loss
+    for one, other in zip(whole.history, begun.history, strict=True):
+        assert one.validation_loss == pytest.approx(other.validation_loss, rel=1e-4)
+        assert one.loss is None or one.loss == pytest.approx(other.loss, rel=1e-4)
+
+
+def test_features_fill_what_the_adapter_stage_begins_with(backbone: Backbone, tmp_path: Path) -> None:
+    parts = material(backbone, tmp_path)
+    below = room_for(parts, last_layer(backbone), NullProgress(), rounded=False)
+    frozen_features(parts, NullProgress(), below)
+    assert below.train is not None
+    assert below.validation is not None
+    assert below.train.known.all()
+    assert below.validation.known.all()
+
+
+def test_an_adapter_below_the_layer_where_passes_begin_is_refused(backbone: Backbone, tmp_path: Path) -> None:
+    parts, adapter = material(backbone, tmp_path), adapter_of(backbone)
+    below = room_for(parts, last_layer(backbone), NullProgress(), rounded=False)
+    with pytest.raises(ValueError, match="acts below layer 1"):
+        adapter_learner(parts, adapter, resolve(quick(tmp_path, tmp_path)), 0, below=below)
+
+
+def test_a_step_with_rounded_products_is_measured_without(backbone: Backbone, tmp_path: Path) -> None:
+    parts, adapter = material(backbone, tmp_path), adapter_of(backbone)
+    hyper, products = resolve(quick(tmp_path, tmp_path)), RoundedProducts(backbone.model)
+    plain = adapter_learner(parts, adapter, hyper, 0)
+    rounded = adapter_learner(parts, adapter, hyper, 0, products=products)
+    with adapter.attached(backbone), torch.no_grad():
+        assert rounded.loss([0, 1, 2]) != plain.loss([0, 1, 2])
+        assert rounded.validation()[1] == plain.validation()[1]
+    given = frozen_features(parts, NullProgress(), products=products)
+    exact = frozen_features(parts, NullProgress())
+    assert not torch.equal(given.train, exact.train)
+    assert torch.equal(given.validation, exact.validation)
 
 
 def test_the_head_learns_on_scaled_features_from_zero(backbone: Backbone, tmp_path: Path) -> None:
