@@ -37,8 +37,9 @@ class Pooled(Readout):
         return Cost(per_token=int(spec.pooling == "eos"))
 
     def states(self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
-        """In float32: `mean` of the text's own tokens, `unit`: that at length one, `first` token, `pooler`; `eos`: the decoder's state
-        where the text ends when it reads it again, shifted (as the library's BART and T5 classifiers do).
+        """In float32: `mean` of the text's own tokens, `unit`: that at length one, `first` token, `pooler`;
+        `eos`: the decoder's state where the text ends when it reads it again, shifted (as the library's BART
+        and T5 classifiers do).
 
         Raises BackboneError for a pooling that this backbone does not have.
         """

@@ -195,7 +195,9 @@ class Numbers(Generic[Gap]):
         None, "a stage stops after this many epochs without a better validation metric", whole(1)
     )
     pooling: str | Gap = _of_head(
-        "mean", "mean, first or pooler; eos on an encoder-decoder", one_of(("mean", "first", "pooler", "eos"))
+        "unit",
+        "unit (the mean of the tokens, at length one), mean, first or pooler; eos on an encoder-decoder",
+        one_of(("unit", "mean", "first", "pooler", "eos")),
     )
 
 
