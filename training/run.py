@@ -340,8 +340,8 @@ def train_head(
     journal: Journal,
 ) -> StageResult:
     """Stage one on its own: `head` [H -> L] is left in its best state."""
-    scaling = Scaling.of(features.train)
-    scaled = nn.Linear(head.in_features, head.out_features, device=features.train.device)
+    scaling = Scaling.of(features.train.values)
+    scaled = nn.Linear(head.in_features, head.out_features, device=features.train.values.device)
     learner = head_learner(material, features, scaled, scaling, hyper, seed)
     plan = StagePlan("head", hyper.head_epochs, hyper.warmup, hyper.patience)
     result = fit(plan, learner, progress, journal)

@@ -1,42 +1,46 @@
 """Passes over all rows of a split: what an adapter answers, in training and in serving form; features.
 
-Features are what the head reads without any adapter, [N, K, H] for K texts a row; stage one reuses them over
-all its epochs. Virtual tokens of a method stand in front of every text and count in every budget.
+Features are what the head reads without any adapter; stage one reuses them over all its epochs. Virtual
+tokens of a method stand in front of every text and count in every budget.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from modeling import Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding, readout_of
 from training.loop.encode import Rows, state_batches
+from training.loop.states import States, by_row, spans
 from training.tasks import Logits
 
 
 @dataclass(frozen=True)
 class Answered:
-    """`logits` [N, L] (or [N, K]) as probes record them; `texts`: what was written, where something was."""
+    """`logits` [N, P] as probes record them (L, K, or L of each word; NaN behind the last of a shorter row);
+    `texts`: what was written, where something was."""
 
     logits: Logits
     texts: list[str] | None = None
 
 
-def features(backbone: Backbone, rows: Rows, spec: HeadSpec, after_batch: Callable[[], None]) -> Tensor:
-    """What the head reads [N, K, H] of all rows, without gradients."""
+def features(backbone: Backbone, rows: Rows, spec: HeadSpec, after_batch: Callable[[], None]) -> States:
+    """What the head reads of all rows, without gradients."""
     readout = readout_of(spec)
-    states = torch.empty((len(rows), rows.per_row, backbone.hidden_size), device=backbone.device)
+    sizes = [sum(readout.num_states(text) for text in rows.of(row)) for row in range(len(rows))]
+    counts = torch.tensor(sizes, dtype=torch.int64, device=backbone.device)
+    values = torch.empty((sum(sizes), backbone.hidden_size), device=backbone.device)
+    starts = counts.cumsum(0) - counts
     with torch.no_grad():
         for batch in state_batches(rows):
             packed = backbone.pack(rows.take(batch))
             with backbone.running(packed) as hidden:
                 found = readout.states(backbone, hidden, packed, spec.pooling)
-            states[torch.as_tensor(batch, device=backbone.device)] = found.view(len(batch), rows.per_row, -1)
+            index = torch.as_tensor(batch, device=backbone.device)
+            values[spans(starts[index], counts[index])] = found
             after_batch()
-    return states
+    return States(values, counts)
 
 
 @torch.no_grad()
@@ -44,9 +48,10 @@ def trained(backbone: Backbone, adapter: Adapter, rows: Rows) -> Answered:
     """What the training form answers; the adapter must be attached."""
     readout, virtual = readout_of(adapter.spec), adapter.virtual_tokens
 
-    def logits(texts: list[Encoded]) -> Any:
+    def logits(texts: list[Encoded]) -> list[Logits]:
         found = readout.logits(backbone, backbone.pack(texts, virtual), adapter.spec, adapter.head)
-        return found.float().cpu().numpy()
+        ends = np.cumsum([readout.num_states(text) for text in texts])
+        return [one.reshape(-1) for one in np.split(found.float().cpu().numpy(), ends[:-1])]
 
     def written(texts: list[Encoded], limit: int) -> list[str]:
         return decoding.generate(backbone, backbone.pack(texts, virtual), limit)
@@ -65,9 +70,9 @@ def served(model: ServedModel, adapter: Adapter, rows: Rows, *, generate: bool =
     try:
         place = model.placement(slot)
 
-        def logits(texts: list[Encoded]) -> Any:
+        def logits(texts: list[Encoded]) -> list[Logits]:
             reads = [(index, slot) for index in range(len(texts))]
-            return np.stack(model.run(texts, [place.body_slot] * len(texts), reads))
+            return model.run(texts, [place.body_slot] * len(texts), reads)
 
         def written(texts: list[Encoded], limit: int) -> list[str]:
             return model.generate(texts, [place.body_slot] * len(texts), limit)
@@ -82,13 +87,14 @@ def served(model: ServedModel, adapter: Adapter, rows: Rows, *, generate: bool =
         model.remove(slot)
 
 
-def _logits(rows: Rows, extra: int, run: Callable[[list[Encoded]], Any]) -> Logits:
-    """Of all rows [N, L], in their order; each text costs `extra` tokens more than its own."""
-    batches = state_batches(rows, extra)
-    found = np.concatenate([run(rows.take(batch)).reshape(len(batch), -1) for batch in batches])
-    logits: Logits = np.empty_like(found, dtype=np.float32)
-    logits[[row for batch in batches for row in batch]] = found
-    return logits
+def _logits(rows: Rows, extra: int, run: Callable[[list[Encoded]], list[Logits]]) -> Logits:
+    """Of all rows [N, P], in their order; each text costs `extra` tokens more than its own."""
+    found: list[Logits] = [np.empty(0, np.float32)] * len(rows)
+    for batch in state_batches(rows, extra):
+        texts = iter(run(rows.take(batch)))
+        for row in batch:
+            found[row] = np.concatenate([next(texts) for _ in range(rows.per_row)])
+    return by_row(found)
 
 
 def _texts(
