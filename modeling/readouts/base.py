@@ -25,6 +25,7 @@ from ..kinds import KINDS, HeadSpec
 from ..kinds.base import refused
 from ..packed import PackedBatch
 from ..registry import Registry
+from ..sites import Site, Tap
 from ..text import Encoded
 
 DECODER_KIND = "text_to_text"
@@ -120,6 +121,10 @@ class Readout(ABC):
             return []
         remedy = "use a T5 or BART backbone, or another kind of task."
         return [Failure("head.kind", DECODER_KIND, f"heads, as {backbone.name} has no decoder", remedy)]
+
+    def passes(self, tap: Tap) -> bool:
+        """Whether a task passes this tap: one with a head does not read the output layer."""
+        return not self.has_head or tap.site is not Site.LM_HEAD
 
     @abstractmethod
     def cost(self, spec: HeadSpec, strings: Strings) -> Cost:

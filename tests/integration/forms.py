@@ -76,8 +76,8 @@ def rows_of(item: Item) -> list[TextItem]:
 def logits_alone(
     backbone: Backbone, adapter: Adapter, item: Item, max_tokens: int | None = None
 ) -> list[float]:
-    """The reference: each row alone, training form; [L], or [K] of K choices."""
-    rows = backbone.text.encode(rows_of(item), max_tokens)
+    """The reference: each row alone, training form; [L], [K] of K choices, or [W L] of W words."""
+    rows = backbone.text.encode(rows_of(item), max_tokens, words=True)
     found = [checks.logits_alone(backbone, adapter, row) for row in rows]
     return torch.cat(found).tolist()
 
@@ -129,7 +129,10 @@ def served(
 
 
 def _probe(backbone: Backbone, adapter: Adapter, item: Item, max_tokens: int) -> Probe:
-    fields = {"text": item} if isinstance(item, str) else dict(item)
+    fields: dict[str, Any] = {"text": item} if isinstance(item, str) else dict(item)
+    if adapter.spec in checks.WORD_SPECS:
+        (row,) = backbone.text.encode(rows_of(item), max_tokens, words=True)
+        fields["words"] = [[word.start, word.end] for word in row.words]
     return Probe(**fields, logits=logits_alone(backbone, adapter, item, max_tokens))
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from modeling import Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding, readout_of
+from modeling.kinds.base import by_row
 from training.loop.encode import Rows, state_batches
-from training.loop.states import States, by_row, spans
+from training.loop.states import States, spans
 from training.tasks import Logits
 
 
@@ -94,7 +95,7 @@ def _logits(rows: Rows, extra: int, run: Callable[[list[Encoded]], list[Logits]]
         texts = iter(run(rows.take(batch)))
         for row in batch:
             found[row] = np.concatenate([next(texts) for _ in range(rows.per_row)])
-    return by_row(found)
+    return by_row(found).astype(np.float32)
 
 
 def _texts(

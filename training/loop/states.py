@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
-
-from training.tasks import Logits
 
 
 @dataclass(frozen=True)
@@ -46,14 +43,3 @@ def spans(starts: Tensor, counts: Tensor) -> Tensor:
     ends = counts.cumsum(0)
     within = torch.arange(int(counts.sum()), device=counts.device)
     return within + (starts - ends + counts).repeat_interleave(counts)
-
-
-def by_row(rows: Sequence[Logits]) -> Logits:
-    """Flat logits of each row as one matrix [N, P], with NaN behind those of shorter rows."""
-    width = max(map(len, rows), default=0)
-    if all(len(row) == width for row in rows):
-        return np.array(rows, dtype=np.float32).reshape(len(rows), width)
-    padded = np.full((len(rows), width), np.nan, dtype=np.float32)
-    for place, row in enumerate(rows):
-        padded[place, : len(row)] = row
-    return padded

@@ -19,6 +19,7 @@ from training.rows.items import (
     Item,
     ReadItem,
     formatted,
+    joined_words,
     plain_texts,
     with_choices,
 )
@@ -28,18 +29,23 @@ from trunkline.errors import Invalid
 _SOURCE = "source"
 _PLAIN = ("text", "text_pair")
 _CHOICES = "choices"
+_WORDS = "token_labels"
 _NAME = re.compile(r"[\w.\-]+")
 """What a column's name looks like, and the first text of a file without a header hardly ever."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What one input is made of, in the task's own names; `fixed` choices are the same for all rows."""
+    """What one input is made of, in the task's own names; `fixed` choices are the same for all rows.
+
+    With `words` a text may also be a list of its words.
+    """
 
     texts: tuple[str, ...]
     choices: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
     formatter: Formatter | None = None
+    words: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,8 +119,8 @@ def forms_of(version: Version, fixed: Sequence[str] = ()) -> list[Form]:
             formatter = Formatter.from_config(made)
             return [Form(formatter.fields, formatter=formatter), finished]
         return [finished] if _is_written(version) else [finished, Form(_PLAIN[:1])]
-    own = version.fields or _PLAIN[:1]
-    return list(dict.fromkeys([Form(own), Form(_PLAIN[: len(own)])]))
+    own, words = version.fields or _PLAIN[:1], version.kind == _WORDS
+    return list(dict.fromkeys([Form(own, words=words), Form(_PLAIN[: len(own)], words=words)]))
 
 
 def _forms_with_choices(reads: Mapping[str, Any], fixed: tuple[str, ...]) -> list[Form]:
@@ -228,7 +234,7 @@ def _reader(form: Form) -> ReadItem:
         return formatted(form.formatter)
     if form.choices or form.fixed:
         return with_choices(form.texts, form.choices or (_CHOICES,))
-    return plain_texts(form.texts)
+    return joined_words(form.texts) if form.words else plain_texts(form.texts)
 
 
 def _wire(item: Item) -> Any:

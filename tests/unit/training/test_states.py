@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.loop.states import States, by_row
+from modeling.kinds.base import by_row
+from training.loop.states import States
 
 
 @given(counts=st.lists(st.integers(0, 4), min_size=1, max_size=6), data=st.data())
