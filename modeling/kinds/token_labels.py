@@ -130,11 +130,12 @@ class _Chain:
         self, row: int, tags: Sequence[int], labels: Sequence[str], words: Sequence[tuple[int, int]]
     ) -> Iterator[Entity]:
         """What the tags of a row mean, in characters of its text."""
-        for first in range(len(words)):
+        num_words = min(len(words), len(tags))  # words that were cut may have no logits
+        for first in range(num_words):
             if tags[first] % 2 == 0:
                 continue
             last, inside = first, tags[first] + 1
-            while last + 1 < len(words) and tags[last + 1] == inside:
+            while last + 1 < num_words and tags[last + 1] == inside:
                 last += 1
             label = labels[tags[first] // 2]
             yield Entity(words[first][0], words[last][1], label, self._probability(row, first, last, inside))

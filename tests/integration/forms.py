@@ -123,7 +123,7 @@ def served(
         ),
         input=InputRef(fields=["text"], max_tokens=max_tokens),
         provenance=Provenance(code_version="test", config={}, seed=seed),
-        probes=[_probe(backbone, adapter, item_of(spec, number), max_tokens) for number in range(8)],
+        probes=[_probe(backbone, adapter, item_of(spec, number), max_tokens) for number in range(1, 9)],
     )
     return Served(name, adapter, write_adapter(manifest, adapter.to_tensors()))
 

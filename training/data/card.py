@@ -45,8 +45,9 @@ _ALIKE = 0.8  # of a key that may be a slip of the pen
 class Card:
     """How to read the rows. `label_names` None means: take the names found in the rows.
 
-    Several `label_fields` are one-hot columns. `choice_fields` belong to a multiple choice answered by a
-    head; `name` is the data set's own, `row_fields` are all fields of the rows.
+    Several `label_fields` are one-hot columns. `place_names` are what whole numbers in a list of tags stand
+    for: those names, or of trained data the ones that it had. `choice_fields` belong to a multiple choice
+    answered by a head; `name` is the data set's own, `row_fields` are all fields of the rows.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class Card:
     form: str = HEAD
     row_fields: frozenset[str] = frozenset()
     names_given: bool = False
+    place_names: tuple[str, ...] | None = None
 
     @property
     def task(self) -> type[Task]:
@@ -76,6 +78,7 @@ class Card:
             "kind": self.kind,
             "label_field": self.label_field,
             "label_names_given": self.names_given,
+            **({"place_names": list(self.place_names)} if self.task.reads_words and self.place_names else {}),
         }
 
     def read_labels(self, found: Sequence[Occurrence]) -> tuple[Labels, list[str]]:
@@ -102,6 +105,7 @@ class Flags:
     choice_fields: tuple[str, ...] | None = None
     form: str = HEAD
     label_field_before: str | None = None  # what it was in training: where neither card nor user says
+    place_names_before: tuple[str, ...] | None = None  # likewise
 
     @classmethod
     def of(cls, config: TrainConfig) -> "Flags":
@@ -149,7 +153,8 @@ def read_card(data: Path, tables: Mapping[str, Table], flags: Flags) -> Card:
         form=flags.form,
         row_fields=frozenset(table.columns),
     )
-    card = replace(card, names_given=card.label_names is not None)
+    places = card.label_names or flags.place_names_before
+    card = replace(card, names_given=card.label_names is not None, place_names=places)
     if not card.kind:
         card = _with_guessed_kind(card, tables.values())
     _check_kind(card, flags, table.source)

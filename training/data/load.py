@@ -156,7 +156,7 @@ def labelled(tables: Mapping[str, Table], card: Card) -> tuple[dict[str, Table],
                 f"{table.source}: no labels in {card.label_field!r} among {shown}; add them, or drop the file"
             )
         notes.append(f"{table.source} has no labels: the {split} rows are left out")
-    kept, told = card.task.prepared(kept, card.text_fields, card.label_field, card.label_names)
+    kept, told = card.task.prepared(kept, card.text_fields, card.label_field, card.place_names)
     return kept, [*notes, *told]
 
 

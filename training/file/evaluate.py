@@ -313,6 +313,7 @@ def _card(
     flags = replace(
         flags,
         label_field_before=used.get("label_field"),
+        place_names_before=tuple(used.get("place_names") or ()) or None,
         kind=kind,
         text_fields=flags.text_fields or (tuple(fields) if fields else None),
         choice_fields=flags.choice_fields or tuple(used.get("choice_fields") or ()) or None,

@@ -85,7 +85,7 @@ class Task(ABC):
     ) -> tuple[dict[str, Table], list[str]]:
         """The tables with what only several fields of a row tell together, and what is told of it.
 
-        `texts` and `label` are the fields, `names` those that were given. Raises DataError.
+        `texts` and `label` are the fields, `names` what whole numbers stand for. Raises DataError.
         """
         del texts, label, names
         return dict(tables), []

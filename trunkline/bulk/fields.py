@@ -102,6 +102,11 @@ def reading_for(
                     f"{source}: the column {column!r} that task {reference} reads holds {columns[column]}, "
                     "not texts; say which column does with --text-fields"
                 )
+        if reading.form.words and _are_lists(columns[reading.columns[0]]):
+            told = (
+                f"{reference}: the words in {reading.columns[0]!r} are joined by single spaces; start and "
+                "end of an entity are places in that text"
+            )
     else:
         told = told or f"{reference}: sources are written as {reading.form.formatter.form()!r}"
     return reading, told
@@ -203,6 +208,10 @@ def _as_said(
             "correct the name"
         )
     return Reading(form, wanted)
+
+
+def _are_lists(kind: Any) -> bool:
+    return kind is not None and (pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _may_hold_texts(kind: Any) -> bool:

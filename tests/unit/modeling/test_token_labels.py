@@ -95,6 +95,13 @@ def test_certain_logits_do_not_overflow() -> None:
     assert np.isfinite([answer.score, answer.entities[0].score]).all()
 
 
+def test_words_behind_all_logits_have_no_answer() -> None:
+    """Where every text was cut, the logits are narrower than the words."""
+    logits = np.array([[0.0, 9, 0, 0, 0]])
+    (cut,) = KIND.decide(SPEC, logits, None, [[(0, 1), (2, 3), (4, 5)]])
+    assert [tuple(one[:3]) for one in cut.entities or ()] == [(0, 1, "x")]
+
+
 def test_words_that_were_cut_have_no_answer() -> None:
     logits = np.full((2, 15), np.nan)
     logits[0, :5] = [0, 9, 0, 0, 0]
