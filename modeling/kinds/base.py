@@ -76,6 +76,7 @@ class Kind(ABC):
     readout: ClassVar[str] = "pooled"
     choices: ClassVar[bool] = False  # each row brings its own labels, and one logit for each
     options: ClassVar[tuple[str, ...]] = ()  # fields of the spec that are this kind's
+    saturates: ClassVar[bool] = True  # its loss vanishes, and with it every gradient, as logits grow
 
     @abstractmethod
     def decide(

@@ -21,6 +21,7 @@ class Regression(Kind):
     """Its one label names the number."""
 
     name = "regression"
+    saturates = False
     options = ("low", "high")
 
     def decide(

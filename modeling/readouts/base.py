@@ -79,6 +79,9 @@ class Wanted:
         index = torch.as_tensor(rows, device=self.targets.device)
         return Wanted(self.targets[index], self.weights, [self.strings[r] for r in rows if self.strings])
 
+    def on_cpu(self) -> Wanted:
+        return Wanted(self.targets.cpu(), None if self.weights is None else self.weights.cpu(), self.strings)
+
 
 class Readout(ABC):
     """One way to read a task's answer off a backbone.

@@ -41,7 +41,7 @@ class TaskData:
     """What a run learns from: the task with its labels, both splits, and what a person should know.
 
     `official` is the GLUE or SuperGLUE task that the data set is, `split_rule` the paper's rule that was
-    used; each None where there is none.
+    used; each None where there is none. `drawn`: the validation rows are train rows that were held out.
     """
 
     task: Task
@@ -53,6 +53,7 @@ class TaskData:
     page: Page
     official: str | None = None
     split_rule: str | None = None
+    drawn: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -120,7 +121,8 @@ def load_data(config: TrainConfig) -> TaskData:
     notes += notes_of(task, card, labels, tables, (train, validation))
     digest = digest_of([card.kind, card.text_fields, task.labels], (train, validation))
     page = page_of(card, reading, task, tables, (train, validation), notes)
-    return TaskData(task, card, reading, train, validation, digest, page, official, rule)
+    held_out = rule is None and "validation" not in tables
+    return TaskData(task, card, reading, train, validation, digest, page, official, rule, held_out)
 
 
 def read_tables(data: Path) -> dict[str, Table]:

@@ -84,7 +84,10 @@ def publish(
     spec = task.spec(hyper.pooling)
     tensors = stored_tensors(best.adapter, task, config.file_dtype)
     answered = stored_answers(material, best.adapter, spec, tensors)
-    values = _checked_values(task, best.final, answered, data, config.file_dtype)
+    recorded = measured_again(material, best) if best.on_all_rows else best.final
+    values = _checked_values(task, recorded, answered, data, config.file_dtype)
+    if best.on_all_rows:  # the rows that were held out are learnt by now: what counts is what was before
+        values = {name: value for name, value in best.final.values.items() if math.isfinite(value)}
     manifest = _manifest(config, hyper, data, material, best, spec, values, answered.logits)
     announced = announce(config.out_path, config.backbone, manifest, tensors, config.file_dtype, verify)
     progress.end("publish")
@@ -92,6 +95,15 @@ def publish(
     if caution := size_caution(f"{announced.path} has", announced.size_bytes, config.file_dtype):
         progress.note(caution)
     return announced, values
+
+
+def measured_again(material: Material, best: SeedOutcome) -> Evaluation:
+    """The adapter as it is in memory, on the validation rows."""
+    with best.adapter.attached(material.backbone):
+        found, loss = material.measured(trained(material.backbone, best.adapter, material.validation))
+    task = best.final.task
+    values = task.scores(found, material.validation_targets)
+    return Evaluation(values, values[task.metric.name], loss, found, task)
 
 
 def stored_tensors(adapter: Adapter, task: Task, dtype: str) -> dict[str, Tensor]:

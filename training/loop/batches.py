@@ -32,13 +32,6 @@ def training_batches(
     return batches
 
 
-def plain_batches(num_rows: int, *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """All rows once in a seeded order, for rows that have no length (cached features)."""
-    order = list(range(num_rows))
-    random.Random(f"features {seed} {epoch}").shuffle(order)  # noqa: S311
-    return [order[start : start + batch_size] for start in range(0, num_rows, batch_size)]
-
-
 def _cut(order: Sequence[int], lengths: Sequence[int], batch_tokens: int, batch_size: int) -> list[list[int]]:
     batches: list[list[int]] = []
     current: list[int] = []

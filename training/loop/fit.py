@@ -26,7 +26,8 @@ _PROOF_TOLERANCE = 1e-6
 class StagePlan:
     """How long a stage runs. `patience` counts epochs without a better metric; None = to the end.
 
-    `every` epochs there is an evaluation, and after the last one.
+    `every` epochs there is an evaluation, and after the last one. With `keep_last` a stage that ran to its
+    end, where the rate is nought, keeps the state it has there: the best of several is partly luck.
     """
 
     name: str
@@ -34,6 +35,7 @@ class StagePlan:
     warmup: float
     patience: int | None = None
     every: int = 1
+    keep_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,7 @@ class Learner:
         """All metrics on the validation rows."""
         with torch.no_grad():
             logits, loss = self.validation()
-        task = self.task.calibrated(logits, self.validation_targets)
-        values = task.scores(logits, self.validation_targets)
-        return Evaluation(values, values[task.metric.name], loss, logits, task)
+        return judged(self.task, logits, loss, self.validation_targets)
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,13 @@ class Evaluation:
     loss: float
     logits: Logits
     task: Task
+
+
+def judged(task: Task, logits: Logits, loss: float, targets: Sequence[Target]) -> Evaluation:
+    """All metrics of logits [N, L] in the data's units, with the mean loss that they had."""
+    calibrated = task.calibrated(logits, targets)
+    values = calibrated.scores(logits, targets)
+    return Evaluation(values, values[calibrated.metric.name], loss, logits, calibrated)
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ Steps = Generator[list[int], float, StageResult]
 
 
 def fit(plan: StagePlan, learner: Learner, progress: Progress, journal: Journal) -> StageResult:
-    """Train one stage and leave the learner's parameters in their best state.
+    """Train one stage and leave the learner's parameters in the state that the plan keeps.
 
     Raises:
         TrainingFailedError: as `steps_of`.
@@ -167,6 +174,8 @@ def steps_of(plan: StagePlan, learner: Learner, progress: Progress, journal: Jou
         name, best = learner.task.metric.name, math.nan if state.best_value is None else state.best_value
         progress.evaluated(epoch, name, state.history[-1].values[name], best)
     progress.end(plan.name)
+    if plan.keep_last and state.epoch == plan.epochs:
+        return _as_it_is(plan, state, learner)
     return _restore_best(plan, state, learner)
 
 
@@ -248,6 +257,13 @@ def _restore_best(plan: StagePlan, state: StageState, learner: Learner) -> Stage
             f"recorded was {state.best_value!r} in epoch {state.best_epoch}: this is a bug"
         )
     return StageResult(again, state.best_epoch, tuple(state.history))
+
+
+def _as_it_is(plan: StagePlan, state: StageState, learner: Learner) -> StageResult:
+    found = learner.evaluate()
+    if not math.isfinite(found.value):
+        return _restore_best(plan, state, learner)
+    return StageResult(found, state.epoch, tuple(state.history))
 
 
 def _to_plain(state: StageState, learner: Learner, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

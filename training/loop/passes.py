@@ -48,10 +48,13 @@ def features(
     *,
     below: StatesBelow | None = None,
     products: RoundedProducts | None = None,
+    virtual: int = 0,
+    enter: StatesBelow | None = None,
 ) -> States:
-    """What the head reads of all rows, without gradients.
+    """What the head reads of all rows, without gradients, with whatever is attached.
 
-    The same pass fills the states `below` a layer. Features are float32's unless `products` are given.
+    The same pass fills the states `below` a layer, or begins with those that `enter` it. Features are
+    float32's unless `products` are given.
     """
     readout = readout_of(spec)
     sizes = [sum(readout.num_states(text) for text in rows.of(row)) for row in range(len(rows))]
@@ -61,8 +64,8 @@ def features(
     rounded = nullcontext() if products is None else products.used()
     noting = nullcontext(list[Tensor]()) if below is None else noted(backbone.layers, below.layer)
     with torch.no_grad(), rounded, noting as entering:
-        for batch in state_batches(rows):
-            packed = backbone.pack(rows.take(batch))
+        for batch in state_batches(rows, virtual):
+            packed = packed_rows(backbone, rows, batch, virtual, enter)
             with backbone.running(packed) as hidden:
                 found = readout.states(backbone, hidden, packed, spec.pooling)
             if below is not None:

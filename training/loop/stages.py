@@ -1,21 +1,20 @@
-"""What each stage trains, as learners for `fit`: the head on cached features, then an adapter.
+"""What a run learns from, what heads read of it, and stage two as a learner for `fit`.
 
-Stage one standardises the features (so that one learning rate suits every backbone) and folds that back into
-the head. The frozen backbone stays in evaluation mode throughout: no dropout, so cached features are exact.
-A task without a head has no stage one.
+The frozen backbone stays in evaluation mode throughout: no dropout, so cached features are exact. A task
+without a head has no stage one.
 """
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from modeling import Adapter, Backbone, HeadSpec, Readout, Wanted, readout_of
-from training.loop.batches import plain_batches, training_batches
+from training.loop.batches import training_batches
 from training.loop.encode import Rows, state_batches
-from training.loop.fit import Learner
+from training.loop.fit import Evaluation, Learner, judged
 from training.loop.optim import Group, decay_groups
 from training.loop.passes import Answered, features, packed_rows, trained
 from training.loop.precision import RoundedProducts
@@ -24,9 +23,6 @@ from training.loop.progress import Progress
 from training.loop.states import States
 from training.settings.config import Hyper
 from training.tasks import Logits, Target, Task
-
-_HEAD_BATCH_FACTOR = 2
-_SMALLEST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -62,64 +58,31 @@ class Features:
     validation: States
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """Mean and spread [H] of the train features."""
-
-    mean: Tensor
-    spread: Tensor
-
-    @classmethod
-    def of(cls, features: Tensor) -> "Scaling":
-        """Of the rows of [..., H]; a constant feature keeps its size."""
-        rows = features.flatten(0, -2)
-        spread = rows.std(dim=0, unbiased=False)
-        return cls(rows.mean(dim=0), torch.where(spread > _SMALLEST_SPREAD, spread, torch.ones_like(spread)))
-
-    def apply(self, features: Tensor) -> Tensor:
-        """[..., H] -> [..., H] with mean 0 and spread 1."""
-        return (features - self.mean) / self.spread
-
-    def fold(self, scaled: nn.Linear, head: nn.Linear) -> None:
-        """Write into `head`, for raw features, what `scaled` computes on scaled ones."""
-        with torch.no_grad():
-            weight = scaled.weight / self.spread
-            head.weight.copy_(weight)
-            head.bias.copy_(scaled.bias - weight @ self.mean)
+def measured_head(material: Material, states: States, weight: Tensor, bias: Tensor) -> Evaluation:
+    """How a head [L, F], [L] does on the states of the validation rows."""
+    logits = states.by_row(states.values @ weight.t() + bias)
+    found, loss = material.measured(Answered(logits.float().cpu().numpy()))
+    return judged(material.task, found, loss, material.validation_targets)
 
 
-def head_learner(
-    material: Material, features: Features, scaled: nn.Linear, scaling: Scaling, hyper: Hyper, seed: int
-) -> Learner:
-    """Stage one: `scaled` [H -> L] on the scaled features, started at zero (the problem is convex)."""
-    nn.init.zeros_(scaled.weight)
-    nn.init.zeros_(scaled.bias)
-    train, validation = (
-        replace(states, values=scaling.apply(states.values))
-        for states in (features.train, features.validation)
-    )
-    size = hyper.batch_size * _HEAD_BATCH_FACTOR
-
-    def logits(states: States) -> Tensor:
-        return states.by_row(scaled(states.values))
-
-    def loss(rows: Sequence[int]) -> Tensor:
-        found = logits(train.take(rows))
-        return material.readout.measured_loss(material.spec, found, material.wanted.take(rows))
-
-    def measured() -> tuple[Logits, float]:
-        return material.measured(Answered(logits(validation).float().cpu().numpy()))
-
-    return Learner(
-        task=material.task,
-        parameters=_head_parameters(scaled),
-        groups=decay_groups(list(scaled.parameters()), hyper.head_lr, hyper.head_weight_decay),
-        loss=loss,
-        validation=measured,
-        batches=lambda epoch: plain_batches(len(train), batch_size=size, seed=seed, epoch=epoch),
-        validation_targets=material.validation_targets,
-        exact=train.values.device.type == "cpu",
-    )
+def adapted_features(
+    material: Material,
+    adapter: Adapter,
+    progress: Progress,
+    below: Below | None = None,
+) -> Features:
+    """What a head reads of both splits under an adapter, which must be attached."""
+    below, virtual = below or Below(), adapter.virtual_tokens
+    splits = (material.train, below.train), (material.validation, below.validation)
+    progress.begin("refit", sum(len(state_batches(rows)) for rows, _ in splits))
+    found = [
+        features(
+            material.backbone, rows, material.spec, lambda: progress.step(None), virtual=virtual, enter=kept
+        )
+        for rows, kept in splits
+    ]
+    progress.end("refit")
+    return Features(*found)
 
 
 def frozen_features(

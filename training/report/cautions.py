@@ -6,6 +6,7 @@ from training.report.result import SeedOutcome
 from training.settings.config import Hyper, TrainConfig
 from training.tasks import Baseline
 
+_NEARLY_NOUGHT = 0.01
 _DECIMALS = 4  # of a metric as it is told: what cannot be seen there is rounding
 
 
@@ -30,9 +31,19 @@ def warmup_caution(config: TrainConfig, hyper: Hyper, plan: StagePlan, steps_per
     return f"{found} (the recipe's warm-up is made for larger data); give {remedy}"
 
 
-def cautions_of(best: SeedOutcome, baseline: Baseline, warmup: str | None = None) -> tuple[str, ...]:
-    """Everything to be careful about in the outcome; `warmup` is what `warmup_caution` found."""
-    found = [warmup, _stage_two(best, has_reason=warmup is not None)]
+def cautions_of(
+    best: SeedOutcome, asked: str, baseline: Baseline, warmup: str | None = None
+) -> tuple[str, ...]:
+    """Everything to be careful about in the outcome; `warmup` is what `warmup_caution` found.
+
+    `asked` is the method that was asked for.
+    """
+    found = [
+        warmup,
+        _alone(best, asked),
+        _nothing_left(best),
+        _stage_two(best, has_reason=warmup is not None),
+    ]
     final = best.final
     found.append(final.task.constant_warning(final.logits))
     metric = final.task.metric
@@ -42,12 +53,35 @@ def cautions_of(best: SeedOutcome, baseline: Baseline, warmup: str | None = None
     return tuple(sentence for sentence in found if sentence is not None)
 
 
+def _alone(best: SeedOutcome, asked: str) -> str | None:
+    """The head alone is shipped although an adapter was trained."""
+    if best.adapter.method.name == asked or best.head is None or best.body is None:
+        return None
+    name = best.final.task.metric.name
+    with_it = (best.again or best.body).best.value
+    return (
+        f"{asked} found nothing: {name} is {with_it:.4f} with it and {best.final.value:.4f} for the head "
+        f"alone, so the file holds that ({best.adapter.method.name}); try more epochs or another --lr"
+    )
+
+
+def _nothing_left(best: SeedOutcome) -> str | None:
+    """A loss of nought from the start gives no gradient."""
+    losses = [r.loss for r in best.history if r.stage == "adapter" and r.epoch == 1]
+    if not losses or losses[0] is None or losses[0] >= _NEARLY_NOUGHT:
+        return None
+    return (
+        f"the train loss of stage two is {losses[0]:.4f} from its first epoch on: the head alone tells the "
+        "train rows apart, so the adapter has little to learn from; give more rows, or a lower --head-start"
+    )
+
+
 def _stage_two(best: SeedOutcome, *, has_reason: bool) -> str | None:
     """Stage two below the head alone, which can be where a method does not begin as the frozen model.
 
     Without any gain the advice is about rates and epochs, unless another reason is told already.
     """
-    if best.head is None or best.body is None:
+    if best.head is None or best.body is None or not best.adapter.num_body_parameters:
         return None
     metric, method = best.final.task.metric, best.adapter.method.name
     alone, final = best.head.best.value, best.final.value

@@ -8,29 +8,41 @@ from typing import Any
 
 from modeling import Adapter
 from training.loop.fit import EpochRecord, Evaluation, StageResult
+from training.loop.fitted import HeadFit
+from training.loop.stages import Features
 from training.tasks import Baseline
 
 
 @dataclass(frozen=True)
 class SeedOutcome:
-    """One seed: its adapter in its best state, and what each stage reached (None = it was left out)."""
+    """One seed: its adapter in the state that is kept, and what each stage reached (None = it was left out).
+
+    `chosen` is the evaluation of what is kept; with `on_all_rows` it is that of the same run without the
+    held-out rows, which the adapter has learnt from since. `fitted` is the head on the frozen backbone,
+    `again` and `fitted_again` the one on what the adapter gives (`adapted`), where that is what is kept.
+    """
 
     seed: int
     adapter: Adapter
     head: StageResult | None
     body: StageResult | None
+    chosen: Evaluation
+    fitted: HeadFit | None = None
+    again: StageResult | None = None
+    fitted_again: HeadFit | None = None
+    adapted: Features | None = None
+    on_all_rows: bool = False
 
     @property
     def final(self) -> Evaluation:
-        """The evaluation of the state that goes into the file."""
-        last = self.body or self.head
-        assert last is not None, "a run without any stage is refused at the start: this is a bug"
-        return last.best
+        """The evaluation of what goes into the file."""
+        return self.chosen
 
     @property
     def history(self) -> tuple[EpochRecord, ...]:
-        """Both stages, in order."""
-        return tuple(r for stage in (self.head, self.body) if stage is not None for r in stage.history)
+        """All stages, in order."""
+        stages = (self.head, self.body, self.again)
+        return tuple(r for stage in stages if stage is not None for r in stage.history)
 
 
 def pick_best(outcomes: Sequence[SeedOutcome]) -> SeedOutcome:
@@ -82,6 +94,7 @@ class TrainResult:
     data: Mapping[str, Any]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    on_all_rows: bool = False
     seconds: float = 0.0
     file: Announced | None = None
 

@@ -33,7 +33,7 @@ class Occasion:
     hidden_size: int
 
 
-def recipe(occasion: Occasion) -> Mapping[str, int | float]:
+def recipe(occasion: Occasion) -> Mapping[str, int | float | str]:
     """The paper's settings, by the names of the training configuration.
 
     Epochs: 20 on its small sets (elsewhere: under 10,000 rows), else 3; in the low-resource study 100,000
@@ -47,14 +47,14 @@ def recipe(occasion: Occasion) -> Mapping[str, int | float]:
     max_tokens = 512 if occasion.official == "superglue-record" else 256 if superglue else 128
     return {
         "epochs": _epochs(occasion, low_resource),
-        "head_epochs": 0,
+        "fit_head": False,
+        "refit": "none",
         "batch_size": batch_size,
         "batch_tokens": batch_size * max_tokens,
         "max_tokens": max_tokens,
         "warmup": 0.0,
         "warmup_steps": 0 if no_warmup else 500,
         "evaluate_steps": 250 if low_resource else 0,
-        "min_steps": 0,
         "weight_decay": 0.0,
     }
 

@@ -74,12 +74,6 @@ class Hyper(Numbers[Never]):
 
     method_config: Mapping[str, Any]
 
-    def epochs_for(self, steps_per_epoch: int) -> int:
-        """Epochs of stage two: `epochs`, or more until there are `min_steps` steps."""
-        if self.epochs == 0 or steps_per_epoch <= 0:
-            return self.epochs
-        return max(self.epochs, math.ceil(self.min_steps / steps_per_epoch))
-
     def warmup_for(self, num_steps: int) -> float:
         """Share of `num_steps` steps in which the rate of stage two rises."""
         if self.warmup_steps == 0:
@@ -98,19 +92,35 @@ def resolve(config: TrainConfig, situation: Situation | None = None) -> Hyper:
     """
     row = defaults_for(config.method)
     filled = {f.name: f.metadata["fallback"] for f in fields(Numbers)} | _said(row)
-    if row.published is not None and (config.form == TEXT_TO_TEXT or config.recipe is not None):
+    if row.published is not None and (config.form == TEXT_TO_TEXT or config.recipe == "compacter"):
         filled["lr"] = row.published.lr_for(config.method_config)
     if situation is not None:
+        if row.epochs is None:
+            filled["epochs"] = epochs_for(situation.num_train)
         filled |= _fitting(config, filled, situation)
     given = _said(config)
-    if "epochs" in given:
-        given.setdefault("min_steps", 0)
     if "warmup" in given:
         given.setdefault("warmup_steps", 0)
     filled |= given
     if config.form == TEXT_TO_TEXT:  # there is no head: nothing of it is trained or pooled
-        filled |= {"head_epochs": 0, "train_head": False, "pooling": "none"}
+        filled |= {"fit_head": False, "train_head": False, "pooling": "none"}
     return Hyper(**filled, method_config=dict(config.method_config))
+
+
+_EPOCHS = ((200, 20), (400, 10), (1000, 4), (4000, 3))
+
+
+def epochs_for(num_train: int) -> int:
+    """Passes over so many rows: some 100 to 200 steps where they are few, and never fewer than 2 passes."""
+    return next((epochs for rows, epochs in _EPOCHS if num_train <= rows), 2)
+
+
+def _literal(situation: Situation) -> dict[str, Any]:
+    """The Hadamard paper's two stages: the classifier alone on the model's own pooling, then the adapter and
+    the norm under that classifier, as it is. Its numbers are not published (reference: section 3)."""
+    own = [pooling for pooling in ("pooler", "first") if pooling in situation.poolings]
+    pooled = {"pooling": own[0]} if own else {}
+    return {"train_head": False, "head_start": 1.0, "refit": "none", "epochs": 5, **pooled}
 
 
 def _said(numbers: Numbers[None]) -> dict[str, Any]:
@@ -120,8 +130,10 @@ def _said(numbers: Numbers[None]) -> dict[str, Any]:
 def _fitting(config: TrainConfig, filled: Mapping[str, Any], situation: Situation) -> dict[str, Any]:
     """What the recipe says, and defaults that the backbone can take."""
     fitted: dict[str, Any] = {}
-    if config.recipe is not None:
+    if config.recipe == "compacter":
         fitted |= {**recipe(situation), "lr_head_stage2": filled["lr"], "patience": None}
+    if config.recipe == "hadamard":
+        fitted |= _literal(situation)
     tokens = fitted.get("max_tokens", filled["max_tokens"])
     fitted["max_tokens"] = min(tokens, situation.positions - situation.virtual_tokens)
     if filled["pooling"] not in situation.poolings and situation.poolings:

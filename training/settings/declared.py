@@ -60,8 +60,9 @@ class Purpose:
     )
     recipe: str | None = _what(
         None,
-        "compacter: train as that paper does (rates, epochs, batches, warm-up, best checkpoint)",
-        one_of(("compacter",)),
+        "compacter or hadamard: train as that paper does (compacter: rates, epochs, batches, warm-up, best "
+        "checkpoint; hadamard: the head alone, then the adapter under the frozen head)",
+        one_of(("compacter", "hadamard")),
     )
     device: str = _what("auto", "auto, cpu or cuda (a number may follow, cuda:1)", checks.device)
     precision: str = _what(
@@ -157,25 +158,38 @@ class Numbers(Generic[Gap]):
         whole(checks.MIN_TOKENS),
         gap=True,
     )
-    epochs: int | Gap = _number(5, "passes over the data in stage two (adapter)", whole(0))
-    head_epochs: int | Gap = _of_head(
-        40, "passes over the cached features in stage one (head); 0 skips the stage", whole(0)
+    epochs: int | Gap = _number(
+        5, "passes over the data in stage two (adapter); by the number of rows when not given", whole(0)
+    )
+    fit_head: bool | Gap = _of_head(
+        True,
+        "stage one: fit the head on the frozen backbone; off = stage two starts from a random head",
+        checks.switch,
+    )
+    head_l2: float | None = _of_head(
+        None,
+        "decay of the fitted head, as scikit-learn's 1/C; chosen by cross-validation when not given",
+        checks.positive,
+    )
+    head_start: float | Gap = _of_head(
+        0.3,
+        "share of the fitted head's size with which stage two starts, so that its loss is not nought and the "
+        "adapter learns; a number's head starts whole",
+        checks.share,
+    )
+    refit: str | Gap = _of_head(
+        "auto",
+        "what is trained again on all rows when the held-out ones are train rows: head, all (adapter too), "
+        "none, or auto (all up to 500 rows, else head)",
+        one_of(("auto", "head", "all", "none")),
     )
     lr: float | Gap = _number(3e-3, "learning rate of the adapter", checks.rate)
-    head_lr: float | Gap = _of_head(
-        5e-3, "learning rate of the head in stage one (on standardised features)", checks.rate
-    )
-    lr_head_stage2: float | Gap = _of_head(1e-3, "learning rate of the head in stage two", checks.rate)
-    train_head: bool = _training(
+    lr_head_stage2: float | Gap = _of_head(1e-2, "learning rate of the head in stage two", checks.rate)
+    train_head: bool | Gap = _number(
         True, "train the head on in stage two; off = it keeps what stage one found", checks.switch
     )
     batch_size: int | Gap = _number(32, "most rows of a batch", whole(1))
     batch_tokens: int | Gap = _number(4096, "most tokens of a batch", whole(8))
-    min_steps: int | Gap = _number(
-        100,  # the warm-up has done its work by then
-        "stage two gets more epochs on small data until it has this many steps; no effect with epochs given",
-        whole(0),
-    )
     evaluate_steps: int | Gap = _number(
         0,
         "evaluate after the first epoch that ends so many steps after the last time; 0 = every epoch",
@@ -188,11 +202,8 @@ class Numbers(Generic[Gap]):
     weight_decay: float | Gap = _number(
         0.0, "decay of the head's weights in stage two; adapter parameters never decay", checks.not_negative
     )
-    head_weight_decay: float | Gap = _of_head(
-        0.0, "decay of the head's weights in stage one", checks.not_negative
-    )
     patience: int | None = _number(
-        None, "a stage stops after this many epochs without a better validation metric", whole(1)
+        8, "a stage stops after this many epochs without a better validation metric", whole(1)
     )
     pooling: str | Gap = _of_head(
         "unit",

@@ -45,13 +45,13 @@ DEFAULTS: Mapping[str, MethodDefaults] = {
     # full-length runs at 1e-2 and 3e-2 on five tasks; the paper states no numbers
     "hadamard": MethodDefaults(lr=1e-2),
     # full-length runs at 3e-3, 1e-2 and 3e-2; the authors have 1e-3 on BERT
-    "bitfit": MethodDefaults(epochs=3, lr=1e-2, published=Published(3e-4, task_prefix=True)),
+    "bitfit": MethodDefaults(lr=1e-2, published=Published(3e-4, task_prefix=True)),
     # full-length runs at 1e-2 and 3e-2 on five tasks, 3e-2 ahead on all; the paper uses 3e-3 on T0
     "ia3": MethodDefaults(lr=3e-2),
     # full-length runs at 1e-2 and 3e-2 on TREC; 5e-3 is behind there and on STS-B (benchmarks/quality.py)
-    "ln_tuning": MethodDefaults(epochs=3, lr=1e-2),
+    "ln_tuning": MethodDefaults(lr=1e-2),
     # stage one alone: convex, so only enough steps matter
-    "linear_probe": MethodDefaults(epochs=0, lr=0.0, lr_head_stage2=0.0, min_steps=0),
+    "linear_probe": MethodDefaults(epochs=0, lr=0.0, lr_head_stage2=0.0),
     # full-length runs at 3e-3 and 1e-2; Houlsby et al. search 3e-5 to 3e-3 on BERT
     "houlsby": MethodDefaults(lr=3e-3, published=Published(3e-4)),
     "pfeiffer": MethodDefaults(lr=3e-3, published=Published(3e-4)),
@@ -75,9 +75,7 @@ DEFAULTS: Mapping[str, MethodDefaults] = {
     "lora": MethodDefaults(lr=3e-3),
     # reduced runs at 3e-5, 1e-4 and 3e-4, then with this decay of all matrices; as a method it is the head's
     # alone
-    "full": MethodDefaults(
-        epochs=3, lr=3e-4, weight_decay=0.01, min_steps=0, published=Published(3e-4, task_prefix=True)
-    ),
+    "full": MethodDefaults(lr=1e-4, weight_decay=0.01, published=Published(3e-4, task_prefix=True)),
 }
 
 
