@@ -18,18 +18,18 @@ from proof.fresh import check_in_fresh_process
 from training.data.load import TaskData, load_data
 from training.file.announce import Verify, adapter_caution, check_writable, code_version
 from training.file.publish import publish
+from training.learning.material import build_method, check_room, prepare, settle
+from training.learning.refit import on_all_rows, told
+from training.learning.seed import SeedRun
 from training.loop.device import pick_device
 from training.loop.fit import StagePlan
 from training.loop.journal import RESUMED, FileJournal, Journal, NoJournal
 from training.loop.precision import chosen, products_of
 from training.loop.progress import NullProgress, Progress
 from training.loop.stages import Material
-from training.material import build_method, check_room, prepare, settle
-from training.refit import on_all_rows, told
 from training.report.cautions import cautions_of, warmup_caution
 from training.report.result import SeedOutcome, TrainResult, pick_best
 from training.report.write import write_report
-from training.seeds import SeedRun
 from training.settings.config import Hyper, TrainConfig
 
 

@@ -13,6 +13,7 @@ from failures import Failure
 from modeling import METHODS, Adapter, AdapterError, HeadSpec, Method, kind_of
 from training.data.load import TaskData
 from training.errors import ConfigError
+from training.learning.material import stage_plan
 from training.loop.fit import EpochRecord, Evaluation, StagePlan, StageResult, fit
 from training.loop.fitted import HeadFit, Sample, fit_head
 from training.loop.journal import Journal
@@ -29,7 +30,6 @@ from training.loop.stages import (
     room_for,
 )
 from training.loop.states import States
-from training.material import stage_plan
 from training.report.result import SeedOutcome
 from training.settings.checks import HEAD, TEXT_TO_TEXT
 from training.settings.config import Hyper, TrainConfig

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import torch
 
+from training.learning.material import prepare
+from training.learning.seed import SeedRun, fitted_head
 from training.loop.fit import StagePlan
 from training.loop.journal import NoJournal
 from training.loop.stages import Features
 from training.loop.states import States
-from training.material import prepare
 from training.report.result import SeedOutcome
-from training.seeds import SeedRun, fitted_head
 
 _FEW_ROWS = 500
 
