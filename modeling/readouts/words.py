@@ -74,16 +74,27 @@ class Words(Readout):
     def logits(
         self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None
     ) -> Tensor:
-        assert head is not None, "words are read by a head: this is a bug"
         with backbone.running(batch) as hidden:
-            states = self.states(backbone, hidden, batch, spec.pooling)
+            return self._logits_of(backbone, hidden, batch, head)
+
+    def _logits_of(
+        self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, head: nn.Linear | None
+    ) -> Tensor:
+        assert head is not None, "words are read by a head: this is a bug"
+        states = self.states(backbone, hidden, batch, POOLING)
         return linear(states, head.weight, head.bias)
 
-    def loss(
-        self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None, wanted: Wanted
+    def loss_of(
+        self,
+        backbone: Backbone,
+        hidden: Tensor,
+        batch: PackedBatch,
+        spec: HeadSpec,
+        head: nn.Linear | None,
+        wanted: Wanted,
     ) -> Tensor:
         """The mean over all words."""
-        logits = self.logits(backbone, batch, spec, head)
+        logits = self._logits_of(backbone, hidden, batch, head)
         rows = zip(wanted.targets, batch.encoded, strict=True)
         tags = torch.cat([row[: len(text.words)] for row, text in rows])
         return KINDS[spec.kind].loss(logits, tags, wanted.weights)

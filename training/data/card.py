@@ -134,7 +134,7 @@ def read_card(data: Path, tables: Mapping[str, Table], flags: Flags) -> Card:
     said |= {name: value for name, value in vars(flags).items() if value}
     table = tables.get("train") or next(iter(tables.values()))
     kind = said.get("kind") or _official_kind(said.get("name"), table, flags.form)
-    if not kind and flags.form == HEAD and looks_marked(table):
+    if not kind and flags.form == HEAD and looks_marked(table, said.get("label_field"), Task.usual_labels):
         kind = "token_labels"
         notes.append(_GUESSED.format(kind))
     labels = _label_fields(said, table, kind, flags.label_field_before)

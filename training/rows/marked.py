@@ -8,7 +8,7 @@ cannot be used carries its TargetError, which is raised with its place when the 
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -79,8 +79,14 @@ def marked(
     return found, _notes(scheme if tags else None, told)
 
 
-def looks_marked(table: Table) -> bool:
-    """Whether the first row has words with tags, or spans, in fields of the usual names."""
+def looks_marked(table: Table, label: str | None, others: Collection[str]) -> bool:
+    """Whether the first row has words with tags, or spans, in fields of the usual names.
+
+    Not so where the `label` field is another, or nobody says which and one of the `others` is there.
+    """
+    usual = (*TAG_FIELDS, *SPAN_FIELDS)
+    if label not in usual if label else set(others) & set(table.columns):
+        return False
     few = table.take(range(min(1, table.num_rows)))
     if any(_are_spans(value) for name in SPAN_FIELDS for value in few.values(name)):
         return True

@@ -225,7 +225,8 @@ def _without_marks(names: Sequence[str] | None) -> tuple[str, ...] | None:
     if names is None:
         return None
     inner = [name for name in names if name != OUTSIDE]
-    return tuple(dict.fromkeys(map(label_of, inner) if all(map(is_tag, inner)) else inner))
+    are_tags = all(map(is_tag, inner)) and (len(inner) < len(names) or any(n.startswith("I-") for n in inner))
+    return tuple(dict.fromkeys(map(label_of, inner) if are_tags else inner))
 
 
 def _has_ends(target: WordSpans, span: Span) -> bool:

@@ -255,6 +255,18 @@ def test_a_label_is_none_of_those_that_were_given(tmp_path: Path) -> None:
         load(tmp_path / "data" / "train.jsonl", OTHERS, label_names=("a", "b"))
 
 
+def test_a_label_that_looks_like_a_tag_is_one_all_the_same(tmp_path: Path) -> None:
+    rows = [{**row, "entities": [{**one, "label": "S-bahn"} for one in row["entities"]]} for row in OTHERS]
+    data = load(tmp_path / "data" / "train.jsonl", rows, label_names=("S-bahn", "U-bahn"))
+    assert data.task.labels == ("O", "B-S-bahn", "I-S-bahn", "B-U-bahn", "I-U-bahn")
+
+
+def test_entities_beside_another_label_change_nothing(tmp_path: Path) -> None:
+    rows = [row | {"label": "ab"[k % 2]} for k, row in enumerate(OTHERS)]
+    assert load(tmp_path / "a" / "train.jsonl", rows).page.kind == "single_sentence"
+    assert load(tmp_path / "b" / "train.jsonl", rows, label_field="entities").page.kind == "token_labels"
+
+
 def test_two_text_fields_are_refused(tmp_path: Path) -> None:
     rows = [row | {"more": "text"} for row in OTHERS]
     with pytest.raises(ConfigError, match="kind token_labels takes 1 text field"):

@@ -45,10 +45,10 @@ def parameters(adapter: Adapter) -> list[torch.nn.Parameter]:
 
 
 def specs_on(backbone: Backbone) -> list[HeadSpec]:
-    """A head of each pooling, and strings where there is a decoder."""
+    """A head of each pooling, one that reads words, and strings where there is a decoder."""
     heads = [HeadSpec("single_label", LABELS, pooling=pooling) for pooling in backbone.poolings]
     text = HeadSpec("text_to_text", ("w1", "w2", "w3"), pooling="none")
-    return [*heads, text] if backbone.is_encoder_decoder else heads
+    return [*heads, *checks.WORD_SPECS, *([text] if backbone.is_encoder_decoder else [])]
 
 
 class Rows:
@@ -56,8 +56,12 @@ class Rows:
 
     def __init__(self, backbone: Backbone, adapter: Adapter, seed: int) -> None:
         texts = random_texts(3 + seed % 3, seed)
-        self.batch = backbone.pack(backbone.text.encode(texts, 24), adapter.virtual_tokens)
+        encoded = backbone.text.encode(texts, 24, words=True)
+        self.batch = backbone.pack(encoded, adapter.virtual_tokens)
         targets = torch.arange(len(texts)) % 3
+        if adapter.spec in checks.WORD_SPECS:
+            self.wanted = Wanted(torch.arange(len(texts) * 24).view(-1, 24) % 5)
+            return
         ids = backbone.label_ids(["w1", "w2", "w3"]) if backbone.is_encoder_decoder else []
         self.wanted = Wanted(targets, None, [ids[target] for target in targets.tolist()] if ids else [])
 
