@@ -61,9 +61,9 @@ def explain(
 
     First the answer with the adapter and without it (the frozen model under the same head). Then a line for
     each layer. OFF takes that layer alone back to the frozen model: how much of the margin goes with it.
-    ALONE puts that layer alone on the frozen model: how much it adds by itself. The margin is how far the answer is
-    from turning over: a label's logit over the best other one's (several labels: over its threshold); a
-    number: the number itself; a written text: its log probability.
+    ALONE puts that layer alone on the frozen model: how much it adds by itself. The margin is how far the
+    answer is from turning over: a label's logit over the best other one's (several labels: over its
+    threshold); a number: the number itself; a written text: its log probability.
 
     A bar of █ is a layer that speaks for the answer, one of ▒ a layer that speaks against it; the longest bar
     of a column is its largest effect. Effects need not add up to the whole, because layers act on each other:
