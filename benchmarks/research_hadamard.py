@@ -40,6 +40,7 @@ PARTS: dict[str, Callable[[str], bool]] = {
 }
 WHOLE = "w, b and norm"
 VECTORS = {"w - 1": ("scale", 1.0), "w": ("scale", 0.0), "b": ("shift", 0.0)}
+NEUTRAL = {"scale": 1.0, "shift": 0.0}
 
 
 def groups(
@@ -260,11 +261,10 @@ def _by_chance(made: dict[str, list[Floats]]) -> list[float]:
     ]
 
 
-def pairs(found: dict[str, Any], name: str) -> str:
-    """The cosines of every two tasks, mean over seeds."""
-    part, minus = VECTORS[name]
+def pairs(found: dict[str, Any], part: str) -> str:
+    """The cosines of every two tasks' `scale` (w - 1) or `shift` (b), mean over seeds."""
     made = {
-        task: [vector(record, part, minus) for record in by_seed(found, task)]
+        task: [vector(record, part, NEUTRAL[part]) for record in by_seed(found, task)]
         for task in TASKS
         if by_seed(found, task)
     }
@@ -280,12 +280,12 @@ def pairs(found: dict[str, Any], name: str) -> str:
         ]
         for one, own in made.items()
     ]
-    return tables.table([name, *made], rows)
+    return tables.table(["task", *made], rows)
 
 
 def report(found: dict[str, Any]) -> str:
     """All tables, one below the other."""
-    two = [pairs(found, name) for name in ("w - 1", "b")]
+    two = [pairs(found, part) for part in NEUTRAL]
     return "\n\n".join([parts(found), layers(found), errors(found), cosines(found), *two])
 
 
