@@ -83,6 +83,14 @@ class Explained:
     effects: tuple[Effect, ...]
     attention_heads: tuple[AttentionHeads, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; the text as a server takes it: `text`, with `text_pair` or `choices`."""
+        fields = {name: plain(value) for name, value in vars(self).items() if name != "text"}
+        if isinstance(self.text, ChoiceItem):
+            return {"text": self.text.text, "choices": list(self.text.choices), **fields}
+        first, *second = parts_of(self.text)
+        return {"text": first, **({"text_pair": second[0]} if second else {}), **fields}
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -98,7 +106,8 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {name: plain(value) for name, value in vars(self).items()}
+        values = {name: plain(value) for name, value in vars(self).items() if name != "texts"}
+        return values | {"texts": [text.to_dict() for text in self.texts]}
 
 
 def explain_file(
@@ -189,8 +198,8 @@ def _explain(
 ) -> tuple[Explained, ...]:
     switches = switches_of(adapter)
     off = [[other for other in switches if other is not switch] for switch in switches]
-    asked = [list(switches), [], *off, *([switch] for switch in switches)]
-    runs = [_run(backbone, only(adapter, on), rows) for on in asked]
+    asked = [only(adapter, on) for on in ([], *off, *([switch] for switch in switches))]
+    runs = [_run(backbone, one, rows) for one in (adapter, *asked)]
     heads = _attention_heads(backbone, adapter, rows)
     found = []
     for number, item in enumerate(items):

@@ -167,7 +167,8 @@ def _print_heads(one: Explained) -> None:
         values = [(layer.name, getattr(layer, name)) for layer in one.attention_heads]
         rows = [(layer, *_cells(found, factor)) for layer, found in values if found is not None]
         columns = ["head", *(f"{head}>" for head in range(len(one.attention_heads[0].scale)))]
-        print_table(columns, rows, title=title)
+        print_line(title)
+        print_table(columns, rows)
 
 
 def _cells(values: Iterable[float], factor: float) -> list[str]:

@@ -75,7 +75,7 @@ def test_specs_that_make_no_sense(spec: HeadSpec, field: str) -> None:
 
 
 def margins(spec: HeadSpec, logits: list[list[float]], index: int) -> list[float]:
-    return kind_of(spec).margin(spec, np.array(logits), index).tolist()
+    return [float(value) for value in kind_of(spec).margin(spec, np.array(logits), index)]
 
 
 def test_a_margin_turns_its_sign_where_the_answer_turns() -> None:
