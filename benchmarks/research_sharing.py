@@ -21,11 +21,12 @@ from benchmarks.research_tables import by_seed, mean_and_spread, not_measured
 from modeling import Adapter, Backbone
 
 NAME = "research_sharing"
-SOURCES = ("sst2", "trec", "cola")
-NEW = ("review_sentences", "stackoverflow20", "sst5")
+SOURCES = ("sst5", "trec", "cola")
+NEW = ("review_sentences", "stackoverflow20", "snips")
 TASKS = NEW  # what --task may choose: the sources belong together
 FEW_ROWS, FEW_EPOCHS = 100, 40
 HADAMARD, COMPACTER, RULE = "hadamard", "compacter", "shared/phm_rule"
+OPTIONS: dict[str, Any] = {}  # of Compacter
 BYTES = 4  # of a number in a file
 
 
@@ -109,7 +110,7 @@ def new_task(benches: Sequence[Bench], task: str) -> dict[str, Any]:
 
 def rules(benches: Sequence[Bench]) -> dict[str, Any]:
     """Compacter with a rule for each task, with one for all, and with that one held for new tasks."""
-    made = [bench.adapter(COMPACTER) for bench in benches]
+    made = [bench.adapter(COMPACTER, **OPTIONS) for bench in benches]
     hyper, adapters = made[0][1], [adapter for adapter, _ in made]
     rule = adapters[0].shared["phm_rule"]
     for other in adapters[1:]:
@@ -124,7 +125,7 @@ def rules(benches: Sequence[Bench]) -> dict[str, Any]:
         found["tasks"][bench.task] = _both(bench, one)
     for task in NEW:
         bench = Bench(backbone, benches[0].given, task, benches[0].seed)
-        held, numbers = bench.adapter(COMPACTER)
+        held, numbers = bench.adapter(COMPACTER, **OPTIONS)
         held.shared["phm_rule"].data.copy_(rule.data)
         frozen(held, lambda name: name != RULE)
         found["tasks"][task] = _both(bench, bench.train(held, numbers))
@@ -136,7 +137,7 @@ def _both(bench: Bench, one: Adapter) -> dict[str, Any]:
     return {
         "metric": bench.metric.name,
         "head alone": bench.score(bench.probe(), bench.judge),
-        "separate": bench.score(bench.trained(COMPACTER), bench.judge),
+        "separate": bench.score(bench.trained(COMPACTER, **OPTIONS), bench.judge),
         "one rule": bench.score(one, bench.judge),
     }
 
