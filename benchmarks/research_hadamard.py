@@ -39,8 +39,12 @@ PARTS: dict[str, Callable[[str], bool]] = {
     "norm alone": lambda name: "attn_norm" in name,
 }
 WHOLE = "w, b and norm"
-VECTORS = {"w - 1": ("scale", 1.0), "w": ("scale", 0.0), "b": ("shift", 0.0)}
-NEUTRAL = {"scale": 1.0, "shift": 0.0}
+NEUTRAL = {"scale": 1.0, "shift": 0.0}  # vectors are kept as what moved from there
+VECTORS = {
+    "w - 1": ("scale", 0.0),
+    "w": ("scale", 1.0),
+    "b": ("shift", 0.0),
+}  # the part, and what is added to it
 
 
 def groups(
@@ -142,23 +146,18 @@ def _errors(bench: Bench, adapter: Adapter) -> dict[str, Any]:
 
 
 def _vectors(adapter: Adapter) -> dict[str, str]:
-    """w and b of all layers one after another, float16 in base64."""
-    tensors = adapter.to_tensors()
-    return {
-        part: base64.b64encode(
-            torch.cat([value for name, value in tensors.items() if name.endswith(f"/{part}")])
-            .half()
-            .numpy()
-            .tobytes()
-        ).decode()
-        for part in ("scale", "shift")
-    }
+    """w - 1 and b of all layers one after another, float16 in base64."""
+    tensors, found = adapter.to_tensors(), {}
+    for part, neutral in NEUTRAL.items():
+        own = torch.cat([value for name, value in tensors.items() if name.endswith(f"/{part}")]) - neutral
+        found[part] = base64.b64encode(own.half().numpy().tobytes()).decode()
+    return found
 
 
-def vector(record: dict[str, Any], part: str, minus: float) -> Floats:
-    """Of all layers, one after another."""
+def vector(record: dict[str, Any], part: str, plus: float = 0.0) -> Floats:
+    """w - 1 (`scale`) or b (`shift`) of all layers, one after another, and a number added to each."""
     found = np.frombuffer(base64.b64decode(record["vectors"][part]), dtype=np.float16)
-    return found.astype(np.float64) - minus
+    return found.astype(np.float64) + plus
 
 
 def cosine(a: Floats, b: Floats) -> float:
@@ -238,8 +237,8 @@ def cosines(found: dict[str, Any]) -> str:
     if len(records) < 2:
         return not_measured()
     rows = []
-    for name, (part, minus) in VECTORS.items():
-        made = {task: [vector(r, part, minus) for r in own] for task, own in records.items()}
+    for name, (part, plus) in VECTORS.items():
+        made = {task: [vector(r, part, plus) for r in own] for task, own in records.items()}
         tasks = [
             cosine(a, b)
             for one, other in combinations(made.values(), 2)
@@ -250,6 +249,33 @@ def cosines(found: dict[str, Any]) -> str:
         rows.append([name, *(mean_and_spread(v, 1, 3) for v in (tasks, seeds, shuffled))])
     head = ["vector", "two tasks, one seed", "one task, two seeds", "two tasks, one of them shuffled"]
     return tables.table(head, rows)
+
+
+def heads(found: dict[str, Any]) -> str:
+    """Change of each attention head's output on the judging rows, mean over tasks and seeds, in percent."""
+    records = [record for task in TASKS for record in by_seed(found, task)]
+    if not records:
+        return not_measured()
+    mean = np.mean([record["attention_heads"]["change"] for record in records], axis=0)  # [layers, heads]
+    rows = [[str(layer), *(f"{100 * value:.1f}" for value in row)] for layer, row in enumerate(mean)]
+    return tables.table(["layer", *(f"head {number}" for number in range(mean.shape[1]))], rows)
+
+
+def by_layer(found: dict[str, Any]) -> str:
+    """Cosines of w - 1 and b layer by layer, over all pairs of tasks with the same seed."""
+    own = [records for task in TASKS if (records := by_seed(found, task))]
+    if len(own) < 2:
+        return not_measured()
+    count = len(own[0][0]["layers"])
+    pairs_of = [(a, b) for one, other in combinations(own, 2) for a, b in zip(one, other, strict=False)]
+    rows = []
+    for layer in range(count):
+        shown = []
+        for part in NEUTRAL:
+            cut = [[np.split(vector(r, part), count)[layer] for r in pair] for pair in pairs_of]
+            shown.append(mean_and_spread([cosine(a, b) for a, b in cut], 1, 3))
+        rows.append([str(layer), *shown])
+    return tables.table(["layer", "w - 1", "b"], rows)
 
 
 def _by_chance(made: dict[str, list[Floats]]) -> list[float]:
@@ -264,7 +290,7 @@ def _by_chance(made: dict[str, list[Floats]]) -> list[float]:
 def pairs(found: dict[str, Any], part: str) -> str:
     """The cosines of every two tasks' `scale` (w - 1) or `shift` (b), mean over seeds."""
     made = {
-        task: [vector(record, part, NEUTRAL[part]) for record in by_seed(found, task)]
+        task: [vector(record, part) for record in by_seed(found, task)]
         for task in TASKS
         if by_seed(found, task)
     }
@@ -286,7 +312,8 @@ def pairs(found: dict[str, Any], part: str) -> str:
 def report(found: dict[str, Any]) -> str:
     """All tables, one below the other."""
     two = [pairs(found, part) for part in NEUTRAL]
-    return "\n\n".join([parts(found), layers(found), errors(found), cosines(found), *two])
+    first = [parts(found), layers(found), heads(found), errors(found), cosines(found), by_layer(found)]
+    return "\n\n".join([*first, *two])
 
 
 def main() -> int:

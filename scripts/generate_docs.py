@@ -20,8 +20,8 @@ A place for a section is a pair of comments; what stands between them is replace
     <!-- generated: pruning -->               of `benchmarks.pruning`
     <!-- generated: research-layers ia3 -->  of `benchmarks.research_layers`: a method, alone or agreement
     <!-- generated: research-sharing rule -->  of `benchmarks.research_sharing`: shared, start or rule
-    <!-- generated: research-hadamard parts -->  of `benchmarks.research_hadamard`: parts, layers, errors,
-                                              cosines, or pairs of one of its vectors
+    <!-- generated: research-hadamard parts -->  of `benchmarks.research_hadamard`: parts, layers, heads,
+                                              errors, cosines, by-layer, or pairs of scale or shift
     <!-- generated: training-cost t5-small cpu 16x64 -->  of `benchmarks.training_cost`
     <!-- end generated -->
 
@@ -330,7 +330,8 @@ def research_hadamard(what: str, *names: str) -> str:
     from benchmarks import record, research_hadamard
 
     own = research_hadamard
-    show = {f.__name__: f for f in (own.parts, own.layers, own.errors, own.cosines)}
+    show = {f.__name__: f for f in (own.parts, own.layers, own.heads, own.errors, own.cosines)}
+    show["by-layer"] = own.by_layer
     found = record.read(own.NAME)
     return (own.pairs(found, *names) if what == "pairs" else show[what](found)) + "\n"
 

@@ -186,13 +186,22 @@ def _vectors(scale: list[float], shift: list[float]) -> dict[str, str]:
 def test_cosines_are_of_what_moved() -> None:
     """Raw w of two tasks that have nothing in common is near 1; w - 1 is not."""
     found = {
-        "trec/0": {"vectors": _vectors([1.5, 1.0, 1.0, 1.0], [1.0, 0.0, 0.0, 0.0])},
-        "sst2/0": {"vectors": _vectors([1.0, 1.5, 1.0, 1.0], [-1.0, 0.0, 0.0, 0.0])},
+        "trec/0": {"vectors": _vectors([0.5, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0])},
+        "sst2/0": {"vectors": _vectors([0.0, 0.5, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0])},
     }
     table = research_hadamard.cosines(found).splitlines()
     rows = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1] for line in table[2:]}
     assert rows == {"w - 1": "0.000", "w": "0.952", "b": "-1.000"}
     assert "| trec | 1.000 | 0.000 |" in research_hadamard.pairs(found, "scale")
+
+
+def test_kept_vectors_are_what_moved_of_every_layer(bench: Bench) -> None:
+    adapter = bench.trained("hadamard")
+    tensors, kept = adapter.to_tensors(), {"vectors": research_hadamard._vectors(adapter)}
+    for part, neutral in (("scale", 1), ("shift", 0)):
+        layers = [tensors[f"encoder.{layer}.attn_context/{part}"] - neutral for layer in range(2)]
+        found = research_hadamard.vector(kept, part)
+        assert found == pytest.approx(torch.cat(layers).numpy(), rel=1e-3, abs=1e-7)
 
 
 def test_a_correlation_needs_something_that_varies() -> None:

@@ -39,7 +39,7 @@ def frozen_at(backbone: Backbone, path: str) -> torch.nn.Module:
     return backbone.model.get_submodule(path)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["bert", "t5"])
 @pytest.mark.parametrize("method", [name for name in AT_TAPS if name != "prompt_tuning"])
 def test_off_is_an_adapter_made_by_hand_that_changes_nothing_there(method: str, model: str) -> None:
     backbone = tiny_backbone(model)
