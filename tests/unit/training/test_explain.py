@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from modeling import Backbone
+from modeling import KINDS, Backbone, kind_of
+from tests.conformance import checks
 from tests.conformance.options import tiny_options
 from tests.tiny import tiny_backbone
 from tests.unit.training.conftest import Told, agree, quick, write_text_task
 from tests.unit.training.test_free_text import FREE, write_answers
 from training.errors import ConfigError, DataError
-from training.file.evaluate import FileEvaluation, evaluate_file
+from training.file.evaluate import FileEvaluation, build_adapter, evaluate_file, stored_file
 from training.file.explain import Explanation, explain_file
+from training.file.prune import with_layers
 from training.rows.items import ChoiceItem, Item
 from training.run import train
 
@@ -65,6 +67,24 @@ def test_the_whole_answer_is_the_one_that_the_file_is_scored_by(
     extra = {"sentence_pair": "text_pair", "multiple_choice": "choices"}.get(kind)
     assert {"text_pair", "choices"} & told.keys() == ({extra} if extra else set())
     assert all(isinstance(told[name], str) for name in {"text", "text_pair"} & told.keys())
+
+
+def test_off_and_alone_are_the_answers_of_adapters_with_fewer_layers(
+    built: Callable[..., Built], backbone: Backbone
+) -> None:
+    """As `prune` makes them: from tensors, those of the layer that is left out being gone."""
+    out, _ = built()
+    (one,) = explain_file(out, ["w1 w2 w70"], backbone=backbone).texts
+    adapter = build_adapter(stored_file(out), backbone)
+    encoded = backbone.text.encode(["w1 w2 w70"])
+    index = adapter.spec.labels.index(str(one.label))
+    for layer, effect in enumerate(one.effects):
+        for layers, standing in ((1 - layer, effect.off), (layer, effect.alone)):
+            smaller = with_layers(adapter, backbone, (layers,))
+            logits = checks.logits_alone(backbone, smaller, encoded[0]).double().numpy()[None]
+            margin = kind_of(adapter.spec).margin(adapter.spec, logits, index)
+            assert standing.margin == pytest.approx(margin[0], abs=1e-5)
+    assert abs(one.effects[0].off.margin - one.effects[0].alone.margin) > 1e-3
 
 
 def test_the_margin_is_in_the_units_of_the_data(built: Callable[..., Built], backbone: Backbone) -> None:
@@ -195,6 +215,15 @@ def test_what_does_not_fit_is_refused_with_a_remedy(
     with pytest.raises(error) as caught:
         explain_file(out, [item], label=label, backbone=backbone)
     assert says in str(caught.value)
+
+
+def test_a_kind_without_a_single_answer_is_refused(
+    built: Callable[..., Built], backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = built(epochs=1)
+    monkeypatch.setattr(type(KINDS["single_label"]), "margin_word", None)
+    with pytest.raises(DataError, match="task demo is a single_label: it has no single answer"):
+        explain_file(out, ["w1"], backbone=backbone)
 
 
 def test_a_cut_text_is_told(built: Callable[..., Built], backbone: Backbone) -> None:
