@@ -74,7 +74,7 @@ class Bench:
         random.Random(0).shuffle(order)
         middle = len(order) // 2
         first, second = (
-            Half(Rows(tuple(found.take(part)), found.per_row), [targets[row] for row in part])
+            Half(replace(found, encoded=tuple(found.take(part))), [targets[row] for row in part])
             for part in (order[:middle], order[middle:])
         )
         return first, second

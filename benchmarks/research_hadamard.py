@@ -22,7 +22,7 @@ import torch
 
 from benchmarks import research_pool, tables
 from benchmarks.research_bench import Bench, Floats, Given, correlation, frozen
-from benchmarks.research_tables import by_seed, mean_and_spread, not_measured
+from benchmarks.research_tables import by_seed, difference, mean_and_spread, not_measured, told
 from modeling import Adapter, Backbone
 from modeling.attention_change import changes, sizes
 from modeling.switches import only, switches_of
@@ -309,11 +309,27 @@ def pairs(found: dict[str, Any], part: str) -> str:
     return tables.table(["task", *made], rows)
 
 
+def answer(found: dict[str, Any]) -> str:
+    """Parts against the whole, over tasks and seeds."""
+    records = [record for task in TASKS for record in by_seed(found, task)]
+    if not records:
+        return not_measured()
+    whole = [record["parts"][WHOLE] for record in records]
+    facts = [("no adapter", difference(list(zip(whole, (r["head_alone"] for r in records), strict=True))))]
+    for name in [name for name in PARTS if name != WHOLE]:
+        values = [record["parts"][name] for record in records]
+        facts.append((f"{name}, trained by itself", difference(list(zip(whole, values, strict=True)))))
+    for place, one in enumerate(records[0]["layers"]):
+        values = [record["layers"][place]["off"] for record in records]
+        facts.append((f"layer {one['layer']} off", difference(list(zip(whole, values, strict=True)))))
+    return told(facts)
+
+
 def report(found: dict[str, Any]) -> str:
     """All tables, one below the other."""
     two = [pairs(found, part) for part in NEUTRAL]
     first = [parts(found), layers(found), heads(found), errors(found), cosines(found), by_layer(found)]
-    return "\n\n".join([*first, *two])
+    return "\n\n".join([*first, *two, answer(found)])
 
 
 def main() -> int:

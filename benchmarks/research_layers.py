@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import research_pool, tables
 from benchmarks.research_bench import Bench, Given
-from benchmarks.research_tables import by_seed, mean_and_spread, not_measured
+from benchmarks.research_tables import by_seed, difference, mean_and_spread, not_measured, told
 from modeling import Adapter, Backbone
 from modeling.switches import only, switches_of
 from training.file.prune import layer_drifts
@@ -180,6 +180,30 @@ def agreement(found: dict[str, Any]) -> str:
     return tables.table(head, [[*row, *[""] * (width - len(row))] for row in rows], num_names=2)
 
 
+def answer(found: dict[str, Any]) -> str:
+    """Against all layers, over tasks and seeds: pruned in each order, and trained in few layers alone."""
+    facts = []
+    for method in (*PRUNED, *TRAINED):
+        cells_of = [c for task in TASKS for c in by_seed(found, f"{task}/{method}")]
+        for place, one in enumerate(cells_of[0]["alone"]) if cells_of else ():
+            if place == 0:
+                continue
+            number, most = one["number"], cells_of[0]["alone"][0]["number"]
+            how = difference([(c["alone"][0]["value"], c["alone"][place]["value"]) for c in cells_of])
+            facts.append((f"`{method}`, {number} of {most} layers ({one['by']}) trained alone", how))
+            if one["by"] in cells_of[0]["pruned"] and method in PRUNED:
+                orders = [one["by"]] if method == AGAIN else list(ORDERS)
+                facts += [_pruned(cells_of, method, order, most, number) for order in orders]
+    return told(facts)
+
+
+def _pruned(
+    cells_of: Sequence[dict[str, Any]], method: str, order: str, most: int, number: int
+) -> tuple[str, str]:
+    pairs = [(c["pruned"][order][0]["value"], c["pruned"][order][most - number]["value"]) for c in cells_of]
+    return f"`{method}`, pruned to {number} of {most} layers by {order}", difference(pairs)
+
+
 def _average(values: Sequence[Sequence[float]]) -> str:
     """Over the tasks, of their means over seeds."""
     return tables.points(sum(sum(v) / len(v) for v in values) / len(values))
@@ -188,7 +212,7 @@ def _average(values: Sequence[Sequence[float]]) -> str:
 def report(found: dict[str, Any]) -> str:
     """All tables, one below the other."""
     parts = [f"{method}\n{frontier(found, method)}" for method in PRUNED]
-    return "\n\n".join([*parts, alone(found), agreement(found)])
+    return "\n\n".join([*parts, alone(found), agreement(found), answer(found)])
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import research_pool, tables
 from benchmarks.research_bench import Bench, Given, copied, frozen, placed, run, together
-from benchmarks.research_tables import by_seed, mean_and_spread, not_measured
+from benchmarks.research_tables import by_seed, difference, mean_and_spread, not_measured, told
 from modeling import Adapter, Backbone
 
 NAME = "research_sharing"
@@ -190,9 +190,33 @@ def rule(found: dict[str, Any]) -> str:
     return tables.table(["task", "the one rule is", *RULE_COLUMNS], rows, num_names=2)
 
 
+def answer(found: dict[str, Any]) -> str:
+    """Everything shared against an adapter for each task, over tasks and seeds."""
+    own = by_seed(found, f"{HADAMARD}/sources")
+    facts = [
+        (f"source tasks, {way}", _against([r["tasks"][task] for r in own for task in SOURCES], way))
+        for way in SOURCE_COLUMNS[2:]
+    ]
+    records = [record for task in NEW for record in by_seed(found, f"{HADAMARD}/{task}")]
+    for size in records[0]["rows"] if records else ():
+        cells_of = [record["rows"][size] for record in records]
+        facts += [
+            (f"new tasks, {int(size):,} rows, {way}", _against(cells_of, way)) for way in NEW_COLUMNS[2:]
+        ]
+    ruled = by_seed(found, f"{COMPACTER}/rules")
+    for name, tasks in (("source tasks, one rule", SOURCES), ("new tasks, that rule held", NEW)):
+        cells_of = [record["tasks"][task] for record in ruled for task in tasks]
+        facts.append((f"Compacter, {name}", _against(cells_of, "one rule")))
+    return told(facts) if own or records or ruled else not_measured()
+
+
+def _against(cells_of: Sequence[dict[str, Any]], way: str) -> str:
+    return difference([(one["separate"], one[way]) for one in cells_of])
+
+
 def report(found: dict[str, Any]) -> str:
     """All tables, one below the other."""
-    return "\n\n".join([shared(found), start(found), rule(found)])
+    return "\n\n".join([shared(found), start(found), rule(found), answer(found)])
 
 
 def main() -> int:

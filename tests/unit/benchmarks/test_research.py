@@ -18,6 +18,7 @@ from benchmarks import (
     research_layers,
     research_pool,
     research_sharing,
+    research_tables,
 )
 from benchmarks.research_bench import Bench, Given
 from benchmarks.research_pool import Asked
@@ -67,7 +68,6 @@ def test_a_script_runs_whole_and_then_lacks_nothing(module: Any, given: Given) -
     assert research_pool.lacking(module, wanted) == []
     report = module.report(found)
     assert "Not measured yet." not in report
-    assert ("±" in report) == (seeds == 2)
     longer = Given(given.data, given.backbone, given.device, given.rows, 2)
     assert sum(len(group.keys) for group in research_pool.lacking(module, asked(longer, seeds))) == len(keys)
     assert "Not measured yet." in module.report({})
@@ -203,6 +203,23 @@ def test_kept_vectors_are_what_moved_of_every_layer(bench: Bench) -> None:
         layers = [tensors[f"encoder.{layer}.attn_context/{part}"] - neutral for layer in range(2)]
         found = research_hadamard.vector(kept, part)
         assert found == pytest.approx(torch.cat(layers).numpy(), rel=1e-3, abs=1e-7)
+
+
+def test_a_difference_is_told_only_beyond_two_standard_errors() -> None:
+    apart = [(0.5, 0.45), (0.6, 0.54), (0.7, 0.66)]
+    assert research_tables.difference(apart) == "-5.0 ± 0.6 points"
+    assert research_tables.difference([(0.5, 0.6), (0.5, 0.4), (0.5, 0.53)]).endswith(
+        "points (no difference)"
+    )
+    assert research_tables.difference([(0.5, 0.6), (0.5, float("nan"))]) == "too few runs to tell"
+    assert research_tables.mean_and_spread([0.5, 0.6]) == "55.0 ± 7.1"
+    assert research_tables.mean_and_spread([0.5]) == "50.0"
+
+
+def test_records_are_found_by_what_stands_before_their_seed() -> None:
+    found = {"a/1": {"n": 1}, "a/0": {"n": 0}, "a/b/0": {"n": 2}}
+    assert [one["n"] for one in research_tables.by_seed(found, "a")] == [0, 1]
+    assert [one["n"] for one in research_tables.by_seed(found, "a/b")] == [2]
 
 
 def test_a_correlation_needs_something_that_varies() -> None:
