@@ -134,7 +134,7 @@ def run(learner: Learner, hyper: Hyper) -> None:
         optimizer.step()
 
 
-def together(learners: Sequence[Learner], seed: int) -> Learner:
+def in_turn(learners: Sequence[Learner], seed: int) -> Learner:
     """One learner of several that share parameters: each batch is one task's, and tasks take turns at random.
 
     A parameter that several have is trained once, at the first one's rate.

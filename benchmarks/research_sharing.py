@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks import research_pool, tables
-from benchmarks.research_bench import Bench, Given, copied, frozen, placed, run, together
+from benchmarks.research_bench import Bench, Given, copied, frozen, in_turn, placed, run
 from benchmarks.research_tables import by_seed, difference, mean_and_spread, not_measured, told
 from modeling import Adapter, Backbone
 
@@ -65,7 +65,7 @@ def one_body(benches: Sequence[Bench]) -> list[Adapter]:
         adapters.append(Adapter(other.method, other.spec, first.body, other.head, first.shared))
     learners = [bench.learner(one, hyper) for bench, one in zip(benches, adapters, strict=True)]
     with first.attached(benches[0].backbone):
-        run(together(learners, benches[0].seed), hyper)
+        run(in_turn(learners, benches[0].seed), hyper)
     return adapters
 
 
@@ -119,7 +119,7 @@ def rules(benches: Sequence[Bench]) -> dict[str, Any]:
     learners = [
         placed(bench.learner(one, hyper), one, backbone) for bench, one in zip(benches, adapters, strict=True)
     ]
-    run(together(learners, benches[0].seed), hyper)
+    run(in_turn(learners, benches[0].seed), hyper)
     found: dict[str, Any] = {"seed": benches[0].seed, "tasks": {}, "rule_parameters": rule.numel()}
     for bench, one in zip(benches, adapters, strict=True):
         found["tasks"][bench.task] = _both(bench, one)

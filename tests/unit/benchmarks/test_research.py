@@ -131,7 +131,7 @@ def test_one_body_is_trained_by_all_tasks_and_each_has_a_head(given: Given) -> N
         one.learner(adapter, one.adapter("hadamard")[1])
         for one, adapter in zip(benches, (first, second), strict=True)
     ]
-    both = research_bench.together(learners, 0)
+    both = research_bench.in_turn(learners, 0)
     trained = [id(p) for group in both.groups for p in group.parameters]
     assert len(trained) == len(set(trained))
     assert set(trained) == {id(p) for p in (*first.body_parameters(), *heads(first), *heads(second))}
