@@ -70,20 +70,7 @@ class TaskBench:
     def run(self, cell: Cell) -> dict[str, Any]:
         """Train the cell from the shared head; its record."""
         started = time.monotonic()
-        config = TrainConfig(
-            **self._given,
-            method=cell.method,
-            method_config=cell.options,
-            lr=cell.lr or None,
-            epochs=cell.epochs,
-            batch_size=cell.batch_size,
-            evaluate_steps=cell.evaluate_steps,
-        )
-        made = build_method(config)
-        hyper = settle(config, self.data, self.backbone, virtual=made.virtual_tokens)
-        adapter = Adapter.create(self.backbone, made, self.material.spec, seed=self.seed)
-        assert adapter.head is not None
-        adapter.head.load_state_dict(self.head.state_dict())
+        adapter, hyper = self.made(cell)
         body = None if cell.method == PROBE else self._adapter(adapter, hyper, cell)
         result, metric = body or self.first, self.data.task.metric.name
         count = 0 if body is None else adapter.num_body_parameters
@@ -106,6 +93,24 @@ class TaskBench:
             "seconds": round(time.monotonic() - started),
             "origin": record.origin(),
         }
+
+    def made(self, cell: Cell) -> tuple[Adapter, Hyper]:
+        """The cell's adapter on the shared head, before it is trained, and all numbers of its training."""
+        config = TrainConfig(
+            **self._given,
+            method=cell.method,
+            method_config=cell.options,
+            lr=cell.lr or None,
+            epochs=cell.epochs,
+            batch_size=cell.batch_size,
+            evaluate_steps=cell.evaluate_steps,
+        )
+        made = build_method(config)
+        hyper = settle(config, self.data, self.backbone, virtual=made.virtual_tokens)
+        adapter = Adapter.create(self.backbone, made, self.material.spec, seed=self.seed)
+        assert adapter.head is not None
+        adapter.head.load_state_dict(self.head.state_dict())
+        return adapter, hyper
 
     def _adapter(self, adapter: Adapter, hyper: Hyper, cell: Cell) -> StageResult:
         with adapter.attached(self.backbone):

@@ -35,8 +35,13 @@ _PLAIN = (
 )
 _BASE = "100 0.832 0.427 0.494 0.073 0.034 0.009 0.126 0.239 0.160 0.179 0.073 0.073 0.073 0.047 0.047 0.048"
 _SMALL = "100 0.698 0.363 0.139 0.090 0.085 0.033 0.190 0.216 0.170 0.414 0.090 0.091 0.097 0.059 0.059 0.065"
+_WITH_OUTPUT_LAYER = (  # Table 7
+    Row("houlsby", "11.89", {"train_output_layer": True}),
+    Row("bitfit", "11.19", {"train_output_layer": True}),
+    Row("compacter", "11.13", {"train_output_layer": True, "division": 4}),
+)
 PAPERS: dict[str, tuple[Row, ...]] = {
-    "t5-base": _t5(*_BASE.split(), largest=12),
+    "t5-base": (*_t5(*_BASE.split(), largest=12), *_WITH_OUTPUT_LAYER),
     "t5-small": _t5(*_SMALL.split(), largest=16),
     "bert-base": (
         Row("hadamard", "0.033"),

@@ -18,15 +18,8 @@ def origin() -> dict[str, Any]:
     import torch
     import transformers
 
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    ).stdout.strip()
     return {
-        "commit": commit or "unknown",
+        "commit": _commit() or "unknown",
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -36,6 +29,15 @@ def origin() -> dict[str, Any]:
         "transformers": transformers.__version__,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def _commit() -> str:
+    command, here = ["git", "rev-parse", "--short=12", "HEAD"], Path(__file__).parent
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=here)
+    except OSError:  # a machine without git
+        return ""
+    return found.stdout.strip()
 
 
 def _processor() -> str:

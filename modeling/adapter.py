@@ -138,8 +138,12 @@ class Adapter:
 
     @property
     def virtual_tokens(self) -> int:
-        """Virtual tokens in front of every text; what packs texts for this adapter must be told."""
-        return self.method.virtual_tokens
+        """Virtual tokens in front of every text; what packs texts for this adapter must be told.
+
+        None where what stands at them has been left out of the body.
+        """
+        stand = any(module.op.by_place for module in self.body.values())
+        return self.method.virtual_tokens if stand else 0
 
     @contextmanager
     def attached(self, backbone: Backbone) -> Iterator[None]:

@@ -18,6 +18,11 @@ A place for a section is a pair of comments; what stands between them is replace
     <!-- generated: longer-training -->       of `benchmarks.longer_training`
     <!-- generated: seeds -->                 of `benchmarks.seeds`
     <!-- generated: pruning -->               of `benchmarks.pruning`
+    <!-- generated: research-layers ia3 -->  of `benchmarks.research_layers`: a method, alone, agreement or
+                                              answer
+    <!-- generated: research-sharing rule -->  of `benchmarks.research_sharing`: shared, start, rule or answer
+    <!-- generated: research-hadamard parts -->  of `benchmarks.research_hadamard`: parts, layers, heads,
+                                              errors, cosines, by-layer, answer, or pairs of scale or shift
     <!-- generated: training-cost t5-small cpu 16x64 -->  of `benchmarks.training_cost`
     <!-- end generated -->
 
@@ -306,6 +311,32 @@ def training_cost(shape: str, device: str, batch: str) -> str:
     return (training_cost.described(result) if result else "Not measured yet.") + "\n"
 
 
+def research_layers(what: str) -> str:
+    from benchmarks import record, research_layers
+
+    own, found = research_layers, record.read(research_layers.NAME)
+    show = {"alone": own.alone, "agreement": own.agreement, "answer": own.answer}
+    return (show[what](found) if what in show else own.frontier(found, what)) + "\n"
+
+
+def research_sharing(what: str) -> str:
+    from benchmarks import record, research_sharing
+
+    own = research_sharing
+    show = {"shared": own.shared, "start": own.start, "rule": own.rule, "answer": own.answer}
+    return show[what](record.read(own.NAME)) + "\n"
+
+
+def research_hadamard(what: str, *names: str) -> str:
+    from benchmarks import record, research_hadamard
+
+    own = research_hadamard
+    show = {f.__name__: f for f in (own.parts, own.layers, own.heads, own.errors, own.cosines, own.answer)}
+    show["by-layer"] = own.by_layer
+    found = record.read(own.NAME)
+    return (own.pairs(found, *names) if what == "pairs" else show[what](found)) + "\n"
+
+
 SECTIONS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "errors": errors,
@@ -323,6 +354,9 @@ SECTIONS: dict[str, Callable[..., str]] = {
     "seeds": seeds,
     "pruning": pruning,
     "training-cost": training_cost,
+    "research-layers": research_layers,
+    "research-sharing": research_sharing,
+    "research-hadamard": research_hadamard,
 }
 
 

@@ -77,6 +77,7 @@ class Kind(ABC):
     choices: ClassVar[bool] = False  # each row brings its own labels, and one logit for each
     options: ClassVar[tuple[str, ...]] = ()  # fields of the spec that are this kind's
     saturates: ClassVar[bool] = True  # its loss vanishes, and with it every gradient, as logits grow
+    margin_word: ClassVar[str | None] = None  # what `margin` is; None: no single answer can be weighed
 
     @abstractmethod
     def decide(
@@ -91,6 +92,14 @@ class Kind(ABC):
     @abstractmethod
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Logits [B, L], targets as the kind stacks them, class weights [L] or None -> mean loss."""
+
+    def margin(self, spec: HeadSpec, logits: Floats, index: int) -> Floats:
+        """How far logits [N, L] speak for the answer `index`, in logits (or the kind's unit): [N]."""
+        raise TypeError(f"{self.name} has no single answer to weigh: this is a bug")
+
+    def probability(self, logits: Floats, index: int) -> Floats | None:
+        """Of the answer `index`, from logits [N, L]: [N]; None where an answer is not a probability."""
+        return None
 
     def check(self, spec: HeadSpec) -> list[Failure]:
         """Everything in a spec that this kind cannot have."""
@@ -131,6 +140,12 @@ def by_row(rows: Sequence[npt.NDArray[Any]]) -> Floats:
     for place, row in enumerate(rows):
         padded[place, : len(row)] = row
     return padded
+
+
+def lead(logits: Floats, index: int) -> Floats:
+    """Logits [N, L] of `index` over the best other one [N]; of a single one, itself."""
+    others = np.delete(logits, index, axis=1)
+    return logits[:, index] - others.max(axis=1) if others.shape[1] else logits[:, index]
 
 
 def sigmoid(logits: Floats) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -16,12 +18,13 @@ class MultiLabel(Kind):
     """A label is assigned from the spec's threshold on."""
 
     name = "multi_label"
+    margin_word = "the label's logit over that of its threshold: above 0 it is assigned"
     options = ("threshold",)
 
     def decide(
         self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
     ) -> list[Answer]:
-        threshold = DEFAULT_THRESHOLD if spec.threshold is None else spec.threshold
+        threshold = _threshold(spec)
         probabilities = sigmoid(logits)
         num_chosen = (probabilities >= threshold).sum(axis=1).tolist()
         return [
@@ -35,11 +38,22 @@ class MultiLabel(Kind):
         """targets [B, L] of 0 and 1; weights [L] of the positive class."""
         return binary_cross_entropy_with_logits(logits, targets, pos_weight=weights)
 
+    def margin(self, spec: HeadSpec, logits: Floats, index: int) -> Floats:
+        threshold = _threshold(spec)
+        return logits[:, index] - math.log(threshold / (1 - threshold))
+
+    def probability(self, logits: Floats, index: int) -> Floats:
+        return sigmoid(logits[:, index])
+
     def check(self, spec: HeadSpec) -> list[Failure]:
         failures = [*check_labels(spec, least=1), *self.check_options(spec)]
         if spec.threshold is not None and not 0 < spec.threshold < 1:
             failures.append(refused("threshold", spec.threshold, "between 0 and 1"))
         return failures
+
+
+def _threshold(spec: HeadSpec) -> float:
+    return DEFAULT_THRESHOLD if spec.threshold is None else spec.threshold
 
 
 KINDS.add(MultiLabel())

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from failures import Failure
 
-from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind, best_first, refused, softmax
+from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind, best_first, lead, refused, softmax
 
 CHOICE_LABEL = "choice"
 _NOTHING = Answer(None, 0.0, {})
@@ -22,6 +22,7 @@ class MultipleChoice(Kind):
     """The labels of a row are its own choices."""
 
     name = "multiple_choice"
+    margin_word = "the choice's logit over the best other choice's"
     choices = True
 
     def decide(
@@ -41,6 +42,12 @@ class MultipleChoice(Kind):
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """logits [B, K], targets [B] numbers of the right choices; weights are not used."""
         return cross_entropy(logits, targets)
+
+    def margin(self, spec: HeadSpec, logits: Floats, index: int) -> Floats:
+        return lead(logits, index)
+
+    def probability(self, logits: Floats, index: int) -> Floats:
+        return softmax(logits)[:, index]
 
     def check(self, spec: HeadSpec) -> list[Failure]:
         failures = self.check_options(spec)

@@ -22,6 +22,7 @@ class Regression(Kind):
 
     name = "regression"
     saturates = False
+    margin_word = "the number, before it is kept inside the range of the training data"
     options = ("low", "high")
 
     def decide(
@@ -34,6 +35,9 @@ class Regression(Kind):
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """targets [B]; weights are not used."""
         return mse_loss(logits[:, 0], targets)
+
+    def margin(self, spec: HeadSpec, logits: Floats, index: int) -> Floats:
+        return logits[:, 0]
 
     def check(self, spec: HeadSpec) -> list[Failure]:
         failures = self.check_options(spec)

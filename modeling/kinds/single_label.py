@@ -7,13 +7,14 @@ from torch.nn.functional import cross_entropy
 
 from failures import Failure
 
-from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind, best_first, check_labels, softmax
+from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind, best_first, check_labels, lead, softmax
 
 
 class SingleLabel(Kind):
     """Class weights [L] weigh the loss of each class."""
 
     name = "single_label"
+    margin_word = "the label's logit over the best other label's"
 
     def decide(
         self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
@@ -26,6 +27,12 @@ class SingleLabel(Kind):
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """targets [B] class numbers."""
         return cross_entropy(logits, targets, weight=weights)
+
+    def margin(self, spec: HeadSpec, logits: Floats, index: int) -> Floats:
+        return lead(logits, index)
+
+    def probability(self, logits: Floats, index: int) -> Floats:
+        return softmax(logits)[:, index]
 
     def check(self, spec: HeadSpec) -> list[Failure]:
         return [*check_labels(spec, least=2), *self.check_options(spec)]

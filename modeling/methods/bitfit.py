@@ -8,7 +8,8 @@ The key bias cannot change an attention weight (it adds the same number to every
 is kept because the paper counts it. Biases outside the layers (embedding norm, pooler) stay frozen.
 T5 has no biases: as in Compacter (arXiv 2106.04647), they are added at zero to all of these places, in
 cross-attention too, after the scale of each block's norm (not the final norms), and to the output layer,
-which only text-to-text tasks read.
+which only text-to-text tasks read. With `train_output_layer` (Table 7 there) that layer's weight is trained,
+too, and the rows run alone: 24,933,732 numbers on T5-base.
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ from torch import nn
 
 from ..ops.affine import Affine
 from ..sites import Site, Tap
+from ..weights import Named
 from .base import METHODS, Method, Shared
 from .options import Layers
+from .output_layer import OutputLayer, output_layer_of
 
 
 @METHODS.add
 @dataclass(frozen=True)
 class BitFit(Method):
-    """Options: in which layers."""
+    """Options: in which layers, and whether the weight of the output layer is trained as well."""
 
     name: ClassVar[str] = "bitfit"
     paper: ClassVar[str] = "Ben Zaken et al. 2022, arXiv 2106.10199"
 
     layers: Layers = "all"
+    train_output_layer: bool = False
 
     sites = frozenset(
         {
@@ -48,6 +52,9 @@ class BitFit(Method):
             Site.LM_HEAD,
         }
     )
+
+    def weights(self, model: Named) -> OutputLayer | None:
+        return output_layer_of(self.name, model) if self.train_output_layer else None
 
     def build(self, tap: Tap, frozen: nn.Module, shared: Shared) -> Affine:
         return Affine(tap.width, scale=False, shift=True)

@@ -1,8 +1,9 @@
-"""An option of the methods with adapter blocks: the output layer of an encoder-decoder is trained as well.
+"""An option of BitFit and of methods with blocks: the output layer of an encoder-decoder is trained as well.
 
 Karimi Mahabadi et al., "Compacter", NeurIPS 2021, arXiv 2106.04647, Table 7. T5 v1.0 and BART tie that
 layer to the embedding, which moves with it. A matrix over the vocabulary has no per-row form, so a task
-with this option runs in batches of its own, its blocks included, and its file is as large as that matrix.
+with this option runs in batches of its own, the rest of its adapter included, and its file is as large as
+that matrix.
 """
 
 from __future__ import annotations

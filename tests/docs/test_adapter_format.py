@@ -35,7 +35,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "prompt_tuning": [{"tokens": 3, "start": "vocabulary"}],
 }
 CASES = [(method, option) for method in METHODS for option in [{}, *OPTIONS.get(method, [])]]
-BLOCKS = [name for name, method in METHODS.items() if hasattr(method, "train_output_layer")]
+WITH_OUTPUT_LAYER = [name for name, method in METHODS.items() if hasattr(method, "train_output_layer")]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def test_every_tensor_is_documented_with_its_shape(
             assert list(tensor.shape) in documented(adapter, backbone, name), (name, list(tensor.shape))
 
 
-@pytest.mark.parametrize("method", BLOCKS)
+@pytest.mark.parametrize("method", WITH_OUTPUT_LAYER)
 @pytest.mark.parametrize("name", ["t5", "t5 v1.1", "bart"])
 def test_a_trained_output_layer_is_documented(name: str, method: str) -> None:
     test_every_tensor_is_documented_with_its_shape(

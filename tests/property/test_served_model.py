@@ -48,7 +48,10 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     ("hadamard", {"norm": "both"}),
     ("prompt_tuning", {"tokens": 2}),
 ]
-OUTPUT_LAYER: list[tuple[str, dict[str, Any]]] = [("pfeiffer", {"bottleneck": 4, "train_output_layer": True})]
+OUTPUT_LAYER: list[tuple[str, dict[str, Any]]] = [
+    ("pfeiffer", {"bottleneck": 4, "train_output_layer": True}),
+    ("bitfit", {"train_output_layer": True}),
+]
 
 
 def _labels(count: int) -> tuple[str, ...]:

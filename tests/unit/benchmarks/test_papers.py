@@ -7,9 +7,10 @@ from benchmarks import papers
 
 @pytest.mark.parametrize("architecture", papers.PAPERS)
 def test_every_printed_percentage_is_ours(architecture: str) -> None:
-    """Printed to a thousandth, some rounded and some cut off."""
+    """Printed to a thousandth or a hundredth, some rounded and some cut off."""
     for row, _, share in papers.shares(architecture):
-        assert abs(share - float(row.printed)) < 1e-3, (row.method, row.options)
+        digits = len(row.printed.partition(".")[2]) or 3
+        assert abs(share - float(row.printed)) < 10.0**-digits, (row.method, row.options)
 
 
 def test_the_table_has_a_line_for_each_row_of_the_paper() -> None:

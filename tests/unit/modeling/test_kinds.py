@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modeling import HeadSpec, readout_of
+from modeling import HeadSpec, kind_of, readout_of
 from tests.tiny import answer
 
 ABC = ("a", "b", "c")
@@ -72,3 +72,39 @@ def test_regression_stays_in_range() -> None:
 )
 def test_specs_that_make_no_sense(spec: HeadSpec, field: str) -> None:
     assert [failure.field for failure in readout_of(spec).check(spec)] == [field]
+
+
+def margins(spec: HeadSpec, logits: list[list[float]], index: int) -> list[float]:
+    return [float(value) for value in kind_of(spec).margin(spec, np.array(logits), index)]
+
+
+def test_a_margin_turns_its_sign_where_the_answer_turns() -> None:
+    assert margins(HeadSpec("single_label", ABC), [[1.0, 3.0, 2.5], [1.0, 3.0, 4.0]], 1) == [0.5, -1.0]
+    assert margins(HeadSpec("multiple_choice", ("choice",)), [[1.0, 3.0]], 0) == [-2.0]
+    assert margins(HeadSpec("text_to_text", ("w1",), "none"), [[-2.5]], 0) == [-2.5]
+    spec = HeadSpec("multi_label", ABC, threshold=0.9)
+    at_the_threshold = float(np.log(9))
+    assert margins(spec, [[0.0, at_the_threshold, 0.0]], 1) == pytest.approx([0.0])
+    assert margins(HeadSpec("multi_label", ABC), [[0.0, 1.5, -1.0]], 2) == [-1.0]
+
+
+def test_a_number_is_weighed_before_it_is_kept_inside_its_range() -> None:
+    spec = HeadSpec("regression", ("stars",), low=1.0, high=5.0)
+    assert margins(spec, [[7.5], [2.0]], 0) == [7.5, 2.0]
+    assert kind_of(spec).probability(np.array([[7.5]]), 0) is None
+
+
+@pytest.mark.parametrize("kind", ["single_label", "multi_label"])
+def test_probabilities_are_the_scores_of_answers(kind: str) -> None:
+    spec, logits = HeadSpec(kind, ABC), np.array([1.0, -3.0, 2.0])
+    told = answer(spec, logits).scores
+    for index, label in enumerate(ABC):
+        found = kind_of(spec).probability(logits[None], index)
+        assert found is not None
+        assert found[0] == pytest.approx(told[label])
+
+
+def test_the_probability_of_a_text_is_that_of_its_one_logit() -> None:
+    spec = HeadSpec("text_to_text", (), "none", max_new_tokens=4)
+    found = kind_of(spec).probability(np.array([[-1.0]]), 0)
+    assert found == pytest.approx([np.exp(-1.0)])

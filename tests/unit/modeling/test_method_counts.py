@@ -87,6 +87,8 @@ def test_with_the_output_layer_as_in_the_papers_table_7(
     got = counted(method, options, "t5-base")
     # The output layer is a matrix; BitFit's bias of it is counted with the body.
     assert got.parameters + got.head_parameters == parameters
+    trained = counted(method, options | {"train_output_layer": True}, "t5-base")
+    assert (trained.parameters, trained.head_parameters) == (parameters, 0)
 
 
 # Closed forms of the paper, per block: d width, r bottleneck, k rank, n division.

@@ -1,4 +1,4 @@
-"""Blocks with a trained output layer: it and the embedding tied to it move, for their own rows only."""
+"""Blocks and biases with a trained output layer: it and what is tied to it move, for their own rows only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conformance import checks
 from tests.conformance.options import tiny_options
 from tests.tiny import CONFIGS, VARIANTS, random_backbone, random_texts, tiny_backbone
 
-BLOCKS = [name for name, method in METHODS.items() if hasattr(method, "train_output_layer")]
+METHODS_WITH_IT = [name for name, method in METHODS.items() if hasattr(method, "train_output_layer")]
 CONFIG: dict[str, Any] = {"train_output_layer": True, "division": 2, "bottleneck": 4}
 SPEC = HeadSpec("text_to_text", ("w1", "w2 w3"), pooling="none")
 MODELS = {
@@ -58,8 +58,8 @@ def test_it_is_a_backbone_with_that_layer_under_the_same_blocks(name: str) -> No
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("method", BLOCKS)
-def test_every_block_method_is_served_in_batches_of_its_own(name: str, method: str) -> None:
+@pytest.mark.parametrize("method", METHODS_WITH_IT)
+def test_every_such_method_is_served_in_batches_of_its_own(name: str, method: str) -> None:
     options = tiny_options(method) | {"train_output_layer": True}
     config, tensor = MODELS[name]
     assert not checks.exclusive(method)
@@ -90,7 +90,7 @@ def test_it_counts_as_blocks_and_layer() -> None:
     assert with_layer.parameters - without.parameters == layer.numel()
     assert without.head_parameters == layer.numel()
     assert with_layer.head_parameters == 0  # it is counted once
-    assert len(BLOCKS) == 7
+    assert len(METHODS_WITH_IT) == 8
     assert with_layer.parameters == trained(random_backbone(CONFIGS["t5"])).num_body_parameters
 
 

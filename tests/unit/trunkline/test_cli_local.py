@@ -138,6 +138,7 @@ def test_methods_counts_what_the_paper_counts(run: Run) -> None:
         ("t5-base", "compacter", "division=12", 163_392, 24_816_192),
         ("t5-small", "phm", "division=16", 250_240, 16_685_440),
         ("t5-base", "bitfit", "layers=all", 280_932, 24_933_732),
+        ("t5-base", "bitfit", "train_output_layer=true", 24_933_732, 24_933_732),
     ],
 )
 def test_methods_counts_the_table_of_compacter(
