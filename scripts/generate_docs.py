@@ -18,6 +18,7 @@ A place for a section is a pair of comments; what stands between them is replace
     <!-- generated: longer-training -->       of `benchmarks.longer_training`
     <!-- generated: seeds -->                 of `benchmarks.seeds`
     <!-- generated: pruning -->               of `benchmarks.pruning`
+    <!-- generated: measured results_table full_rates -->  a table of the results of a script in `benchmarks/`
     <!-- generated: training-cost t5-small cpu 16x64 -->  of `benchmarks.training_cost`
     <!-- end generated -->
 
@@ -306,6 +307,15 @@ def training_cost(shape: str, device: str, batch: str) -> str:
     return (training_cost.described(result) if result else "Not measured yet.") + "\n"
 
 
+def measured(script: str, what: str = "table") -> str:
+    """What the function `what` of a script makes of its results; a sentence while there are none."""
+    from benchmarks import record
+
+    module = importlib.import_module(f"benchmarks.{script}")
+    cells = record.read(module.NAME)
+    return (getattr(module, what)(cells) if cells else "Not measured yet.") + "\n"
+
+
 SECTIONS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "errors": errors,
@@ -322,6 +332,7 @@ SECTIONS: dict[str, Callable[..., str]] = {
     "longer-training": longer_training,
     "seeds": seeds,
     "pruning": pruning,
+    "measured": measured,
     "training-cost": training_cost,
 }
 
