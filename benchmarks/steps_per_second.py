@@ -3,9 +3,9 @@
 The same rows of real text in the same order and batches of the same size, on the same backbone. Ours is
 `training.loop.fit`, theirs `transformers`' Trainer as those libraries use it. All take turns, a chunk of
 steps at a time, so that a noisy machine treats them alike; the first steps of a chunk warm up. PEFT runs in
-this process. AdapterHub's library pins another `transformers`, so it waits in a process of its own until it is its
-turn. `--precision` names ours; theirs is float32, and with `--bfloat16` bfloat16 (autocast). Ranks are equal
-for LoRA (8, query and value); of Compacter each library has its own default bottleneck (ours 24, theirs 12).
+this process. AdapterHub's library pins another `transformers`, so it waits in a process of its own until it
+is its turn. `--precision` names ours; theirs is float32, and with `--bfloat16` bfloat16 (autocast). Ranks are
+equal for LoRA (8, query and value); of Compacter each library has its own bottleneck (ours 24, theirs 12).
 
     python -m benchmarks.steps_per_second --adapterhub FOLDER/adapterhub/bin/python
     python -m benchmarks.steps_per_second --device cuda --adapterhub "env PYTHONPATH=/tmp/site:. python3"
