@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import held_out_cases, results_table, steps_per_second
+from benchmarks import few_rows, held_out_cases, results_table, steps_per_second
 from benchmarks.held_out_cases import CASES, is_few
 from benchmarks.intervals import mean, paired
 from benchmarks.results_table import SEEDS, TASKS, chosen_full, full_rates, longest_epochs, shares_of_full
@@ -128,3 +128,15 @@ def test_every_loop_gets_the_same_rows_and_the_first_one_changes() -> None:
 
     steps_per_second.take_turns({"a": loop("a"), "b": loop("b")}, 2, 3, 5)
     assert asked == [("a", [0, 1, 2]), ("b", [0, 1, 2]), ("b", [3, 4, 0]), ("a", [3, 4, 0])]
+
+
+def test_few_rows_have_a_column_for_each_number_of_rows() -> None:
+    cells = {
+        **_cells("trec, 100 rows", "hadamard", [0.5, 0.7]),
+        **_cells("trec, 100 rows", "full at 0.0001", [0.4, 0.4], held_out=0.4),
+        **_cells("trec, 2000 rows", "hadamard", [0.9, 0.9]),
+    }
+    text = few_rows.table(cells)
+    assert "| `hadamard` | 60.0 ± 10.0 |  |  | 90.0 ± 0.0 |" in text
+    assert "| `full` | 40.0 ± 0.0 |  |  |  |" in text
+    assert few_rows.sst2(cells).count("\n") == 1
