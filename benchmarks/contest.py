@@ -97,6 +97,7 @@ def peer_elsewhere(name: str, where: Callable[[Place], str]) -> Contender:
 def _ours(method: str, settings: dict[str, Any], job: Job) -> Cells:
     from proof.check import check_file
     from training.file.evaluate import evaluate_file
+    from training.loop.precision import chosen
     from training.run import train
     from training.settings.config import TrainConfig
 
@@ -124,6 +125,7 @@ def _ours(method: str, settings: dict[str, Any], job: Job) -> Cells:
         "share_percent": 100 * result.body_share,
         "best_epoch": result.best_epoch,
         "settings": {**settings, **result.hyper},
+        "precision": chosen(config.precision, backbone.device),
         "notes": [*result.warnings],
         "seconds": round(seconds, 2),
     }

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from benchmarks import contest, record, tables
 from benchmarks.draws import Case, draw
 from benchmarks.peers.problem import Problem, write_rows
 from benchmarks.peers.trainer import Clock
+from training.loop.prefix import Below
 from training.loop.progress import NullProgress
 
 NAME = "steps_per_second"
@@ -74,31 +75,38 @@ class Ours:
 
     def __init__(self, method: str, precision: str, folder: Path, backbone: Any, setting: Setting) -> None:
         from training.data.load import load_data
+        from training.loop.precision import products_of
         from training.run import build_method, prepare, settle
         from training.settings.config import TrainConfig
 
-        given: dict[str, Any] = {"data": str(folder), "task": "case", "method": method, "lr": RATE}
-        if "precision" in {field.name for field in fields(TrainConfig)}:
-            given["precision"] = precision
-        config = TrainConfig(**given, epochs=1, batch_size=setting.batch_size)
+        config = TrainConfig(
+            data=str(folder), task="case", method=method, lr=RATE, epochs=1, batch_size=setting.batch_size
+        )
         data = load_data(config)
         self._hyper = settle(config, data, backbone)
         self._material, _ = prepare(config, self._hyper, data, backbone)
         self._method, self._backbone, self._setting = build_method(config), backbone, setting
+        self._products = products_of(precision, backbone.model, backbone.device)
+        self._below: Below | None = None
 
     def __call__(self, rows: Sequence[int]) -> float:
         """Seconds of a step of a new adapter on a chunk of rows."""
         from modeling import Adapter
         from training.loop.fit import StagePlan, fit
         from training.loop.journal import NoJournal
-        from training.loop.stages import adapter_learner
+        from training.loop.stages import adapter_learner, room_for
 
         clock = Clock(self._setting.skip, self._backbone.device.type)
         adapter = Adapter.create(self._backbone, self._method, self._material.spec, seed=0)
         size = self._setting.batch_size
         batches = [list(rows[start : start + size]) for start in range(0, len(rows), size)]
+        if self._below is None:  # kept for a whole run, as in `training.run`
+            rounded = self._products is not None
+            self._below = room_for(self._material, adapter, NullProgress(), rounded=rounded)
         with adapter.attached(self._backbone):
-            learner = adapter_learner(self._material, adapter, self._hyper, 0)
+            learner = adapter_learner(
+                self._material, adapter, self._hyper, 0, below=self._below, products=self._products
+            )
             learner = replace(learner, batches=lambda _: batches)
             fit(StagePlan("adapter", 1, 0.0), learner, Ticking(clock), NoJournal())
         return clock.seconds_per_step
