@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("TRUNKLINE_RESULTS") or Path(__file__).parent / "results")
+"""Where result files are; another folder on a machine whose files do not come back."""
 
 
 def origin() -> dict[str, Any]:
@@ -19,7 +20,7 @@ def origin() -> dict[str, Any]:
     import transformers
 
     return {
-        "commit": _commit() or "unknown",
+        "commit": _commit() or os.environ.get("TRUNKLINE_COMMIT", "unknown"),  # a copy without its history
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "processor": _processor(),
         "cores": os.cpu_count(),

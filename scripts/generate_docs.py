@@ -23,6 +23,7 @@ A place for a section is a pair of comments; what stands between them is replace
     <!-- generated: research-sharing rule -->  of `benchmarks.research_sharing`: shared, start, rule or answer
     <!-- generated: research-hadamard parts -->  of `benchmarks.research_hadamard`: parts, layers, heads,
                                               errors, cosines, by-layer, answer, or pairs of scale or shift
+    <!-- generated: measured results_table full_rates -->  a table of the results of a script in `benchmarks/`
     <!-- generated: training-cost t5-small cpu 16x64 -->  of `benchmarks.training_cost`
     <!-- end generated -->
 
@@ -337,6 +338,15 @@ def research_hadamard(what: str, *names: str) -> str:
     return (own.pairs(found, *names) if what == "pairs" else show[what](found)) + "\n"
 
 
+def measured(script: str, what: str = "table") -> str:
+    """What the function `what` of a script makes of its results; a sentence while there are none."""
+    from benchmarks import record
+
+    module = importlib.import_module(f"benchmarks.{script}")
+    cells = record.read(module.NAME)
+    return (getattr(module, what)(cells) if cells else "Not measured yet.") + "\n"
+
+
 SECTIONS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "errors": errors,
@@ -353,6 +363,7 @@ SECTIONS: dict[str, Callable[..., str]] = {
     "longer-training": longer_training,
     "seeds": seeds,
     "pruning": pruning,
+    "measured": measured,
     "training-cost": training_cost,
     "research-layers": research_layers,
     "research-sharing": research_sharing,
