@@ -2,10 +2,10 @@
 
 Variants of the same work take turns in one process on the same random rows (lognormal lengths, median 20
 tokens, batches of `--rows`); the ratio of each turn is taken, and the median of those is printed: above 1, A
-is faster. PEFT's LoRA trains with the library's own Trainer and its default collator: random order, padded
-to the longest row of a batch, the library's own attention. Our loop trains the same LoRA (rank, projections,
-rows, rows of a batch) with the precision of `auto` and in float32. What cannot be taken apart is measured
-as a share: what a step spends outside forward and backward.
+is faster. PEFT's LoRA trains with the library's own Trainer, padded to the longest row
+of a batch, with the library's own attention: rows in random order, and once more with rows of like length in
+a batch. Our loop trains the same LoRA (rank, projections, rows, rows of a batch) with the precision of `auto`
+and in float32. Beside it, the share of a step that is spent outside forward and backward.
 
     python -m benchmarks.training_speed                 # about five minutes on one core
     python -m benchmarks.training_speed --device cuda
@@ -172,7 +172,7 @@ def lora_ratios(material: Material, rows: int, rounds: int) -> dict[str, Any]:
     rounded = chosen("auto", material.backbone.device) == "bfloat16"
     with (
         trainer_on(material, rows, "random") as plain,
-        trainer_on(material, rows, "group_by_length") as sorted_,
+        trainer_on(material, rows, GROUPING) as by_length,
     ):
         variants: dict[str, Run] = {
             OURS: Steps(material, adapter, rows, rounded=rounded, begun=False),
