@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks import random_task, record, turns
+from benchmarks import random_task, record, tables, turns
 from benchmarks.learners_together import clock
 from modeling import Adapter, Backbone, load_backbone
 from modeling.loading import minilm_directory
@@ -240,6 +240,24 @@ def turn_about(backbone: Backbone, variants: Mapping[str, Run], rounds: int) -> 
     return turns.take_turns(variants, [[None]] * (rounds + 1), random.Random(0), lambda: clock(backbone))
 
 
+def table(results: Mapping[str, Any]) -> str:
+    """All ratios, by device."""
+    parts = []
+    for _, found in sorted(results.items()):
+        origin, share = found["origin"], 100 * found["share_outside_passes"]
+        where = origin["gpu"] if origin["gpu"] and found["device"] != "cpu" else origin["processor"]
+        rows = [
+            [name, f"{ratio['median']:.2f}", f"{ratio['q1']:.2f} to {ratio['q3']:.2f}"]
+            for name, ratio in found["throughput_ratios"].items()
+        ]
+        parts.append(
+            f"{where}, {origin['threads']} thread(s), batches of {found['rows']} rows; {share:.1f} % of a step "
+            f"is neither forward nor backward; commit {origin['commit']}.\n\n"
+            + tables.table(("A / B", "A, times as fast", "quartiles"), rows)
+        )
+    return "\n\n".join(parts) or "Not measured yet."
+
+
 PARTS: dict[str, Callable[[Material, int, int], dict[str, Any]]] = {
     "precision": precision_ratios,
     "below": last_third_ratios,
@@ -265,6 +283,7 @@ def main() -> int:
     kept = record.read(NAME).get(key, {"throughput_ratios": {}})
     result = {
         "origin": record.origin(),
+        "device": key,
         "rows": args.rows,
         "steps": args.steps,
         "rounds": args.rounds,

@@ -19,6 +19,8 @@ A place for a section is a pair of comments; what stands between them is replace
     <!-- generated: seeds -->                 of `benchmarks.seeds`
     <!-- generated: pruning -->               of `benchmarks.pruning`
     <!-- generated: training-cost t5-small cpu 16x64 -->  of `benchmarks.training_cost`
+    <!-- generated: training-speed -->        of `benchmarks.training_speed`
+    <!-- generated: learners-together -->     of `benchmarks.learners_together`
     <!-- end generated -->
 
 `--check` writes nothing and ends with status 1 where a file is stale. An unknown section ends it with 2.
@@ -306,6 +308,18 @@ def training_cost(shape: str, device: str, batch: str) -> str:
     return (training_cost.described(result) if result else "Not measured yet.") + "\n"
 
 
+def training_speed() -> str:
+    from benchmarks import record, training_speed
+
+    return training_speed.table(record.read(training_speed.NAME)) + "\n"
+
+
+def learners_together() -> str:
+    from benchmarks import learners_together, record
+
+    return learners_together.table(record.read(learners_together.NAME)) + "\n"
+
+
 SECTIONS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "errors": errors,
@@ -323,6 +337,8 @@ SECTIONS: dict[str, Callable[..., str]] = {
     "seeds": seeds,
     "pruning": pruning,
     "training-cost": training_cost,
+    "training-speed": training_speed,
+    "learners-together": learners_together,
 }
 
 

@@ -54,7 +54,7 @@ def gradients(backbone: Backbone, adapter: Adapter, rows: Rows, below: StatesBel
 
 
 def test_which_families_are_plain_stacks_is_said_by_them() -> None:
-    assert set(STACKS) == {"bert", "roberta", "xlm-roberta", "electra", "distilbert", "albert", "modernbert"}
+    assert set(STACKS) >= {"bert", "roberta", "xlm-roberta", "electra", "distilbert", "albert", "modernbert"}
 
 
 @pytest.mark.parametrize("family", STACKS)
