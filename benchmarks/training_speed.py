@@ -251,8 +251,8 @@ def table(results: Mapping[str, Any]) -> str:
             for name, ratio in found["throughput_ratios"].items()
         ]
         parts.append(
-            f"{where}, {origin['threads']} thread(s), batches of {found['rows']} rows; {share:.1f} % of a step "
-            f"is neither forward nor backward; commit {origin['commit']}.\n\n"
+            f"{where}, {origin['threads']} thread(s), batches of {found['rows']} rows; {share:.1f} % of a "
+            f"step is neither forward nor backward; commit {origin['commit']}.\n\n"
             + tables.table(("A / B", "A, times as fast", "quartiles"), rows)
         )
     return "\n\n".join(parts) or "Not measured yet."
