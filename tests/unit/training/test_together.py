@@ -28,13 +28,13 @@ from tests.tiny import random_texts, tiny_backbone
 from tests.unit.training.conftest import counted, quick, write_task
 from training.data.load import load_data
 from training.errors import TrainingFailedError
+from training.learning.material import prepare
 from training.loop.fit import StagePlan, StageResult, fit
 from training.loop.journal import NoJournal
 from training.loop.precision import RoundedProducts
 from training.loop.progress import NullProgress
 from training.loop.stages import Material, adapter_learner, room_for
 from training.loop.together import Member, fit_together
-from training.run import prepare
 from training.settings.config import resolve
 
 PER_ROW = [method for method in METHODS if not checks.exclusive(method)]
