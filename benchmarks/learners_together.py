@@ -126,7 +126,7 @@ def table(results: dict[str, Any]) -> str:
         where = found["origin"]["gpu"] if "cuda" in key else "CPU, one thread"
         values = [str(found["learners"]), str(found["rows"]), f"{ratio['median']:.2f}"]
         rows.append([found["case"], where, *values, f"{ratio['q1']:.2f} to {ratio['q3']:.2f}"])
-    return tables.table(head, rows, num_names=2)
+    return tables.table(head, rows, num_names=2) if rows else "Not measured yet."
 
 
 def main() -> int:

@@ -25,6 +25,8 @@ A place for a section is a pair of comments; what stands between them is replace
                                               errors, cosines, by-layer, answer, or pairs of scale or shift
     <!-- generated: measured results_table full_rates -->  a table of the results of a script in `benchmarks/`
     <!-- generated: training-cost t5-small cpu 16x64 -->  of `benchmarks.training_cost`
+    <!-- generated: training-speed -->        of `benchmarks.training_speed`
+    <!-- generated: learners-together -->     of `benchmarks.learners_together`
     <!-- end generated -->
 
 `--check` writes nothing and ends with status 1 where a file is stale. An unknown section ends it with 2.
@@ -347,6 +349,18 @@ def measured(script: str, what: str = "table") -> str:
     return (getattr(module, what)(cells) if cells else "Not measured yet.") + "\n"
 
 
+def training_speed() -> str:
+    from benchmarks import record, training_speed
+
+    return training_speed.table(record.read(training_speed.NAME)) + "\n"
+
+
+def learners_together() -> str:
+    from benchmarks import learners_together, record
+
+    return learners_together.table(record.read(learners_together.NAME)) + "\n"
+
+
 SECTIONS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "errors": errors,
@@ -368,6 +382,8 @@ SECTIONS: dict[str, Callable[..., str]] = {
     "research-layers": research_layers,
     "research-sharing": research_sharing,
     "research-hadamard": research_hadamard,
+    "training-speed": training_speed,
+    "learners-together": learners_together,
 }
 
 

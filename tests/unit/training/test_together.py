@@ -9,7 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from modeling import FAMILIES, METHODS, Adapter, Backbone, HeadSpec, SideBySide, Wanted, readout_of
+from modeling import (
+    FAMILIES,
+    METHODS,
+    READOUTS,
+    Adapter,
+    Backbone,
+    HeadSpec,
+    Readout,
+    SideBySide,
+    Wanted,
+    readout_of,
+)
 from modeling.packed import joined
 from tests.conformance import checks
 from tests.conformance.options import tiny_options
@@ -17,13 +28,13 @@ from tests.tiny import random_texts, tiny_backbone
 from tests.unit.training.conftest import counted, quick, write_task
 from training.data.load import load_data
 from training.errors import TrainingFailedError
+from training.learning.material import prepare
 from training.loop.fit import StagePlan, StageResult, fit
 from training.loop.journal import NoJournal
 from training.loop.precision import RoundedProducts
 from training.loop.progress import NullProgress
 from training.loop.stages import Material, adapter_learner, room_for
 from training.loop.together import Member, fit_together
-from training.run import prepare
 from training.settings.config import resolve
 
 PER_ROW = [method for method in METHODS if not checks.exclusive(method)]
@@ -109,6 +120,11 @@ def test_every_method_beside_all_others_has_the_gradients_of_training_alone(fami
     found = together(backbone, adapters, rows)
     for adapter, own, got in zip(adapters, rows, found, strict=True):
         assert_the_same(got, alone(backbone, adapter, own), adapter.method.name)
+
+
+def test_a_readout_has_one_loss_whoever_runs_the_pass() -> None:
+    """What it says otherwise is `loss_of`, which learners in one pass ask for."""
+    assert all(type(readout).loss is Readout.loss for _, readout in READOUTS.items())
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if checks.exclusive(m)])
