@@ -48,6 +48,7 @@ from training.loop.stages import (
     head_learner,
     room_for,
 )
+from training.report.calibrate import calibrate, check_abstain
 from training.report.cautions import cautions_of, warmup_caution
 from training.report.result import SeedOutcome, TrainResult, pick_best
 from training.report.write import write_report
@@ -66,14 +67,12 @@ def train(
 ) -> TrainResult:
     """Train one task and write its adapter file.
 
-    `backbone` may be given when it is loaded already. `write_file=False` stops before publishing
-    (benchmarks).
+    `backbone` may be given when it is loaded already. `write_file=False` publishes nothing (benchmarks).
 
     Raises:
         ConfigError, DataError: before anything is trained.
         TrainingFailedError: the run itself went wrong.
-        PublishError: the written file does not give the same answers in a fresh process; nothing is
-            announced.
+        PublishError: the written file answers otherwise in a fresh process; nothing is announced.
     """
     started = time.monotonic()
     progress = progress or NullProgress()
@@ -83,6 +82,7 @@ def train(
     progress.begin("data", 0)
     data = load_data(config)
     data.page.tell(progress)
+    check_abstain(config.abstain, data.task)
     backbone = backbone or load_backbone(config.backbone, device=pick_device(config.device))
     config = replace(config, precision=chosen(config.precision, backbone.device))
     check_room(method, backbone)
@@ -190,7 +190,7 @@ class _Run:
     def _fingerprint(self, seed: int) -> str:
         """Names what decides the numbers of one seed: settings, data, backbone, versions."""
         settings = self.config.with_seed(seed).to_dict()
-        for name in ("data", "out", "report", "description", "resume", "file_dtype", "backbone"):
+        for name in ("data", "out", "report", "abstain", "description", "resume", "file_dtype", "backbone"):
             settings.pop(name)
         settings |= {name: str(value) for name, value in vars(self.hyper).items()}
         backbone, weights = self.material.backbone, self.material.wanted.weights
@@ -389,6 +389,7 @@ def _result(
         hyper=dict(vars(hyper)),
         history=best.history,
         evaluation=final,
+        calibration=calibrate(final.task, final.logits, data.validation.targets, config.abstain),
         data=data.page.to_dict(),
         notes=tuple(notes),
         warnings=cautions_of(best, baseline, warmup),

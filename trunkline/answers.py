@@ -30,7 +30,8 @@ class Prediction:
     """One task's answer for one input.
 
     `label` is a string (single label, text to text), the chosen text, a list of strings (multi-label) or None
-    (regression, failed item). `scores` maps names to probabilities, or to the value for a regression, best
+    (regression, failed item, and `unknown`: the task withholds a label whose score is under its threshold;
+    the scores are there). `scores` maps names to probabilities, or to the value for a regression, best
     first. `index` is the place of the chosen one among the choices. `text` is what was written with
     `generate=True`; `label` is then the same if it is one of the labels, and there is no score. `tokens` is
     the input's length before truncation. `logits` is filled when asked for with `raw=True`.
@@ -47,6 +48,7 @@ class Prediction:
     error: ItemError | None = None
     index: int | None = None
     text: str | None = None
+    unknown: bool = False
 
     @property
     def ok(self) -> bool:
@@ -66,6 +68,7 @@ class Version:
 
     `example` is the form of an input, with the names of its fields in braces; None for a version that
     failed. `fields` name what an input has; `reads` the fields of rows that inputs were made of in training.
+    `abstain` is there where labels are withheld under a threshold, with what was measured.
     """
 
     version: int
@@ -80,6 +83,7 @@ class Version:
     example: Item | None = field(default=None, hash=False)  # an object of JSON has no hash
     fields: tuple[str, ...] = ()
     reads: dict[str, Any] | None = field(default=None, hash=False)
+    abstain: dict[str, float] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ def _prediction(task: str, version: int | None, index: int, item: Json) -> Predi
         logits=item.get("logits"),
         index=item.get("index"),
         text=item.get("text"),
+        unknown=bool(item.get("unknown")),
     )
 
 

@@ -7,7 +7,19 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from failures import Failure
 
-from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind, best_first, check_labels, refused, sigmoid
+from .base import (
+    KINDS,
+    Answer,
+    Choices,
+    Floats,
+    HeadSpec,
+    Kind,
+    best_first,
+    check_labels,
+    refused,
+    sigmoid,
+    tempered,
+)
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -16,13 +28,13 @@ class MultiLabel(Kind):
     """A label is assigned from the spec's threshold on."""
 
     name = "multi_label"
-    options = ("threshold",)
+    options = ("threshold", "temperature")
 
     def decide(
         self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
     ) -> list[Answer]:
         threshold = DEFAULT_THRESHOLD if spec.threshold is None else spec.threshold
-        probabilities = sigmoid(logits)
+        probabilities = sigmoid(tempered(spec, logits))
         num_chosen = (probabilities >= threshold).sum(axis=1).tolist()
         return [
             Answer(names[:chosen], scores[0], dict(zip(names[:top_k], scores, strict=False)))

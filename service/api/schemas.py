@@ -94,11 +94,14 @@ class Prediction(BaseModel):
 
     label: str | list[str] | None = Field(
         None,
-        description="multi_label: a list; multiple_choice: the chosen text; regression: null; "
+        description="multi_label: a list; multiple_choice: the chosen text; regression, unknown: null; "
         "generated: the text if it is one of the labels, else null",
     )
     score: float | None = Field(description="null for a generated text")
     scores: dict[str, float] = Field(description="best first, cut to top_k; empty for a generated text")
+    unknown: bool | None = Field(
+        None, description="true where the label is withheld: its score is under the task's threshold"
+    )
     index: int | None = Field(None, description="multiple_choice alone: the chosen one's place in choices")
     text: str | None = Field(None, description="generate alone: the generated text")
     tokens: int = Field(
@@ -162,6 +165,11 @@ class VersionInfo(BaseModel):
     kind: str | None = None
     labels: list[str] | None = Field(None, description="empty for a text_to_text that answers with any text")
     max_new_tokens: int | None = Field(None, description="longest answer of a task without labels")
+    abstain: dict[str, float] | None = Field(
+        None,
+        description="of a task that withholds labels: the threshold of the score, the error that was asked "
+        "for, and coverage, error and its bound as measured on held-out rows",
+    )
     fields: list[str] | None = None
     max_tokens: int | None = None
     example: str | dict[str, str | list[str]] | None = Field(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from trunkline.cli.answers import UNKNOWN
 from trunkline.cli.boundary import guarded
 from trunkline.cli.options import AdapterPath, AsJson
 from trunkline.cli.printing import note, print_facts, print_json, print_table, shorten
@@ -14,6 +15,7 @@ from trunkline.cli.train import PANEL
 
 if TYPE_CHECKING:
     from training.file.evaluate import FileEvaluation, RowAnswer
+    from training.report.calibrate import Answering
 
 Data: TypeAlias = Annotated[
     Path, typer.Option(help="Folder with train/validation/test files, or one file of rows.", exists=True)
@@ -101,6 +103,7 @@ def _print(found: FileEvaluation, with_rows: bool) -> None:
             ("task", f"{found.task} ({found.method})"),
             ("file", found.digest),
             ("rows", f"{len(found.rows):,} of {found.source} ({found.split})"),
+            *_answering(found.answering),
         ]
     )
     names = sorted(found.metrics, key=lambda name: (name != found.metric, name))
@@ -111,6 +114,25 @@ def _print(found: FileEvaluation, with_rows: bool) -> None:
         print_table(["metric", "generated freely>"], list(found.generated_metrics.items()))
     if with_rows:
         _print_rows(found)
+
+
+def _answering(found: Answering) -> list[tuple[str, str]]:
+    """Whether scores are probabilities, without and with the file's temperature; and what is withheld."""
+    facts = []
+    if found.before is not None and found.after is not None:
+        told = f"calibration error {found.after.calibration_error:.4f}, log loss {found.after.log_loss:.4f}"
+        if found.temperature is not None:
+            told += (
+                f" with a temperature of {found.temperature:.3g}; without "
+                f"{found.before.calibration_error:.4f}, {found.before.log_loss:.4f}"
+            )
+        facts.append(("scores", told))
+    if found.threshold is not None:
+        wrong = "" if found.error is None else f", {found.error:.1%} of them wrong"
+        facts.append(
+            ("answered", f"{found.coverage:.1%} of the rows{wrong}; others score under {found.threshold:.4f}")
+        )
+    return facts
 
 
 def _print_rows(found: FileEvaluation) -> None:
@@ -129,6 +151,8 @@ def _print_rows(found: FileEvaluation) -> None:
 
 def _answer(row: RowAnswer) -> str | list[str]:
     """The label, or the text that was written, or the number."""
+    if row.unknown:
+        return UNKNOWN
     return row.label or row.generated or f"{row.score:.4f}"
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from modeling import KINDS, HeadSpec
+from modeling import KINDS, Abstention, HeadSpec
 from service.api.answers import count_outcome, predictions_of
 from service.engine.request import Column, ItemError
 from service.metrics import Metrics
@@ -144,3 +144,13 @@ def test_equal_scores_keep_the_order_of_the_labels() -> None:
 
 def test_every_kind_that_is_chosen_is_among_the_specs() -> None:
     assert {spec.kind for spec in [*SPECS, CHOICE]} >= {name for name in KINDS if name != "text"}
+
+
+def test_a_withheld_label_is_null_with_its_scores_and_says_unknown() -> None:
+    spec = HeadSpec("single_label", ("a", "b"), abstain=Abstention(0.9, 0.05, 0.5, 0.0, 0.05, 100))
+    sure, unsure = predictions_of(_column(spec, [[5.0, 0.0], [1.0, 0.0]]), top_k=None, raw=False)
+    assert sure["label"] == "a"
+    assert "unknown" not in sure
+    assert (unsure["label"], unsure["unknown"]) == (None, True)
+    assert list(unsure["scores"]) == ["a", "b"]
+    assert unsure["score"] == unsure["scores"]["a"]
