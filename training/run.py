@@ -105,7 +105,7 @@ def train(
         run.forget_journals()
     result = replace(result, seconds=time.monotonic() - started)
     if config.report is not None:
-        write_report(Path(config.report), config, data, result)
+        write_report(config.report, config, data, (material.train, material.validation), result)
     return result
 
 

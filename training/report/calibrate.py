@@ -59,8 +59,9 @@ class Calibration:
         if self.temperature is not None and self.before is not None and self.after is not None:
             yield (
                 f"scores are calibrated with a temperature of {self.temperature:.3g} on {self.rows:,} "
-                f"held-out rows: expected calibration error {self.before.calibration_error:.3f} before, "
-                f"{self.after.calibration_error:.3f} after"
+                f"held-out rows: log loss {self.before.log_loss:.4f} before and {self.after.log_loss:.4f} "
+                f"after, expected calibration error {self.before.calibration_error:.4f} and "
+                f"{self.after.calibration_error:.4f}"
             )
         if self.abstain is not None:
             yield _abstention_told(self.abstain)

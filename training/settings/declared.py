@@ -76,7 +76,9 @@ class Purpose:
     file_dtype: str = _result(
         "float32", "number format inside the file: float32 or float16", one_of(("float32", "float16"))
     )
-    report: str | None = _result(None, "folder for a learning curve and a short report", text("a path"))
+    report: str | None = _result(
+        None, "page to write about the run (.html), or a folder for <task>.html", text("a path")
+    )
     abstain: float | None = _result(
         None,
         "withhold a label that is too unsure (the answer is null, with its scores): chooses on held-out rows "

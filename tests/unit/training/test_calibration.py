@@ -188,7 +188,7 @@ def test_a_file_keeps_what_was_found_and_answers_by_it(
     manifest = read_adapter_file(out).manifest
     assert manifest.schema_version == 2
     assert manifest.head.temperature == result.calibration.temperature
-    assert any("held-out rows: expected calibration error" in note for note in told.notes)
+    assert any("held-out rows: log loss" in note for note in told.notes)
     found = evaluate_file(out, folder, backbone=backbone)
     assert found.answering.after is not None
     assert result.calibration.after is not None
