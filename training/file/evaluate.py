@@ -73,6 +73,7 @@ class FileEvaluation:
     logits: Logits
     targets: tuple[Target, ...]
     answering: Answering
+    max_tokens: int
     generated_metrics: Mapping[str, float] | None = None
     notes: tuple[str, ...] = ()
 
@@ -170,6 +171,7 @@ def evaluate_file(
         logits=found,
         targets=tuple(rows.targets),
         answering=answering(task, adapter.spec, found, rows.targets),
+        max_tokens=limit,
         generated_metrics=_generated_metrics(answered.texts, rows.targets, task),
         notes=scored.notes,
     )

@@ -115,7 +115,7 @@ def check_abstain(target_error: float | None, task: Task) -> None:
     """Raises ConfigError where no answer can be withheld."""
     if target_error is not None and not _can_have("abstain", task):
         raise ConfigError(
-            f"abstain is {target_error}, and a {task.measures.kind} task has no single label to withhold; "
+            f"abstain is {target_error}, and a {task.kind} task has no single label to withhold; "
             "it is for tasks that answer with one label or one choice: leave it out"
         )
 

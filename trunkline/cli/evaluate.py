@@ -16,6 +16,7 @@ from trunkline.cli.train import PANEL
 if TYPE_CHECKING:
     from training.file.evaluate import FileEvaluation, RowAnswer
     from training.report.calibrate import Answering
+    from training.rows.items import Item
 
 Data: TypeAlias = Annotated[
     Path, typer.Option(help="Folder with train/validation/test files, or one file of rows.", exists=True)
@@ -65,19 +66,26 @@ def evaluate(
         typer.Option("--generate", help="Text-to-text: let the decoder write freely, too, and score that."),
     ] = False,
     rows: Annotated[bool, typer.Option("--rows", help="Show each row with its answer, too.")] = False,
+    errors: Annotated[
+        Path | None,
+        typer.Option(help="Write a page about these rows (.html), or the wrong rows (.csv, .jsonl)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score an adapter file on labelled rows, beside the trivial baseline; the answers are those of a server.
 
-    Example: trunkline evaluate intent.safetensors --data ./intent --split test
+    Example: trunkline evaluate intent.safetensors --data ./intent --split test --errors wrong.html
     """
     from training.data.card import Flags
     from training.file.evaluate import evaluate_file
+    from training.file.wrong_rows import check_errors_path, write_errors
     from training.formats.official import SPLIT_RULES
 
     fields = tuple(name.strip() for name in text_fields.split(",")) if text_fields else None
     if split_rule not in (None, *SPLIT_RULES):
         raise typer.BadParameter(f"--split-rule is {split_rule!r}; allowed: {', '.join(SPLIT_RULES)}")
+    if errors is not None:
+        check_errors_path(errors, data)
     found = evaluate_file(
         file,
         data,
@@ -91,6 +99,8 @@ def evaluate(
     )
     for sentence in found.notes:
         note(sentence)
+    if errors is not None:
+        write_errors(errors, found)
     if as_json:
         print_json(found.to_dict(with_rows=rows))
     else:
@@ -136,11 +146,9 @@ def _answering(found: Answering) -> list[tuple[str, str]]:
 
 
 def _print_rows(found: FileEvaluation) -> None:
-    from training.rows.items import parts_of
-
     columns = ["row>", "text", "expected", "answer"]
     answers = [
-        (row.row, _shown(parts_of(item)), row.expected, _answer(row), row.generated)
+        (row.row, shown_parts(item), row.expected, _answer(row), row.generated)
         for row, item in zip(found.rows, found.texts, strict=True)
     ]
     if found.generated_metrics is not None:
@@ -156,5 +164,9 @@ def _answer(row: RowAnswer) -> str | list[str]:
     return row.label or row.generated or f"{row.score:.4f}"
 
 
-def _shown(parts: tuple[str, ...]) -> str:
+def shown_parts(item: Item) -> str:
+    """The texts of an input on one line, each cut."""
+    from training.rows.items import parts_of
+
+    parts = parts_of(item)
     return shorten(parts[0]) if len(parts) == 1 else " | ".join(shorten(part, 30) for part in parts)
