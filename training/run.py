@@ -51,7 +51,7 @@ from training.loop.stages import (
 from training.report.calibrate import calibrate, check_abstain
 from training.report.cautions import cautions_of, warmup_caution
 from training.report.result import SeedOutcome, TrainResult, pick_best
-from training.report.write import write_report
+from training.report.write import check_report, write_report
 from training.settings.checks import HEAD, MIN_TOKENS, TEXT_TO_TEXT
 from training.settings.config import Hyper, Situation, TrainConfig, resolve
 from training.tasks import Target, Task
@@ -78,6 +78,7 @@ def train(
     progress = progress or NullProgress()
     if write_file:
         check_writable(config.out_path)
+    check_report(config)
     method = build_method(config)
     progress.begin("data", 0)
     data = load_data(config)
@@ -105,7 +106,8 @@ def train(
         run.forget_journals()
     result = replace(result, seconds=time.monotonic() - started)
     if config.report is not None:
-        write_report(config.report, config, data, (material.train, material.validation), result)
+        page = write_report(config.report, config, data, (material.train, material.validation), result)
+        progress.note(f"{page}: a page about this run")
     return result
 
 

@@ -9,26 +9,24 @@ from typing import Any
 from training.errors import ConfigError
 from training.file.evaluate import FileEvaluation
 from training.report.calibrate import Answering, Calibration
-from training.report.page import Page, Section, write_page
+from training.report.page import Page, Section, check_place, write_page
 from training.report.sections import Shown, facts_section, lengths_section, scores_section, sections_of
 
 
 def check_errors_path(path: Path, data: Path) -> None:
-    """Raises ConfigError for an ending that is none of ours, and for a file that is one of the data's own."""
+    """Raises ConfigError for another ending, a place that cannot be written, and a file of the data's own."""
     if path.suffix.lower() not in _WRITERS:
         raise ConfigError(
             f"--errors is {path.name!r}; allowed: a file that ends in {', '.join(_WRITERS)} (a page, or the "
             "wrong rows as a table)"
         )
-    if path.is_dir():
-        raise ConfigError(f"--errors is {path.name!r}, a folder; name a file")
+    check_place("--errors", path)
     if path.exists() and any(path.samefile(own) for own in (data, data / path.name) if own.exists()):
         raise ConfigError(f"--errors is {path.name!r}, which is a file of the data: name another")
 
 
 def write_errors(path: Path, found: FileEvaluation) -> None:
     """In the form of the ending. Where nothing is right or wrong, all rows, those furthest off first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     _WRITERS[path.suffix.lower()](path, found)
 
 

@@ -100,7 +100,9 @@ def calibrate(
 
 
 def answering(task: Task, spec: HeadSpec, logits: Logits, targets: Sequence[Target]) -> Answering:
-    """What a file of this spec does on rows."""
+    """What a file of this spec does on rows; of a kind without probabilities nothing is said."""
+    if not _can_have("temperature", task):
+        return Answering(None, None, None)
     judged = task.judged(spec, logits, targets)
     before = Quality.of(task.judged(Calibration(0).applied(spec), logits, targets))
     found = Answering(spec.temperature, before, Quality.of(judged))

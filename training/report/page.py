@@ -6,6 +6,7 @@ page's head forbids every request and every script but its own, should something
 
 import base64
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from training.errors import ConfigError
 from training.report.shown import shown
 
 
@@ -74,11 +76,24 @@ def page_path(report: str, name: str) -> Path:
     return path if path.suffix.lower() == ".html" and not path.is_dir() else path / f"{name}.html"
 
 
+def check_place(option: str, path: Path) -> None:
+    """Find out before the work whether a file can be written after it; its folder is made.
+
+    Raises:
+        ConfigError: `path` is a folder, or its folder cannot be made or written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = f"{option} is {str(path)!r}, whose folder cannot be made ({error.strerror})"
+        raise ConfigError(f"{found}; choose another") from None
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{option} is {str(path)!r}, not a file that can be written; choose another")
+
+
 def write_page(path: Path, page: Page) -> Path:
-    """Render `page` into `path`, whose folder is made; returns it."""
-    html = rendered(page)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, encoding="utf-8")
+    """Render `page` into `path`; returns it."""
+    path.write_text(rendered(page), encoding="utf-8")
     return path
 
 

@@ -8,7 +8,7 @@ from training.data.load import TaskData
 from training.loop.encode import Rows
 from training.report.calibrate import Calibration
 from training.report.drawing import Series, lines
-from training.report.page import Figure, Page, Section, page_path, write_page
+from training.report.page import Figure, Page, Section, check_place, page_path, write_page
 from training.report.result import TrainResult
 from training.report.sections import (
     Shown,
@@ -34,6 +34,12 @@ def write_report(
     `encoded` are the train and the validation rows as tokens.
     """
     return write_page(page_path(report, config.task), training_page(config, data, encoded, result))
+
+
+def check_report(config: TrainConfig) -> None:
+    """Raises ConfigError where the page could not be written when all is done."""
+    if config.report is not None:
+        check_place("report", page_path(config.report, config.task))
 
 
 def training_page(

@@ -16,6 +16,7 @@ from tests.unit.training.conftest import Told, agree, make_rows, quick, write_ro
 from tests.unit.training.pages import Read, read_page
 from tests.unit.training.test_free_text import write_answers
 from training.data.load import load_data
+from training.errors import ConfigError
 from training.loop.encode import encode_split
 from training.loop.fit import EpochRecord
 from training.report.drawing import Series, histogram, lines, ticks
@@ -276,3 +277,23 @@ def test_a_stage_without_epochs_has_no_curve(
     one = EpochRecord("head", 0, None, 1.0, {"accuracy": 0.5})
     (section,) = _curves(replace(result, history=(one,)))
     assert len(section.figures) == 2
+
+
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_trained(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
+) -> None:
+    (tmp_path / "file").write_text("")
+    told = Told()
+    config = quick(task_folder(), tmp_path / "a.safetensors", report=str(tmp_path / "file" / "page.html"))
+    with pytest.raises(ConfigError, match=r"report is '.*page.html', whose folder cannot be made"):
+        train(config, backbone=backbone, progress=told, verify=agree)
+    assert told.stages == []
+
+
+def test_where_the_page_went_is_told(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
+) -> None:
+    told = Told()
+    config = quick(task_folder(), tmp_path / "a.safetensors", report=str(tmp_path / "new"))
+    train(config, backbone=backbone, progress=told, verify=agree)
+    assert told.notes[-1] == f"{tmp_path / 'new' / 'demo.html'}: a page about this run"

@@ -48,6 +48,7 @@ def test_all_forms_have_the_same_rows(
         if kind == "regression" or sorted(row.expected) != sorted(row.label or [])
     ]
     assert len(wanted) > 2
+    (tmp_path / "new").mkdir()
     for ending in ("html", "csv", "jsonl"):
         write_errors(tmp_path / "new" / f"e.{ending}", found)
     lines = [json.loads(line) for line in (tmp_path / "new" / "e.jsonl").read_text().splitlines()]
@@ -128,5 +129,5 @@ def test_where_errors_may_go(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"'test.jsonl', which is a file of the data"):
             check_errors_path(data / "test.jsonl", own)
     (tmp_path / "folder.html").mkdir()
-    with pytest.raises(ConfigError, match="a folder; name a file"):
+    with pytest.raises(ConfigError, match=r"--errors is '.*folder.html', not a file that can be written"):
         check_errors_path(tmp_path / "folder.html", data)
