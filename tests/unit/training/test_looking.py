@@ -129,3 +129,19 @@ def test_suspects_of_a_run_are_on_its_page_by_their_rows(tmp_path: Path, backbon
     assert read.column("Suspected label errors", "label in the data") == [
         data.task.labels[targets[int(row) - 1]] for row in read.column("Suspected label errors", "row")
     ]
+
+
+def test_a_block_holds_more_than_the_labels_that_are_wrong_most() -> None:
+    """Labels that are each confused with many others a little are no block; clusters are."""
+    random = np.random.default_rng(4)
+    counts = np.diag(np.full(80, 20))
+    for first in range(0, 15, 3):  # five clusters of three
+        for row in range(first, first + 3):
+            for column in range(first, first + 3):
+                counts[row, column] += 3 * (row != column)
+    for label in range(40, 60):  # and twenty that are taken for anything
+        counts[label, random.choice(80, size=12, replace=False)] += 1
+    wrong = counts - np.diag(np.diag(counts))
+    often = np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)))[:15]
+    block = block_of(counts)
+    assert wrong[np.ix_(block, block)].sum() > 1.5 * wrong[np.ix_(often, often)].sum()
