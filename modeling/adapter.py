@@ -21,7 +21,7 @@ from .methods import Method
 from .methods.exclusive import Weights
 from .methods.output_layer import OUTPUT_LAYER
 from .ops import PackedTap, TapModule
-from .readouts import READOUTS, readout_of
+from .readouts import READOUTS, Readout, readout_of
 from .sites import Site, Tap
 from .tapped import Act, attached, frozen_module
 
@@ -70,9 +70,9 @@ class Adapter:
 
         Raises AdapterError if the head or the method's layers do not fit the backbone.
         """
-        failures, has_head = _check_spec(backbone, spec)
+        failures, readout = _check_spec(backbone, spec)
         try:
-            method.select(usable_taps(backbone.taps, has_head=has_head))
+            method.select([tap for tap in backbone.taps if readout.passes(tap)])
         except MethodError as error:
             allowed, remedy = "layers of this backbone", "train for this backbone."
             failures.append(Failure("method.config.layers", str(error), allowed, remedy))
@@ -92,14 +92,15 @@ class Adapter:
     @classmethod
     def _build(cls, backbone: Backbone, method: Method, spec: HeadSpec) -> Adapter:
         """With the paper's initial values, from the current random state."""
-        has_head, head = readout_of(spec).has_head, None
+        readout, head = readout_of(spec), None
+        has_head = readout.has_head
         weights = method.weights(backbone.parameters)
         if weights is not None and has_head and set(weights.file_tensors()) == {OUTPUT_LAYER}:
             raise MethodError(
                 f"method {method.name}: train_output_layer needs a text_to_text task on this backbone, whose "
                 f"output layer is not its embedding: a {spec.kind} task does not read it"
             )
-        taps = method.select(usable_taps(backbone.taps, has_head=has_head))
+        taps = method.select([tap for tap in backbone.taps if readout.passes(tap)])
         shared = method.share(taps)
         for name, parameter in shared.items():  # on the device before modules refer to them
             shared[name] = nn.Parameter(parameter.detach().float().to(backbone.device))
@@ -211,15 +212,15 @@ class _PlacedAct:
         return new
 
 
-def _check_spec(backbone: Backbone, spec: HeadSpec) -> tuple[list[Failure], bool]:
-    """What is wrong with a spec on this backbone, and whether it has a head."""
+def _check_spec(backbone: Backbone, spec: HeadSpec) -> tuple[list[Failure], Readout]:
+    """What is wrong with a spec on this backbone, and what reads its answers."""
     try:
         readout = readout_of(spec)
     except UnknownNameError as error:
         known = ", ".join(error.known)
         unknown = Failure("head.kind", repr(spec.kind), known, "use a kind that this version knows.")
-        return [unknown, *READOUTS["pooled"].check_backbone(spec, backbone)], True
-    return [*readout.check(spec), *readout.check_backbone(spec, backbone)], readout.has_head
+        return [unknown, *READOUTS["pooled"].check_backbone(spec, backbone)], READOUTS["pooled"]
+    return [*readout.check(spec), *readout.check_backbone(spec, backbone)], readout
 
 
 def _compare(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> list[Failure]:

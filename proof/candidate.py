@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from adapters_store import AdapterFile, AdapterFileError, FileLimits, HeadRef, Manifest, Probe, read_adapter
@@ -77,6 +78,9 @@ def judge(head: HeadRef, probes: Sequence[Probe]) -> list[Failure]:
         if (probe.choices is not None) != kind.choices:
             allowed = "A list of choices" if kind.choices else f"No choices: the kind is {spec.kind}"
             failures.append(Failure(f"{place}.choices", repr(probe.choices)[:80], allowed, _CORRECT))
+        if (probe.words is not None) != readout.reads_words:
+            allowed = "A list of words" if readout.reads_words else f"No words: the kind is {spec.kind}"
+            failures.append(Failure(f"{place}.words", repr(probe.words)[:80], allowed, _CORRECT))
         if bool(probe.target) != readout.writes:
             allowed = "A string" if readout.writes else "null: the head has labels"
             failures.append(Failure(f"{place}.target", repr(probe.target)[:80], allowed, _CORRECT))
@@ -184,8 +188,11 @@ def _encode_probes(
     """The rows of each probe, each with the string that it scores if it names one."""
     limit, found = manifest.input.max_tokens, []
     try:
-        for probe in manifest.probes:
-            rows = backbone.text.encode(rows_of(probe.text, probe.text_pair, probe.choices), limit)
+        for index, probe in enumerate(manifest.probes):
+            texts = rows_of(probe.text, probe.text_pair, probe.choices)
+            rows = backbone.text.encode(texts, limit, words=probe.words is not None)
+            if probe.words is not None:
+                rows = [_with_first_words(rows[0], probe.words, index, failures)]
             if probe.target is not None:
                 (ids,) = backbone.label_ids([probe.target])
                 rows = [replace(row, target=tuple(ids)) for row in rows]
@@ -194,3 +201,17 @@ def _encode_probes(
         remedy = "train it with a limit that this backbone has."
         failures.append(Failure("manifest.input.max_tokens", str(limit), str(error), remedy))
     return tuple(found)
+
+
+def _with_first_words(
+    row: Encoded, wanted: Sequence[Sequence[int]], index: int, failures: list[Failure]
+) -> Encoded:
+    """The row with as many words as its probe has, which must be the ones that are found in its text now."""
+    words = row.words[: len(wanted)]
+    for place, (one, word) in enumerate(zip_longest(wanted, words)):
+        if word is None or one != [word.start, word.end]:
+            found = "no word" if word is None else f"a word at {[word.start, word.end]}"
+            remedy = "use the version of Trunkline that wrote it, or train it again."
+            failures.append(Failure(f"manifest.probes.{index}.words.{place}", str(one), found, remedy))
+            break
+    return replace(row, words=words)

@@ -88,7 +88,7 @@ def train(
     config = replace(config, precision=chosen(config.precision, backbone.device))
     check_room(method, backbone)
     hyper = settle(config, data, backbone, virtual=method.virtual_tokens)
-    data = replace(data, task=data.task.sized(backbone, (data.train, data.validation)))
+    data = data.on(backbone)
     material, notes = prepare(config, hyper, data, backbone, virtual=method.virtual_tokens)
     progress.end("data")
     for note in notes[len(data.notes) :]:
@@ -259,7 +259,7 @@ def settle(config: TrainConfig, data: TaskData, backbone: Backbone, *, virtual: 
         hidden_size=backbone.hidden_size,
         positions=backbone.max_tokens,
         virtual_tokens=virtual,
-        poolings=backbone.poolings,
+        poolings=data.task.poolings(backbone),
     )
     return resolve(config, situation)
 
@@ -285,7 +285,7 @@ def prepare(
         for split in (data.train, data.validation)
     )
     weights = class_weights(config.class_weights, data.task, data.train.targets)
-    notes = list(data.notes)
+    notes = [*data.notes, *data.task.doubts(data.train)]
     if train_rows.num_truncated:
         notes.append(
             f"{train_rows.num_truncated} of {len(data.train)} train rows are longer than {hyper.max_tokens} "
@@ -318,9 +318,9 @@ def _wanted(
 def _check_form(config: TrainConfig, hyper: Hyper, task: Task, backbone: Backbone) -> None:
     """A head needs a pooling of the backbone's, text-to-text a decoder and strings that it tells apart."""
     if config.form != TEXT_TO_TEXT:
-        if hyper.pooling not in backbone.poolings:
-            known = ", ".join(backbone.poolings)
-            raise ConfigError(f"pooling is {hyper.pooling!r}; {backbone.name} has {known}")
+        if hyper.pooling not in task.poolings(backbone):
+            known = ", ".join(task.poolings(backbone))
+            raise ConfigError(f"pooling is {hyper.pooling!r}; {task.kind} on {backbone.name} has {known}")
         return
     if not backbone.is_encoder_decoder:
         raise ConfigError(
@@ -347,8 +347,8 @@ def train_head(
     journal: Journal,
 ) -> StageResult:
     """Stage one on its own: `head` [H -> L] is left in its best state."""
-    scaling = Scaling.of(features.train)
-    scaled = nn.Linear(head.in_features, head.out_features, device=features.train.device)
+    scaling = Scaling.of(features.train.values)
+    scaled = nn.Linear(head.in_features, head.out_features, device=features.train.values.device)
     learner = head_learner(material, features, scaled, scaling, hyper, seed)
     plan = StagePlan("head", hyper.head_epochs, hyper.warmup, hyper.patience)
     result = fit(plan, learner, progress, journal)

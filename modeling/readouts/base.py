@@ -25,6 +25,7 @@ from ..kinds import KINDS, HeadSpec
 from ..kinds.base import refused
 from ..packed import PackedBatch
 from ..registry import Registry
+from ..sites import Site, Tap
 from ..text import Encoded
 
 DECODER_KIND = "text_to_text"
@@ -84,12 +85,15 @@ class Readout(ABC):
 
     `file_kind` is what files call every kind that is read so; None: each by its own name. With `has_head` the
     adapter brings a linear layer [L, H]; without, a decoder answers. `writes`: the answer is a text.
+    `reads_words`: a row has L logits for each of its words, so that rows differ in length, and what is
+    encoded for it knows its words.
     """
 
     name: ClassVar[str]
     file_kind: ClassVar[str | None] = None
     has_head: ClassVar[bool] = False
     writes: ClassVar[bool] = False
+    reads_words: ClassVar[bool] = False
 
     def reads(self, spec: HeadSpec) -> bool:
         """Whether a task of this spec is answered so."""
@@ -118,6 +122,10 @@ class Readout(ABC):
         remedy = "use a T5 or BART backbone, or another kind of task."
         return [Failure("head.kind", DECODER_KIND, f"heads, as {backbone.name} has no decoder", remedy)]
 
+    def passes(self, tap: Tap) -> bool:
+        """Whether a task passes this tap: one with a head does not read the output layer."""
+        return not self.has_head or tap.site is not Site.LM_HEAD
+
     @abstractmethod
     def cost(self, spec: HeadSpec, strings: Strings) -> Cost:
         """Of one text; `strings` are the labels as ids."""
@@ -126,14 +134,19 @@ class Readout(ABC):
         """What a decoder scores after one text."""
         return labels
 
+    def num_states(self, text: Encoded) -> int:
+        """How many states of a text are read."""
+        return 1
+
     def states(self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
-        """Of a batch that runs: what the head reads of each text [B, H], in the caller's order."""
+        """Of a batch that runs: what the head reads [M, H], text by text in the caller's order."""
         raise TypeError(f"{self.name} has no head: this is a bug")
 
     def read(self, run: Pass, reads: Reads) -> list[Logits]:
-        """The logits [L] of each read, on the host; a decoder's are log p(string | text).
+        """The logits of each read, flat ([L], or [W L] of W words), on the host.
 
-        What is read by the same function is read in one call, of whichever readout.
+        A decoder's are log p(string | text). What is read by the same function is read in one call, of
+        whichever readout.
         """
         asked = list(zip(reads.rows, reads.strings, strict=True))
         found = decoding.score(run.backbone, run.hidden, run.batch, asked)
@@ -143,7 +156,7 @@ class Readout(ABC):
     def logits(
         self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None
     ) -> Tensor:
-        """The training form: logits [B, L] of texts with whatever is attached; gradients flow."""
+        """The training form: logits [M, L] of `states` with whatever is attached; gradients flow."""
 
     def loss(
         self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None, wanted: Wanted
@@ -165,7 +178,10 @@ class Readout(ABC):
         return decoding.forced_loss(backbone, hidden, batch, wanted.strings)
 
     def measured_loss(self, spec: HeadSpec, logits: Tensor, wanted: Wanted) -> Tensor:
-        """The mean loss that logits [N, L] of rows have; as `loss`, over all of them."""
+        """The mean loss that logits [N, P] of rows have; as `loss`, over all of them.
+
+        Each row is flat: what stands behind its own logits is NaN.
+        """
         right = logits.gather(1, wanted.targets[:, None])
         return -right.sum() / sum(map(len, wanted.strings))
 

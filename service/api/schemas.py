@@ -89,18 +89,37 @@ class ItemProblem(BaseModel):
     index: int
 
 
+class EntityFound(BaseModel):
+    """Some words of a text that have a label."""
+
+    start: int = Field(description="where it begins, in characters (Unicode code points) of the text as sent")
+    end: int = Field(description="where it ends: the place behind its last character")
+    label: str
+    text: str = Field(description="the characters from start to end")
+    score: float = Field(description="the probability that exactly this entity stands there")
+
+
 class Prediction(BaseModel):
     """The answer for one item; an item that failed has `error` alone."""
 
     label: str | list[str] | None = Field(
         None,
         description="multi_label: a list; multiple_choice: the chosen text; regression, unknown: null; "
+        "token_labels: a list of the labels of its entities, each once, in their order in the text; "
         "generated: the text if it is one of the labels, else null",
     )
-    score: float | None = Field(description="null for a generated text")
-    scores: dict[str, float] = Field(description="best first, cut to top_k; empty for a generated text")
+    score: float | None = Field(
+        description="null for a generated text; token_labels: the probability of all its entities together, "
+        "and of no others"
+    )
+    scores: dict[str, float] = Field(
+        description="best first, cut to top_k; empty for a generated text and for token_labels"
+    )
     unknown: bool | None = Field(
         None, description="true where the label is withheld: its score is under the task's threshold"
+    )
+    entities: list[EntityFound] | None = Field(
+        None, description="token_labels alone: what was found, in the order of the text"
     )
     index: int | None = Field(None, description="multiple_choice alone: the chosen one's place in choices")
     text: str | None = Field(None, description="generate alone: the generated text")
@@ -109,7 +128,12 @@ class Prediction(BaseModel):
         "special tokens included"
     )
     truncated: bool
-    logits: list[float] | None = Field(None, description="raw: one per label, or per choice")
+    logits: list[float] | list[list[float]] | None = Field(
+        None, description="raw: one per label, or per choice; token_labels: for each word, one per tag"
+    )
+    words: list[tuple[int, int]] | None = Field(
+        None, description="raw with token_labels alone: start and end of each word that was not cut"
+    )
 
 
 class FailedPrediction(BaseModel):

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -57,12 +57,20 @@ class ItemError:
         return {"code": self.code, "message": self.message, "index": self.index, **dict(self.details)}
 
 
+class Marked(NamedTuple):
+    """A text whose words are labelled, and where those of its words stand that were not cut."""
+
+    text: str
+    words: list[tuple[int, int]]
+
+
 @dataclass(slots=True, eq=False)
 class Column:
     """One task of a job: how to encode its rows, and what came out for its N items.
 
     A multiple_choice item uses the first K of its logits, in the order of `choices`. A column that generates
-    has texts and no logits.
+    has texts and no logits; one of a task that labels words has in `of_words` what came out for the words in
+    `marked`, flat [W L], and no other logits.
     """
 
     slot: int
@@ -73,6 +81,8 @@ class Column:
     errors: dict[int, ItemError] = field(default_factory=dict)
     choices: dict[int, tuple[str, ...]] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
+    marked: dict[int, Marked] = field(default_factory=dict)
+    of_words: dict[int, Logits] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, slot: int, card: ServingCard, num_items: int, num_outputs: int) -> Column:
@@ -85,10 +95,17 @@ class Column:
         """Whether it is answered with texts."""
         return bool(self.logits.shape[1] == 0)
 
+    @property
+    def num_logits(self) -> int:
+        """What has been computed for it."""
+        return int(self.logits.size) + sum(map(len, self.of_words.values()))
+
     def put(self, row: Row, value: Logits | str) -> None:
-        """Enter what came out of a row: logits [L], the one logit of a choice, or a generated text."""
+        """Enter what came out of a row: logits [L] or [W L], the one of a choice, or a generated text."""
         if isinstance(value, str):
             self.texts[row.item] = value
+        elif row.item in self.marked:
+            self.of_words[row.item] = value
         elif row.choice is None:
             self.logits[row.item] = value
         else:

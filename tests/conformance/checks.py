@@ -19,6 +19,8 @@ SPECS = [
     HeadSpec("multi_label", ("a", "b", "c")),
     HeadSpec("regression", ("value",)),
 ]
+# Every kind that a head answers word by word, on every backbone: on an encoder-decoder, by the encoder.
+WORD_SPECS = [HeadSpec("token_labels", ("O", "B-x", "I-x", "B-y", "I-y"), pooling="first")]
 # An encoder-decoder's: heads on the end state, and label strings of different lengths.
 SEQ2SEQ_SPECS = [
     HeadSpec("single_label", ("no", "yes"), pooling="eos"),
@@ -51,7 +53,12 @@ def exclusive(method: str | None) -> bool:
 
 def specs(backbone: Backbone) -> list[HeadSpec]:
     """The forms of task that a backbone can have."""
-    return SEQ2SEQ_SPECS if backbone.is_encoder_decoder else SPECS
+    return [*(SEQ2SEQ_SPECS if backbone.is_encoder_decoder else SPECS), *WORD_SPECS]
+
+
+def encode(backbone: Backbone, texts: Sequence[Any]) -> list[Encoded]:
+    """As rows for all kinds at once."""
+    return backbone.text.encode(texts, words=True)
 
 
 def new(
@@ -83,7 +90,10 @@ def trained(
 
 
 def logits_of(backbone: Backbone, adapter: Adapter, encoded: Sequence[Encoded]) -> Tensor:
-    """Training form: logits [B, L] of rows under one adapter, with gradients."""
+    """Training form: logits [B, L] of rows under one adapter, with gradients; [M, L] of their words."""
+    if adapter.spec in WORD_SPECS:
+        assert adapter.head is not None
+        return adapter.head(torch.cat([_word_states(backbone, adapter, one) for one in encoded]))  # type: ignore[no-any-return]
     batch = backbone.pack(encoded, adapter.virtual_tokens)
     with adapter.attached(backbone):
         if adapter.head is None:
@@ -92,15 +102,24 @@ def logits_of(backbone: Backbone, adapter: Adapter, encoded: Sequence[Encoded]) 
     return logits
 
 
+def _word_states(backbone: Backbone, adapter: Adapter, encoded: Encoded) -> Tensor:
+    """By hand: the states [W, H] at the first tokens of a row's words, behind virtual tokens."""
+    with (
+        adapter.attached(backbone),
+        backbone.running(backbone.pack([encoded], adapter.virtual_tokens)) as all_,
+    ):
+        return all_[[adapter.virtual_tokens + word.token for word in encoded.words]]
+
+
 def logits_alone(backbone: Backbone, adapter: Adapter, encoded: Encoded) -> Tensor:
-    """The reference: one row, one adapter, training form -> [L]."""
+    """The reference: one row, one adapter, training form -> [L], or [W L] of W words."""
     with torch.no_grad():
-        return logits_of(backbone, adapter, [encoded])[0]
+        return logits_of(backbone, adapter, [encoded]).flatten()
 
 
 def check_identity_at_start(backbone: Backbone, method: str, texts: Sequence[Any]) -> None:
     """A new adapter leaves the backbone's answers as they are, or as near as its paper says."""
-    encoded = backbone.text.encode(texts)
+    encoded = encode(backbone, texts)
     spec = specs(backbone)[0]
     adapter, probe = new(backbone, method, spec), new(backbone, "linear_probe", spec)
     assert adapter.head is not None
@@ -118,7 +137,7 @@ def check_mixed_batch(
     backbone: Backbone, methods: Sequence[str | None], texts: Sequence[Any], seed: int = 0
 ) -> None:
     """Row i under `methods[i]` (None: no adapter) in one batch = each row alone; and the adapters do act."""
-    encoded, kinds = backbone.text.encode(texts), specs(backbone)
+    encoded, kinds = encode(backbone, texts), specs(backbone)
     adapters = [
         trained(backbone, m, kinds[(i + seed) % len(kinds)], seed + i) if m else None
         for i, m in enumerate(methods)
@@ -148,7 +167,7 @@ def check_exclusive(
     kinds: Sequence[HeadSpec] | None = None,
 ) -> None:
     """A batch of an exclusive adapter's own = each row alone; its neighbours see the frozen weights again."""
-    encoded, kinds = backbone.text.encode(texts), kinds or specs(backbone)
+    encoded, kinds = encode(backbone, texts), kinds or specs(backbone)
     served = ServedModel(backbone)
     before = served.hidden(encoded, [0] * len(encoded))
     for number, spec in enumerate(kinds):
@@ -171,7 +190,7 @@ def check_round_trip(backbone: Backbone, method: str, texts: Sequence[Any]) -> N
     for spec in specs(backbone):
         adapter = trained(backbone, method, spec, 5)
         again = Adapter.from_tensors(backbone, adapter.method, adapter.spec, adapter.to_tensors())
-        for encoded in backbone.text.encode(texts):
+        for encoded in encode(backbone, texts):
             assert torch.equal(
                 logits_alone(backbone, adapter, encoded), logits_alone(backbone, again, encoded)
             ), f"{method} changes on its way through tensors"
@@ -179,11 +198,11 @@ def check_round_trip(backbone: Backbone, method: str, texts: Sequence[Any]) -> N
 
 def check_gradients(backbone: Backbone, method: str, texts: Sequence[Any]) -> None:
     """Every parameter of the adapter gets a gradient (but BitFit's key bias has none); no other does."""
-    for spec in (specs(backbone)[1], specs(backbone)[-1]):
+    for spec in (specs(backbone)[1], specs(backbone)[3], *WORD_SPECS):
         adapter = trained(backbone, method, spec, 3)
         if not (adapter.body_parameters() or adapter.head):
             continue  # a probe without a head has nothing to train
-        loss = logits_of(backbone, adapter, backbone.text.encode(texts)).square().sum()
+        loss = logits_of(backbone, adapter, encode(backbone, texts)).square().sum()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         assert all(p.grad is None for p in backbone.model.parameters())
         named = {f"{t.key}/{n}": p for t, m in adapter.body.items() for n, p in m.named_parameters()}

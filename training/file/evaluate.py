@@ -9,16 +9,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adapters_store.adapter_file import AdapterFile
 from adapters_store.errors import AdapterFileError
 from adapters_store.manifest import Manifest
-from modeling import Adapter, Backbone, HeadSpec, ServedModel, kind_of, load_backbone, readout_of
+from modeling import Adapter, Backbone, HeadSpec, ServedModel, load_backbone, readout_of
 from proof.candidate import backbone_failures, candidate_of, read_file, spec_of
 from proof.errors import Refused
 from training.data.card import Flags
 from training.errors import ConfigError, DataError
+from training.file.row_answers import entities_of, own_logits, told
 from training.file.scored import load_rows
 from training.loop.device import pick_device
 from training.loop.encode import Rows, encode_split
@@ -48,6 +47,7 @@ class RowAnswer:
     truncated: bool
     logits: list[float]
     generated: str | None = None
+    entities: list[dict[str, Any]] | None = None
     unknown: bool = False
 
 
@@ -150,7 +150,7 @@ def evaluate_file(
     if backbone is None:
         backbone = load_backbone(backbone_name or named_backbone(manifest), device=pick_device(device))
     adapter = build_adapter(stored, backbone)
-    rows, task = scored.rows, scored.task
+    rows, task = scored.task.aligned(backbone, scored.rows), scored.task
     limit = manifest.input.max_tokens
     encoded = encode_split(backbone, rows, task, limit, adapter.virtual_tokens)
     answered = served(ServedModel(backbone), adapter, encoded, generate=generate)
@@ -225,31 +225,19 @@ def _answers(
         RowAnswer(
             row=example.row,
             expected=task.told(example.target),
-            label=label,
-            score=score,
-            unknown=unknown,
+            label=answer.label,
+            score=answer.score,
+            unknown=answer.unknown,
             tokens=sum(text.num_tokens for text in encoded.of(index)),
             truncated=any(text.truncated for text in encoded.of(index)),
-            logits=[float(value) for value in answered.logits[index]],
+            logits=own_logits(answered.logits, encoded, index, adapter.spec),
             generated=None if answered.texts is None else answered.texts[index],
+            entities=entities_of(answer, example.text),
         )
-        for index, (example, (label, score, unknown)) in enumerate(
-            zip(rows.examples, _told(found, adapter, task), strict=True)
+        for index, (example, answer) in enumerate(
+            zip(rows.examples, told(found, encoded, adapter.spec, task), strict=True)
         )
     )
-
-
-def _told(found: Logits, adapter: Adapter, task: Task) -> list[tuple[str | list[str] | None, float, bool]]:
-    """The label of each row with its score, and whether it is withheld.
-
-    Of free text, which has no label, the word F1 of what was written.
-    """
-    if task.writes:
-        return [(None, float(score), False) for score in found[:, 1]]
-    kind = kind_of(adapter.spec)
-    choices = [[str(index) for index in range(found.shape[1])]] * len(found)
-    answers = kind.decide(adapter.spec, found.astype(np.float64), None, choices)
-    return [(answer.label, answer.score, answer.unknown) for answer in answers]
 
 
 def _generated_metrics(

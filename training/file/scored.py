@@ -140,6 +140,7 @@ def _card(
     flags = replace(
         flags,
         label_field_before=used.get("label_field"),
+        place_names_before=tuple(used.get("place_names") or ()) or None,
         kind=kind,
         text_fields=flags.text_fields or (tuple(fields) if fields else None),
         choice_fields=flags.choice_fields or tuple(used.get("choice_fields") or ()) or None,
@@ -163,7 +164,7 @@ def _names(card: Card, manifest: Manifest, form: TextForm | None) -> tuple[str, 
         return form.names
     if card.task.lists_choices:
         return card.label_names or ()
-    return tuple(manifest.head.labels) if card.task.least_names else ()
+    return card.task.names_of(spec_of(manifest.head))
 
 
 def _task(

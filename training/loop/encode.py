@@ -65,8 +65,11 @@ class Rows:
         return Rows(tuple(replace(text, target=tuple(ids)) for text, ids in pairs))
 
 
-def encode_items(backbone: Backbone, items: Sequence[Item], max_tokens: int, virtual: int = 0) -> Rows:
-    """Tokenise and cut to `max_tokens`. Items of one split have equally many texts.
+def encode_items(
+    backbone: Backbone, items: Sequence[Item], max_tokens: int, virtual: int = 0, *, words: bool = False
+) -> Rows:
+    """Tokenise and cut to `max_tokens`. Items of one split have equally many texts; with `words` for a task
+    that reads these.
 
     Raises:
         ConfigError: the backbone has not enough positions for `max_tokens` and the `virtual` tokens.
@@ -81,13 +84,13 @@ def encode_items(backbone: Backbone, items: Sequence[Item], max_tokens: int, vir
     texts = [text for item in items for text in texts_of(item)]
     encoded: list[Encoded] = []
     for start in range(0, len(texts), _CHUNK_TEXTS):
-        encoded += backbone.text.encode(texts[start : start + _CHUNK_TEXTS], max_tokens)
+        encoded += backbone.text.encode(texts[start : start + _CHUNK_TEXTS], max_tokens, words=words)
     return Rows(tuple(encoded), len(texts) // max(1, len(items)))
 
 
 def encode_split(backbone: Backbone, split: Split, task: Task, max_tokens: int, virtual: int) -> Rows:
     """`encode_items`; rows that are written know a right string."""
-    rows = encode_items(backbone, split.texts, max_tokens, virtual)
+    rows = encode_items(backbone, split.texts, max_tokens, virtual, words=task.reads_words)
     return rows.with_targets(backbone.label_ids(task.strings(split.targets))) if task.writes else rows
 
 

@@ -1,13 +1,12 @@
 """Passes over all rows of a split: what an adapter answers, in training and in serving form; features.
 
-Features are what the head reads without any adapter, [N, K, H] for K texts a row; stage one reuses them over
-all its epochs. Virtual tokens of a method stand in front of every text and count in every budget.
+Features are what the head reads without any adapter; stage one reuses them over all its epochs. Virtual
+tokens of a method stand in front of every text and count in every budget.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,16 +22,19 @@ from modeling import (
     decoding,
     readout_of,
 )
+from modeling.kinds.base import by_row
 from modeling.stack import noted
 from training.loop.encode import Rows, state_batches
 from training.loop.precision import RoundedProducts
 from training.loop.prefix import StatesBelow
+from training.loop.states import States, spans
 from training.tasks import Logits
 
 
 @dataclass(frozen=True)
 class Answered:
-    """`logits` [N, L] (or [N, K]) as probes record them; `texts`: what was written, where something was."""
+    """`logits` [N, P] as probes record them (L, K, or L of each word; NaN behind the last of a shorter row);
+    `texts`: what was written, where something was."""
 
     logits: Logits
     texts: list[str] | None = None
@@ -46,13 +48,16 @@ def features(
     *,
     below: StatesBelow | None = None,
     products: RoundedProducts | None = None,
-) -> Tensor:
-    """What the head reads [N, K, H] of all rows, without gradients.
+) -> States:
+    """What the head reads of all rows, without gradients.
 
     The same pass fills the states `below` a layer. Features are float32's unless `products` are given.
     """
     readout = readout_of(spec)
-    states = torch.empty((len(rows), rows.per_row, backbone.hidden_size), device=backbone.device)
+    sizes = [sum(readout.num_states(text) for text in rows.of(row)) for row in range(len(rows))]
+    counts = torch.tensor(sizes, dtype=torch.int64, device=backbone.device)
+    values = torch.empty((sum(sizes), backbone.hidden_size), device=backbone.device)
+    starts = counts.cumsum(0) - counts
     rounded = nullcontext() if products is None else products.used()
     noting = nullcontext(list[Tensor]()) if below is None else noted(backbone.layers, below.layer)
     with torch.no_grad(), rounded, noting as entering:
@@ -62,9 +67,10 @@ def features(
                 found = readout.states(backbone, hidden, packed, spec.pooling)
             if below is not None:
                 below.note(packed, rows.numbers(batch), entering.pop()[0])
-            states[torch.as_tensor(batch, device=backbone.device)] = found.view(len(batch), rows.per_row, -1)
+            index = torch.as_tensor(batch, device=backbone.device)
+            values[spans(starts[index], counts[index])] = found
             after_batch()
-    return states
+    return States(values, counts)
 
 
 @torch.no_grad()
@@ -72,10 +78,11 @@ def trained(backbone: Backbone, adapter: Adapter, rows: Rows, below: StatesBelow
     """What the training form answers; the adapter must be attached. Passes begin with the states `below`."""
     readout, virtual = readout_of(adapter.spec), adapter.virtual_tokens
 
-    def logits(batch: Sequence[int]) -> Any:
+    def logits(batch: Sequence[int]) -> list[Logits]:
         packed = packed_rows(backbone, rows, batch, virtual, below)
         found = readout.logits(backbone, packed, adapter.spec, adapter.head)
-        return found.float().cpu().numpy()
+        ends = np.cumsum([readout.num_states(text) for text in rows.take(batch)])
+        return [one.reshape(-1) for one in np.split(found.float().cpu().numpy(), ends[:-1])]
 
     def written(texts: list[Encoded], limit: int) -> list[str]:
         return decoding.generate(backbone, backbone.pack(texts, virtual), limit)
@@ -94,10 +101,10 @@ def served(model: ServedModel, adapter: Adapter, rows: Rows, *, generate: bool =
     try:
         place = model.placement(slot)
 
-        def logits(batch: Sequence[int]) -> Any:
+        def logits(batch: Sequence[int]) -> list[Logits]:
             texts = rows.take(batch)
             reads = [(index, slot) for index in range(len(texts))]
-            return np.stack(model.run(texts, [place.body_slot] * len(texts), reads))
+            return model.run(texts, [place.body_slot] * len(texts), reads)
 
         def written(texts: list[Encoded], limit: int) -> list[str]:
             return model.generate(texts, [place.body_slot] * len(texts), limit)
@@ -120,13 +127,14 @@ def packed_rows(
     return packed if below is None else below.enter(packed, rows.numbers(batch), backbone.dtype)
 
 
-def _logits(rows: Rows, extra: int, run: Callable[[list[int]], Any]) -> Logits:
-    """Of all rows [N, L], in their order; each text costs `extra` tokens more than its own."""
-    batches = state_batches(rows, extra)
-    found = np.concatenate([run(batch).reshape(len(batch), -1) for batch in batches])
-    logits: Logits = np.empty_like(found, dtype=np.float32)
-    logits[[row for batch in batches for row in batch]] = found
-    return logits
+def _logits(rows: Rows, extra: int, run: Callable[[list[int]], list[Logits]]) -> Logits:
+    """Of all rows [N, P], in their order; each text costs `extra` tokens more than its own."""
+    found: list[Logits] = [np.empty(0, np.float32)] * len(rows)
+    for batch in state_batches(rows, extra):
+        texts = iter(run(batch))
+        for row in batch:
+            found[row] = np.concatenate([next(texts) for _ in range(rows.per_row)])
+    return by_row(found).astype(np.float32)
 
 
 def _texts(

@@ -7,7 +7,7 @@ A task without a head has no stage one.
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from training.loop.passes import Answered, features, packed_rows, trained
 from training.loop.precision import RoundedProducts
 from training.loop.prefix import Below, fill, lowest_layer, room_below
 from training.loop.progress import Progress
+from training.loop.states import States
 from training.settings.config import Hyper
 from training.tasks import Logits, Target, Task
 
@@ -55,10 +56,10 @@ class Material:
 
 @dataclass(frozen=True)
 class Features:
-    """Pooled states of the frozen backbone, train [N, K, H] and validation [M, K, H] for K texts a row."""
+    """What heads read of the frozen backbone."""
 
-    train: Tensor
-    validation: Tensor
+    train: States
+    validation: States
 
 
 @dataclass(frozen=True)
@@ -93,20 +94,21 @@ def head_learner(
     """Stage one: `scaled` [H -> L] on the scaled features, started at zero (the problem is convex)."""
     nn.init.zeros_(scaled.weight)
     nn.init.zeros_(scaled.bias)
-    train, validation = scaling.apply(features.train), scaling.apply(features.validation)
+    train, validation = (
+        replace(states, values=scaling.apply(states.values))
+        for states in (features.train, features.validation)
+    )
     size = hyper.batch_size * _HEAD_BATCH_FACTOR
 
-    def logits(states: Tensor) -> Tensor:
-        found: Tensor = scaled(states.flatten(0, 1))
-        return found
+    def logits(states: States) -> Tensor:
+        return states.by_row(scaled(states.values))
 
     def loss(rows: Sequence[int]) -> Tensor:
-        found = logits(train[torch.as_tensor(rows, device=train.device)])
+        found = logits(train.take(rows))
         return material.readout.measured_loss(material.spec, found, material.wanted.take(rows))
 
     def measured() -> tuple[Logits, float]:
-        found = logits(validation).view(len(validation), -1)
-        return material.measured(Answered(found.float().cpu().numpy()))
+        return material.measured(Answered(logits(validation).float().cpu().numpy()))
 
     return Learner(
         task=material.task,
@@ -116,7 +118,7 @@ def head_learner(
         validation=measured,
         batches=lambda epoch: plain_batches(len(train), batch_size=size, seed=seed, epoch=epoch),
         validation_targets=material.validation_targets,
-        exact=train.device.type == "cpu",
+        exact=train.values.device.type == "cpu",
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.tasks.judged import Ints, Judged
+from training.tasks.judged import Ints, Judged, LabelScore
 
 MOST_IN_MATRIX = 24
 _BLOCK = 15
@@ -21,19 +21,6 @@ class Pair:
     wanted: str
     told: str
     rows: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class LabelScore:
-    """How one label does. `loss` is the mean loss of the rows that have it, NaN without any."""
-
-    name: str
-    rows: int
-    told: int
-    precision: float
-    recall: float
-    f1: float
-    loss: float
 
 
 def confused_pairs(judged: Judged) -> list[Pair]:
@@ -78,23 +65,22 @@ def block_of(counts: Ints) -> list[int]:
 
 
 def label_scores(judged: Judged) -> list[LabelScore]:
-    """Each label, the one whose rows lose most first; labels without rows at the end."""
-    if judged.sets is None:
-        return []
-    wanted, told = judged.sets
+    """Each label, the one whose rows lose most first (without losses the one found worst)."""
+    found = list(judged.by_label or ()) if judged.sets is None else _of_sets(judged, *judged.sets)
+    return sorted(found, key=lambda one: (not one.num_wanted, one.f1 if one.loss is None else -one.loss))
+
+
+def _of_sets(judged: Judged, wanted: Ints, told: Ints) -> list[LabelScore]:
     hits, rows, answers = (wanted & told).sum(axis=0), wanted.sum(axis=0), told.sum(axis=0)
-    found = []
-    for label, name in enumerate(judged.names):
-        mine = wanted[:, label] == 1
-        found.append(
-            LabelScore(
-                name,
-                int(rows[label]),
-                int(answers[label]),
-                float(hits[label] / max(1, answers[label])),
-                float(hits[label] / max(1, rows[label])),
-                float(2 * hits[label] / max(1, rows[label] + answers[label])),
-                float(judged.loss[mine].mean()) if mine.any() else float("nan"),
-            )
+    return [
+        LabelScore(
+            name,
+            int(rows[label]),
+            int(answers[label]),
+            float(hits[label] / max(1, answers[label])),
+            float(hits[label] / max(1, rows[label])),
+            float(2 * hits[label] / max(1, rows[label] + answers[label])),
+            float(judged.loss[wanted[:, label] == 1].mean()) if rows[label] else None,
         )
-    return sorted(found, key=lambda one: (not one.rows, -one.loss if one.rows else 0.0))
+        for label, name in enumerate(judged.names)
+    ]

@@ -128,21 +128,10 @@ def numbers_section(judged: Judged) -> Section | None:
 
 def labels_section(judged: Judged) -> Section | None:
     """Every label with its counts and scores, the one with most loss first."""
-    if judged.sets is None:
+    rows = label_scores(judged)
+    if not rows:
         return None
-    rows = [
-        (
-            one.name,
-            one.rows,
-            one.told,
-            one.precision,
-            one.recall,
-            one.f1,
-            None if np.isnan(one.loss) else one.loss,
-        )
-        for one in label_scores(judged)
-    ]
-    heads = columns("label", "rows>", "answered>", "precision>", "recall>", "F1>", "mean loss>")
+    heads = columns("label", "wanted>", "answered>", "precision>", "recall>", "F1>", "mean loss>")
     return Section("By label", tables=(Table(heads, rows, search=len(rows) > 20),))
 
 

@@ -19,6 +19,7 @@ from training.metrics.scores import Floats, Measures, Metric
 from training.rows.canonical import Occurrence
 from training.rows.examples import Split, Target
 from training.rows.labels import Labels, one_label
+from training.rows.tables import Table
 from training.tasks.judged import SHOWN_SCORES, Judged
 
 if TYPE_CHECKING:  # torch is for what trains: reading data, and telling of it, does without
@@ -60,6 +61,12 @@ class Task(ABC):
     weighted: ClassVar[bool] = False  # whether class weights mean something
     writes: ClassVar[bool] = False  # whether its answers are texts
     lists_choices: ClassVar[bool] = False  # whether a head scores texts that each row brings
+    reads_words: ClassVar[bool] = False  # whether a head reads every word of a text
+    usual_texts: ClassVar[tuple[str, ...]] = (
+        "text",
+        "sentence",
+    )  # usual names of fields, the likeliest first
+    usual_labels: ClassVar[tuple[str, ...]] = ("label", "labels")
 
     @classmethod
     def build(
@@ -73,6 +80,22 @@ class Task(ABC):
     def in_text(cls) -> "type[Task] | None":
         """What its labels are to a decoder that writes them; None: it cannot be written."""
         return cls
+
+    @classmethod
+    def prepared(
+        cls, tables: Mapping[str, Table], texts: Sequence[str], label: str, names: Sequence[str] | None
+    ) -> tuple[dict[str, Table], list[str]]:
+        """The tables with what only several fields of a row tell together, and what is told of it.
+
+        `texts` and `label` are the fields, `names` what whole numbers stand for. Raises DataError.
+        """
+        del texts, label, names
+        return dict(tables), []
+
+    @classmethod
+    def names_of(cls, spec: "HeadSpec") -> tuple[str, ...]:
+        """What the data calls the classes of a trained one; nothing where they are numbers or texts."""
+        return spec.labels if cls.least_names else ()
 
     @classmethod
     def read_labels(
@@ -137,6 +160,20 @@ class Task(ABC):
         """The same task with what only a tokenizer can tell. Raises ConfigError."""
         del backbone, splits
         return self
+
+    def poolings(self, backbone: "Backbone") -> tuple[str, ...]:
+        """What its head may read on this backbone."""
+        return backbone.poolings
+
+    def aligned(self, backbone: "Backbone", split: Split) -> Split:
+        """The same rows with targets in the words of this backbone's tokenizer."""
+        del backbone
+        return split
+
+    def doubts(self, split: Split) -> list[str]:
+        """What a person should know of rows whose targets are aligned."""
+        del split
+        return []
 
     def calibrated(self, logits: Logits, targets: Sequence[Target]) -> "Task":
         """The same task with what is chosen on validation (the threshold). Logits [N, L] in data units."""

@@ -5,7 +5,7 @@ N rows, L labels. A part that a kind has not is None: whoever shows rows shows t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,24 @@ import numpy.typing as npt
 from training.metrics.calibration import Bools, Confidence, Floats
 
 Ints = npt.NDArray[np.int64]
+Bests = Sequence[dict[str, float]]
 SHOWN_SCORES = 3
 """How many of a row's scores are shown."""
+
+
+class LabelScore(NamedTuple):
+    """One label: how often it is wanted and told, and how well it is found.
+
+    `loss` is the mean of the rows that have it; None where there are none.
+    """
+
+    name: str
+    num_wanted: int
+    num_told: int
+    precision: float
+    recall: float
+    f1: float
+    loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -24,7 +40,8 @@ class Judged:
     `right` [N]: None where answers are numbers, which are never right or wrong. `sure` [N] is the score of
     each answer, `scores` [N] its best few, by name. `confidence` is what a reliability curve is drawn of.
     `sets` are labels of [N, L] noughts and ones, wanted and told; `single`: each row has one, so that one is
-    taken for another. `numbers` are [N] and [N], wanted and told.
+    taken for another. `numbers` are [N] and [N], wanted and told. `by_label`: of labels that
+    parts of rows have.
     """
 
     names: tuple[str, ...]
@@ -33,11 +50,12 @@ class Judged:
     loss: Floats
     right: Bools | None = None
     sure: Floats | None = None
-    scores: Sequence[dict[str, float]] | None = None
+    scores: Bests | None = None
     confidence: Confidence | None = None
     sets: tuple[Ints, Ints] | None = None
     single: bool = False
     numbers: tuple[Floats, Floats] | None = None
+    by_label: Sequence[LabelScore] | None = None
 
     @property
     def num_rows(self) -> int:

@@ -13,10 +13,13 @@ import pytest
 from modeling import Backbone
 from tests.tiny import tiny_backbone
 from tests.unit.training.conftest import Told, agree, make_rows, quick, write_rows, write_text_task
+from tests.unit.training.entities import write_entities
 from tests.unit.training.pages import Read, read_page
 from tests.unit.training.test_free_text import write_answers
 from training.data.load import load_data
 from training.errors import ConfigError
+from training.file.evaluate import evaluate_file
+from training.file.wrong_rows import write_errors
 from training.loop.encode import encode_split
 from training.loop.fit import EpochRecord
 from training.report.drawing import Series, histogram, lines, ticks
@@ -104,7 +107,7 @@ def test_tables_are_those_of_the_held_out_rows(
     config = quick(task_folder(), tmp_path / "a.safetensors", report=str(tmp_path), epochs=1, head_epochs=1)
     result = train(config, backbone=backbone, progress=Told(), verify=agree)
     page = _page(tmp_path / "demo.html")
-    assert sorted(page.column("By label", "rows")) == ["10", "10", "10"]
+    assert sorted(page.column("By label", "wanted")) == ["10", "10", "10"]
     wrong = round((1 - result.metrics["accuracy"]) * 30)
     assert wrong > 2
     assert len(page.tables["Wrong rows"]) == 1 + wrong
@@ -297,3 +300,20 @@ def test_where_the_page_went_is_told(
     config = quick(task_folder(), tmp_path / "a.safetensors", report=str(tmp_path / "new"))
     train(config, backbone=backbone, progress=told, verify=agree)
     assert told.notes[-1] == f"{tmp_path / 'new' / 'demo.html'}: a page about this run"
+
+
+def test_entities_are_shown_by_label_and_place(tmp_path: Path, backbone: Backbone) -> None:
+    folder, out = write_entities(tmp_path / "data"), tmp_path / "a.safetensors"
+    config = quick(folder, out, report=str(tmp_path), epochs=1, head_epochs=1)
+    result = train(config, backbone=backbone, progress=Told(), verify=agree)
+    page = _page(tmp_path / "demo.html")
+    assert len(page.tables["By label"]) > 1
+    right = evaluate_file(out, folder, backbone=backbone).judged.right
+    assert right is not None
+    assert len(page.tables.get("Wrong rows", [[]])) - 1 == int((~right).sum())
+    assert all(
+        re.fullmatch(r"none|(\w+ \d+–\d+(, )?)+", cell) for cell in page.column("Wrong rows", "expected")
+    )
+    assert result.calibration.temperature is None
+    write_errors(tmp_path / "e.jsonl", evaluate_file(out, folder, backbone=backbone))
+    assert len((tmp_path / "e.jsonl").read_text().splitlines()) == int((~right).sum())

@@ -29,6 +29,7 @@ from training.loop.stages import (
     head_learner,
     room_for,
 )
+from training.loop.states import States
 from training.rows.items import ChoiceItem, Item, texts_of
 from training.run import prepare
 from training.settings.config import resolve
@@ -39,7 +40,7 @@ def material(backbone: Backbone, tmp_path: Path, **changes: Any) -> Material:
     return prepare(config, resolve(config), load_data(config), backbone)[0]
 
 
-def states_of(backbone: Backbone, rows: Rows) -> torch.Tensor:
+def states_of(backbone: Backbone, rows: Rows) -> States:
     return features(backbone, rows, HeadSpec("single_label", ("a", "b")), lambda: None)
 
 
@@ -59,7 +60,7 @@ def test_features_are_the_states_of_each_row_alone(backbone: Backbone) -> None:
     states = states_of(backbone, rows)
     for index in range(len(texts)):
         alone = pooled_states(backbone, backbone.pack(rows.of(index)), "mean")
-        torch.testing.assert_close(states[index], alone, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(states.take([index]).values, alone, rtol=1e-5, atol=1e-5)
     assert rows.num_truncated == 1
 
 
@@ -141,16 +142,16 @@ def test_a_step_with_rounded_products_is_measured_without(backbone: Backbone, tm
         assert rounded.validation()[1] == plain.validation()[1]
     given = frozen_features(parts, NullProgress(), products=products)
     exact = frozen_features(parts, NullProgress())
-    assert not torch.equal(given.train, exact.train)
-    assert torch.equal(given.validation, exact.validation)
+    assert not torch.equal(given.train.values, exact.train.values)
+    assert torch.equal(given.validation.values, exact.validation.values)
 
 
 def test_the_head_learns_on_scaled_features_from_zero(backbone: Backbone, tmp_path: Path) -> None:
     """The problem is convex; its loss is that of the head on features with mean 0 and spread 1."""
     hyper, parts = resolve(quick(tmp_path, tmp_path, batch_size=8)), material(backbone, tmp_path)
     states = Features(*(states_of(backbone, rows) for rows in (parts.train, parts.validation)))
-    train, validation = states.train.squeeze(1), states.validation.squeeze(1)
-    scaling, scaled = Scaling.of(states.train), nn.Linear(32, 3)
+    train, validation = states.train.values, states.validation.values
+    scaling, scaled = Scaling.of(train), nn.Linear(32, 3)
     learner = head_learner(parts, states, scaled, scaling, hyper, 0)
     assert learner.exact
     assert learner.loss(range(60)).item() == pytest.approx(math.log(3))
@@ -247,16 +248,16 @@ def test_features_of_choices_are_those_of_each_pair_alone(backbone: Backbone) ->
     assert (len(rows), rows.per_row, len(rows.encoded)) == (5, 3, 15)
     assert rows.lengths == [sum(map(len, rows.of(row))) for row in range(5)]
     states = states_of(backbone, rows)
-    assert states.shape == (5, 3, 32)
+    assert (states.values.shape, states.counts.tolist()) == ((15, 32), [3] * 5)
     pairs = encode_items(backbone, [pair for item in choices(5) for pair in texts_of(item)], 32)
-    torch.testing.assert_close(states.flatten(0, 1), states_of(backbone, pairs).flatten(0, 1))
+    torch.testing.assert_close(states.values, states_of(backbone, pairs).values)
     method, spec = METHODS["hadamard"].from_config({}), HeadSpec("multiple_choice", ("choice",))
     adapter = Adapter.create(backbone, method, spec, seed=0)
     with adapter.attached(backbone):
         scores = torch.from_numpy(trained(backbone, adapter, rows).logits)
     assert scores.shape == (5, 3)
     assert adapter.head is not None
-    torch.testing.assert_close(scores[2, 1], adapter.head(states[2, 1])[0].detach())
+    torch.testing.assert_close(scores[2, 1], adapter.head(states.values[7])[0].detach())
 
 
 def test_virtual_tokens_count_in_the_limit(backbone: Backbone) -> None:
