@@ -14,6 +14,7 @@ from proof.candidate import spec_of
 from tests.unit.training.conftest import Told, agree, quick
 from training.errors import ConfigError
 from training.file.evaluate import evaluate_file
+from training.file.prune import prune_file
 from training.metrics.calibration import (
     COOLEST,
     FEWEST_ROWS,
@@ -210,3 +211,24 @@ def test_abstaining_is_refused_before_anything_is_trained(
     with pytest.raises(ConfigError, match=r"abstain is 0.05, and a regression task has no single label"):
         train(config, backbone=backbone, progress=Told(), verify=agree)
     assert not list(tmp_path.glob("a.safetensors*"))
+
+
+@pytest.mark.parametrize("kind", ["single_sentence", "multi_label"])
+def test_a_pruned_file_is_calibrated_anew(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, kind: str
+) -> None:
+    """On its own logits; as if it had been trained so."""
+    folder, out, small = task_folder(kind), tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    error = None if kind == "multi_label" else 0.2
+    config = quick(folder, out, abstain=error, lr=0.05, head_epochs=1, epochs=6)
+    train(config, backbone=backbone, progress=Told(), verify=agree)
+    prune_file(out, folder, keep=1, out=small, backbone=backbone, verify=agree)
+    head = read_adapter_file(small).manifest.head
+    found = evaluate_file(small, folder, backbone=backbone)
+    again = calibrate(found.known, found.logits, found.targets, error)
+    assert head.temperature == pytest.approx(again.temperature, rel=1e-3)
+    assert head.temperature != read_adapter_file(out).manifest.head.temperature
+    if error is not None:
+        assert head.abstain is not None
+        assert again.abstain is not None
+        assert head.abstain.threshold == pytest.approx(again.abstain.threshold, rel=1e-3)
