@@ -20,17 +20,21 @@ from adapters_store.names import Digest, Name
 from adapters_store.strict_json import parse_json
 from failures import Failure
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSIONS = (1, 2)
+"""What is read. Written is the first that has all fields in use (`schema_version_of`)."""
 MIN_PROBES, MAX_PROBES = 8, 32
 MIN_CHOICES, MAX_CHOICES = 2, 100
 MAX_LABELS = 10_000
 MAX_NEW_TOKENS = 100_000
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 MAX_KEYS = 1_000
 """Most keys of one object; each unknown one is a failure, and probes are objects too."""
 
 NO_POOLING = "none"
 """The pooling of a task that has no head."""
 
+_SINCE_2 = ("temperature", "abstain")
+"""Fields of a head that schema version 2 brought."""
 _CORRECT = "Correct it and write the file again."
 _NO_PAIR = ("null, as input.fields has one", "null: each choice is the second text of a pair")
 _POOLING = "manifest.head.pooling"
@@ -70,6 +74,21 @@ class MethodRef(BaseModel, frozen=True, extra="forbid"):
     config: dict[str, Any]
 
 
+class AbstainRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """The score under which an answer is withheld (schema version 2).
+
+    `target_error` was asked for; `coverage` is the share of `rows` held-out rows that were answered with it,
+    `error` the share of those that were wrong, `error_bound` its one-sided upper bound.
+    """
+
+    threshold: Annotated[float, Field(gt=0, le=1)]
+    target_error: Annotated[float, Field(gt=0, lt=1)]
+    coverage: Annotated[float, Field(ge=0, le=1)]
+    error: Annotated[float, Field(ge=0, le=1)]
+    error_bound: Annotated[float, Field(ge=0, le=1)]
+    rows: Annotated[int, Field(ge=1)]
+
+
 class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """What the answers are: `labels` in the order of the rows of head/weight, `pooling` none without a head.
 
@@ -86,6 +105,11 @@ class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     max_new_tokens: Annotated[
         Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] | None, Field(exclude_if=lambda limit: limit is None)
     ] = None
+    temperature: Annotated[
+        Annotated[float, Field(ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)] | None,
+        Field(exclude_if=lambda temperature: temperature is None),
+    ] = None
+    abstain: Annotated[AbstainRef | None, Field(exclude_if=lambda abstain: abstain is None)] = None
 
 
 class InputRef(BaseModel, frozen=True, extra="forbid"):
@@ -148,7 +172,7 @@ Probes = Annotated[list[Probe], Field(min_length=MIN_PROBES, max_length=MAX_PROB
 class Manifest(BaseModel, frozen=True, extra="forbid"):
     """Everything an adapter file says about itself."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 1
     task: Name
     description: Annotated[str, Field(max_length=2_000)] = ""
     created: UtcTime
@@ -163,6 +187,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     @model_validator(mode="after")
     def _is_consistent(self) -> Manifest:
         violations = list(_head_violations(self.head))  # of a wrong head, nothing follows for probes
+        violations += _version_violations(self.schema_version, self.head)
         _raise("Manifest", violations or list(_probe_violations(self.head, self.input, self.probes)))
         return self
 
@@ -170,6 +195,17 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
         """Canonical JSON: equal manifests give equal bytes. Raises ValueError for what JSON cannot hold."""
         value = self.model_dump(mode="python")
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def schema_version_of(head: HeadRef) -> Literal[1, 2]:
+    """The first version that has all that a head says: older readers read what they can understand."""
+    return 1 if all(getattr(head, name) is None for name in _SINCE_2) else 2
+
+
+def _version_violations(version: int, head: HeadRef) -> Iterator[_Violation]:
+    for name in _SINCE_2:
+        if version < schema_version_of(head) and getattr(head, name) is not None:
+            yield ("head", name), "null: there is no such field in schema version 1", getattr(head, name)
 
 
 def _head_violations(head: HeadRef) -> Iterator[_Violation]:
@@ -254,10 +290,10 @@ def parse_manifest(text: str, *, max_values: int = 500_000, judge: Judge = no_ju
 
 def _schema_failure(value: dict[str, object]) -> Failure | None:
     found = value.get("schema_version")
-    if type(found) is int and found == SCHEMA_VERSION:
+    if type(found) is int and found in SCHEMA_VERSIONS:
         return None
     remedy = "Use the version of Trunkline that wrote it, or train the adapter again."
-    return Failure("manifest.schema_version", show(found), str(SCHEMA_VERSION), remedy)
+    return Failure("manifest.schema_version", show(found), "1 or 2", remedy)
 
 
 def _pooling_and_labels(value: dict[str, object]) -> tuple[object, int | None]:
@@ -293,7 +329,7 @@ def _cross_failures(value: dict[str, object], judge: Judge) -> tuple[list[Failur
     items = value.get("probes")
     read = [_part(Probe, item) for item in items] if isinstance(items, list) else []
     probes = [] if None in read else [probe for probe in read if probe is not None]
-    violations = list(_head_violations(head))
+    violations = [*_head_violations(head), *_version_violations(int(str(value["schema_version"])), head)]
     if fields is not None and not violations:
         violations += _probe_violations(head, fields, probes)
     crossed = [Failure(_place(loc), show(got), allowed, _CORRECT) for loc, allowed, got in violations]

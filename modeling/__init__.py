@@ -16,7 +16,7 @@ from .errors import (
     UnknownNameError,
 )
 from .families import FAMILIES
-from .kinds import KINDS, Answer, HeadSpec, Kind
+from .kinds import KINDS, Abstention, Answer, HeadSpec, Kind
 from .loading import load_backbone
 from .methods import METHODS, Method
 from .packed import Entering, PackedBatch
@@ -31,6 +31,7 @@ __all__ = [
     "KINDS",
     "METHODS",
     "READOUTS",
+    "Abstention",
     "Adapter",
     "AdapterError",
     "Answer",

@@ -16,6 +16,7 @@ from adapters_store.manifest import rows_of
 from failures import Failure
 from modeling import (
     METHODS,
+    Abstention,
     Adapter,
     AdapterError,
     Backbone,
@@ -49,7 +50,8 @@ class Candidate:
 
 def spec_of(head: HeadRef) -> HeadSpec:
     """What a manifest says of the answers."""
-    return HeadSpec(**{**dict(head), "labels": tuple(head.labels)})
+    abstain = None if head.abstain is None else Abstention(**dict(head.abstain))
+    return HeadSpec(**{**dict(head), "labels": tuple(head.labels), "abstain": abstain})
 
 
 def head_of(spec: HeadSpec) -> HeadRef:

@@ -27,9 +27,10 @@ from training.loop.journal import RESUMED, FileJournal, Journal, NoJournal
 from training.loop.precision import chosen, products_of
 from training.loop.progress import NullProgress, Progress
 from training.loop.stages import Material
+from training.report.calibrate import calibrate, check_abstain
 from training.report.cautions import cautions_of, warmup_caution
 from training.report.result import SeedOutcome, TrainResult, pick_best
-from training.report.write import write_report
+from training.report.write import check_report, write_report
 from training.settings.config import Hyper, TrainConfig
 
 
@@ -43,23 +44,23 @@ def train(
 ) -> TrainResult:
     """Train one task and write its adapter file.
 
-    `backbone` may be given when it is loaded already. `write_file=False` stops before publishing
-    (benchmarks).
+    `backbone` may be given when it is loaded already. `write_file=False` publishes nothing (benchmarks).
 
     Raises:
         ConfigError, DataError: before anything is trained.
         TrainingFailedError: the run itself went wrong.
-        PublishError: the written file does not give the same answers in a fresh process; nothing is
-            announced.
+        PublishError: the written file answers otherwise in a fresh process; nothing is announced.
     """
     started = time.monotonic()
     progress = progress or NullProgress()
     if write_file:
         check_writable(config.out_path)
+    check_report(config)
     method = build_method(config)
     progress.begin("data", 0)
     data = load_data(config)
     data.page.tell(progress)
+    check_abstain(config.abstain, data.task)
     backbone = backbone or load_backbone(config.backbone, device=pick_device(config.device))
     config = replace(config, precision=chosen(config.precision, backbone.device))
     check_room(method, backbone)
@@ -88,7 +89,8 @@ def train(
         journals.forget()
     result = replace(result, seconds=time.monotonic() - started)
     if config.report is not None:
-        write_report(Path(config.report), config, data, result)
+        page = write_report(config.report, config, data, (material.train, material.validation), result)
+        progress.note(f"{page}: a page about this run")
     return result
 
 
@@ -133,7 +135,7 @@ class _Journals:
     def _fingerprint(self, seed: int) -> str:
         """Names what decides the numbers of one seed: settings, data, backbone, versions."""
         settings = self.run.config.with_seed(seed).to_dict()
-        for name in ("data", "out", "report", "description", "resume", "file_dtype", "backbone"):
+        for name in ("data", "out", "report", "abstain", "description", "resume", "file_dtype", "backbone"):
             settings.pop(name)
         settings |= {name: str(value) for name, value in vars(self.run.hyper).items()}
         backbone, weights = self.run.material.backbone, self.run.material.wanted.weights
@@ -185,6 +187,7 @@ def _result(
         hyper=dict(vars(hyper)),
         history=best.history,
         evaluation=final,
+        calibration=calibrate(final.task, final.logits, data.validation.targets, config.abstain),
         data=data.page.to_dict(),
         notes=tuple(notes),
         warnings=cautions_of(best, config.method, baseline, warmup),

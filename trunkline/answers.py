@@ -44,7 +44,8 @@ class Prediction:
     """One task's answer for one input.
 
     `label` is a string (single label, text to text), the chosen text, a list of strings (multi-label; of
-    token labels those of its entities, each once) or None (regression, failed item). `scores` maps names to
+    token labels those of its entities, each once) or None (regression, failed item, and `unknown`: the task
+    withholds a label whose score is under its threshold; the scores are there). `scores` maps names to
     probabilities, or to the value for a regression, best first. `index` is the place of the chosen one among
     the choices. `text` is what was written with `generate=True`; `label` is then the same if it is one of the
     labels, and there is no score. `tokens` is the input's length before truncation. `logits` is filled when
@@ -65,6 +66,7 @@ class Prediction:
     text: str | None = None
     entities: list[Entity] | None = None
     words: list[tuple[int, int]] | None = None
+    unknown: bool = False
 
     @property
     def ok(self) -> bool:
@@ -84,6 +86,7 @@ class Version:
 
     `example` is the form of an input, with the names of its fields in braces; None for a version that
     failed. `fields` name what an input has; `reads` the fields of rows that inputs were made of in training.
+    `abstain` is there where labels are withheld under a threshold, with what was measured.
     """
 
     version: int
@@ -98,6 +101,7 @@ class Version:
     example: Item | None = field(default=None, hash=False)  # an object of JSON has no hash
     fields: tuple[str, ...] = ()
     reads: dict[str, Any] | None = field(default=None, hash=False)
+    abstain: dict[str, float] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,7 @@ def _prediction(task: str, version: int | None, index: int, item: Json) -> Predi
         text=item.get("text"),
         entities=_entities(item),
         words=None if item.get("words") is None else [(start, end) for start, end in item["words"]],
+        unknown=bool(item.get("unknown")),
     )
 
 

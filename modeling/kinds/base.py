@@ -25,12 +25,29 @@ _CORRECT = "Correct it and write the file again."
 
 
 @dataclass(frozen=True, slots=True)
+class Abstention:
+    """The `threshold` under whose score no label is answered.
+
+    `target_error` is what was asked for; on `rows` held-out rows the share `coverage` was answered, of these
+    the share `error` wrongly, for which `error_bound` is a one-sided upper bound.
+    """
+
+    threshold: float
+    target_error: float
+    coverage: float
+    error: float
+    error_bound: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class HeadSpec:
     """What a file says of a task's answers: kind, labels in the order of the logits, pooling.
 
     `kind` is the file's word, which names a kind or a readout (`readouts.readout_of`). The rest belongs to
     single kinds: `threshold` is the probability from which a multi_label assigns a label, `low` and `high`
-    bound a regression's answers, `max_new_tokens` those of a text_to_text without labels.
+    bound a regression's answers, `max_new_tokens` those of a text_to_text without labels. `temperature`
+    divides the logits before they become probabilities; None is 1.
     """
 
     kind: str
@@ -40,9 +57,11 @@ class HeadSpec:
     low: float | None = None
     high: float | None = None
     max_new_tokens: int | None = None
+    temperature: float | None = None
+    abstain: Abstention | None = None
 
 
-OPTIONS = ("threshold", "low", "high", "max_new_tokens")
+OPTIONS = ("threshold", "low", "high", "max_new_tokens", "temperature", "abstain")
 """Fields of a spec that single kinds have; null for all others."""
 
 
@@ -59,7 +78,7 @@ class Answer(NamedTuple):
     """What a caller gets for one row: its label or labels, the score, all scores best first.
 
     `choice` is the place of the chosen one among the row's own choices; `entities` are what was found in a
-    text, in their order there.
+    text, in their order there. `unknown`: the label is withheld, as its score is under the task's threshold.
     """
 
     label: str | list[str] | None
@@ -67,6 +86,13 @@ class Answer(NamedTuple):
     scores: dict[str, float]
     choice: int | None = None
     entities: list[Entity] | None = None
+    unknown: bool = False
+
+    def unless_unsure(self, spec: HeadSpec) -> Answer:
+        """The same, without its label where the task abstains."""
+        if spec.abstain is None or self.score >= spec.abstain.threshold:
+            return self
+        return self._replace(label=None, choice=None, unknown=True)
 
 
 class Kind(ABC):
@@ -127,6 +153,14 @@ def check_labels(spec: HeadSpec, least: int) -> list[Failure]:
     if len(spec.labels) >= least and len(set(spec.labels)) == len(spec.labels):
         return []
     return [refused("labels", list(spec.labels), f"at least {least} different labels")]
+
+
+def tempered(spec: HeadSpec, logits: Floats) -> Floats:
+    """Logits over the spec's temperature: their order is the same, their probabilities are calibrated.
+
+    Guo et al., On Calibration of Modern Neural Networks (2017), section 4.2.
+    """
+    return logits if spec.temperature is None else logits / spec.temperature
 
 
 def softmax(logits: Floats) -> Floats:

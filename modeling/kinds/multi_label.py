@@ -9,7 +9,19 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from failures import Failure
 
-from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind, best_first, check_labels, refused, sigmoid
+from .base import (
+    KINDS,
+    Answer,
+    Choices,
+    Floats,
+    HeadSpec,
+    Kind,
+    best_first,
+    check_labels,
+    refused,
+    sigmoid,
+    tempered,
+)
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -19,13 +31,13 @@ class MultiLabel(Kind):
 
     name = "multi_label"
     margin_word = "the label's logit over that of its threshold: above 0 it is assigned"
-    options = ("threshold",)
+    options = ("threshold", "temperature")
 
     def decide(
         self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
     ) -> list[Answer]:
         threshold = _threshold(spec)
-        probabilities = sigmoid(logits)
+        probabilities = sigmoid(tempered(spec, logits))
         num_chosen = (probabilities >= threshold).sum(axis=1).tolist()
         return [
             Answer(names[:chosen], scores[0], dict(zip(names[:top_k], scores, strict=False)))

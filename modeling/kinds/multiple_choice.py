@@ -12,7 +12,19 @@ from torch.nn.functional import cross_entropy
 
 from failures import Failure
 
-from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind, best_first, lead, refused, softmax
+from .base import (
+    KINDS,
+    Answer,
+    Choices,
+    Floats,
+    HeadSpec,
+    Kind,
+    best_first,
+    lead,
+    refused,
+    softmax,
+    tempered,
+)
 
 CHOICE_LABEL = "choice"
 _NOTHING = Answer(None, 0.0, {})
@@ -24,14 +36,15 @@ class MultipleChoice(Kind):
     name = "multiple_choice"
     margin_word = "the choice's logit over the best other choice's"
     choices = True
+    options = ("temperature", "abstain")
 
     def decide(
         self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
     ) -> list[Answer]:
         """Row i has as many logits as choices; what stands behind them is of no use."""
         return [
-            self._one(row[: len(own)], own, top_k) if own else _NOTHING
-            for row, own in zip(logits, choices, strict=True)
+            self._one(row[: len(own)], own, top_k).unless_unsure(spec) if own else _NOTHING
+            for row, own in zip(tempered(spec, logits), choices, strict=True)
         ]
 
     def _one(self, logits: Floats, choices: Sequence[str], top_k: int | None) -> Answer:

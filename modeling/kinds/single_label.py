@@ -7,7 +7,19 @@ from torch.nn.functional import cross_entropy
 
 from failures import Failure
 
-from .base import KINDS, Answer, Choices, Floats, HeadSpec, Kind, best_first, check_labels, lead, softmax
+from .base import (
+    KINDS,
+    Answer,
+    Choices,
+    Floats,
+    HeadSpec,
+    Kind,
+    best_first,
+    check_labels,
+    lead,
+    softmax,
+    tempered,
+)
 
 
 class SingleLabel(Kind):
@@ -15,14 +27,16 @@ class SingleLabel(Kind):
 
     name = "single_label"
     margin_word = "the label's logit over the best other label's"
+    options = ("temperature", "abstain")
 
     def decide(
         self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
     ) -> list[Answer]:
-        ordered = best_first(spec.labels, softmax(logits), top_k)
-        return [
+        ordered = best_first(spec.labels, softmax(tempered(spec, logits)), top_k)
+        answers = [
             Answer(names[0], scores[0], dict(zip(names, scores, strict=True))) for names, scores in ordered
         ]
+        return answers if spec.abstain is None else [one.unless_unsure(spec) for one in answers]
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """targets [B] class numbers."""

@@ -75,11 +75,17 @@ def _scored(column: Column, top_k: int | None) -> list[Prediction]:
     choices = [column.choices.get(i, ()) for i in range(len(column.num_tokens))] if card.kind.choices else ()
     with np.errstate(all="ignore"):  # rows with an error hold anything; they are replaced later
         answers = card.kind.decide(card.spec, column.logits.astype(np.float64), top_k, choices)
-    if not card.kind.choices:
-        return [{"label": one.label, "score": one.score, "scores": one.scores} for one in answers]
-    return [
-        {"label": one.label, "index": one.choice, "score": one.score, "scores": one.scores} for one in answers
-    ]
+    found = [_answer(answer, choices=card.kind.choices) for answer in answers]
+    if card.spec.abstain is not None:  # `unknown` stands only where a label is withheld
+        for answer, prediction in zip(answers, found, strict=True):
+            prediction.update({"unknown": True} if answer.unknown else {})
+    return found
+
+
+def _answer(answer: Answer, *, choices: bool) -> Prediction:
+    if not choices:
+        return {"label": answer.label, "score": answer.score, "scores": answer.scores}
+    return {"label": answer.label, "index": answer.choice, "score": answer.score, "scores": answer.scores}
 
 
 def _generated(column: Column) -> list[Prediction]:

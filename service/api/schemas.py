@@ -104,8 +104,8 @@ class Prediction(BaseModel):
 
     label: str | list[str] | None = Field(
         None,
-        description="multi_label: a list; multiple_choice: the chosen text; regression: null; token_labels: "
-        "a list of the labels of its entities, each once, in their order in the text; "
+        description="multi_label: a list; multiple_choice: the chosen text; regression, unknown: null; "
+        "token_labels: a list of the labels of its entities, each once, in their order in the text; "
         "generated: the text if it is one of the labels, else null",
     )
     score: float | None = Field(
@@ -114,6 +114,9 @@ class Prediction(BaseModel):
     )
     scores: dict[str, float] = Field(
         description="best first, cut to top_k; empty for a generated text and for token_labels"
+    )
+    unknown: bool | None = Field(
+        None, description="true where the label is withheld: its score is under the task's threshold"
     )
     entities: list[EntityFound] | None = Field(
         None, description="token_labels alone: what was found, in the order of the text"
@@ -186,6 +189,11 @@ class VersionInfo(BaseModel):
     kind: str | None = None
     labels: list[str] | None = Field(None, description="empty for a text_to_text that answers with any text")
     max_new_tokens: int | None = Field(None, description="longest answer of a task without labels")
+    abstain: dict[str, float] | None = Field(
+        None,
+        description="of a task that withholds labels: the threshold of the score, the error that was asked "
+        "for, and coverage, error and its bound as measured on held-out rows",
+    )
     fields: list[str] | None = None
     max_tokens: int | None = None
     example: str | dict[str, str | list[str]] | None = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Path, Query
@@ -202,6 +203,7 @@ def _version_info(parts: Parts, task: str, record: VersionRecord) -> schemas.Ver
             "kind": card.spec.kind,
             "labels": list(card.spec.labels),
             "max_new_tokens": card.spec.max_new_tokens,
+            "abstain": None if card.spec.abstain is None else asdict(card.spec.abstain),
             "fields": list(card.fields),
             "max_tokens": card.max_tokens,
             "example": card.example,

@@ -16,20 +16,23 @@ from typing import Any
 import torch
 
 from adapters_store.adapter_file import AdapterFile
-from adapters_store.manifest import Manifest
-from modeling import METHODS, Adapter, Backbone, ServedModel, load_backbone
+from adapters_store.manifest import Manifest, schema_version_of
+from modeling import METHODS, Adapter, Backbone, HeadSpec, ServedModel, load_backbone
 from modeling.sites import STACK_SITES
+from proof.candidate import head_of
 from proof.fresh import check_in_fresh_process
 from training.data.card import Flags
 from training.errors import ConfigError
 from training.file.announce import STORED_DTYPES, Verify, announce, check_writable, code_version, size_caution
-from training.file.evaluate import Scored, build_adapter, load_rows, named_backbone, stored_file
+from training.file.evaluate import build_adapter, named_backbone, stored_file
 from training.file.probes import probes_of
 from training.file.publish import now
+from training.file.scored import Scored, load_rows
 from training.loop.device import pick_device
 from training.loop.encode import Rows, encode_split
 from training.loop.passes import served
 from training.loop.progress import NullProgress, Progress
+from training.report.calibrate import calibrate
 from training.report.result import Announced, plain
 from training.rows.examples import digest_of
 from training.tasks import Logits
@@ -259,11 +262,14 @@ def _manifest(
 ) -> Manifest:
     """The old manifest with the smaller method, what it scores, new probes, and where it comes from."""
     old, task = stored.manifest, scored.task
+    head = head_of(_recalibrated(chosen.spec, scored, recorded))
     method = chosen.method.config()
     config = {**old.provenance.config, "method_config": method, "pruned_from": stored.digest}
     digest = digest_of([task.kind, old.input.fields, task.labels], (scored.baseline_rows, scored.rows))
     changes = {
+        "schema_version": schema_version_of(head),
         "created": now(),
+        "head": head.model_dump(mode="python"),
         "method": {"name": chosen.method.name, "config": method},
         "metrics": {
             "split": "validation",
@@ -275,6 +281,14 @@ def _manifest(
         "probes": [probe.model_dump(mode="python") for probe in probes_of(scored.rows, task, rows, recorded)],
     }
     return Manifest.model_validate(old.model_dump(mode="python") | changes)
+
+
+def _recalibrated(spec: HeadSpec, scored: Scored, logits: Logits) -> HeadSpec:
+    """What was fitted on the old file's scores is fitted anew on these; what has nothing stays without."""
+    if spec.temperature is None and spec.abstain is None:
+        return spec
+    error = None if spec.abstain is None else spec.abstain.target_error
+    return calibrate(scored.task, logits, scored.rows.targets, error).applied(spec)
 
 
 def _file_dtype(stored: AdapterFile) -> str:

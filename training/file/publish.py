@@ -12,7 +12,15 @@ from typing import Any
 
 from torch import Tensor
 
-from adapters_store.manifest import BackboneRef, InputRef, Manifest, MethodRef, MetricsRef, Provenance
+from adapters_store.manifest import (
+    BackboneRef,
+    InputRef,
+    Manifest,
+    MethodRef,
+    MetricsRef,
+    Provenance,
+    schema_version_of,
+)
 from modeling import Adapter, HeadSpec
 from proof.candidate import head_of
 from training.data.load import TaskData
@@ -24,6 +32,7 @@ from training.loop.fit import Evaluation
 from training.loop.passes import Answered, trained
 from training.loop.progress import Progress
 from training.loop.stages import Material
+from training.report.calibrate import calibrate
 from training.report.result import Announced, SeedOutcome
 from training.settings.config import Hyper, TrainConfig
 from training.tasks import Logits, Task
@@ -81,7 +90,8 @@ def publish(
     """
     progress.begin("publish", 0)
     task = best.final.task
-    spec = task.spec(hyper.pooling)
+    calibration = calibrate(task, best.final.logits, data.validation.targets, config.abstain)
+    spec = calibration.applied(task.spec(hyper.pooling))
     tensors = stored_tensors(best.adapter, task, config.file_dtype)
     answered = stored_answers(material, best.adapter, spec, tensors)
     recorded = measured_again(material, best) if best.on_all_rows else best.final
@@ -91,6 +101,8 @@ def publish(
     manifest = _manifest(config, hyper, data, material, best, spec, values, answered.logits)
     announced = announce(config.out_path, config.backbone, manifest, tensors, config.file_dtype, verify)
     progress.end("publish")
+    for sentence in calibration.told():
+        progress.note(sentence)
     progress.note(f"{announced.path}: {announced.size_bytes:,} bytes, {announced.num_probes} probes agree")
     if caution := size_caution(f"{announced.path} has", announced.size_bytes, config.file_dtype):
         progress.note(caution)
@@ -150,7 +162,9 @@ def _manifest(
     logits: Logits,
 ) -> Manifest:
     backbone, method = material.backbone, best.adapter.method
+    head = head_of(spec)
     return Manifest(
+        schema_version=schema_version_of(head),
         task=config.task,
         description=config.description,
         created=now(),
@@ -161,7 +175,7 @@ def _manifest(
             weights_digest=backbone.weights_digest,
         ),
         method=MethodRef(name=method.name, config=method.config()),
-        head=head_of(spec),
+        head=head,
         input=InputRef(fields=list(data.reading.fields), max_tokens=hyper.max_tokens),
         metrics=MetricsRef(
             split="validation", rows=len(data.validation), values=values, data_digest=data.digest

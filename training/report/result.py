@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from modeling import Adapter
 from training.loop.fit import EpochRecord, Evaluation, StageResult
 from training.loop.fitted import HeadFit
 from training.loop.stages import Features
+from training.report.calibrate import Calibration
 from training.tasks import Baseline
 
 
@@ -67,7 +71,11 @@ class Announced:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished run. `metrics` are on the validation rows, `head_metrics` those after stage one."""
+    """A finished run. `metrics` are on the validation rows, `head_metrics` those after stage one.
+
+    `out_of_fold` are logits [N, L] of the train rows, in data units, each by a head that has not seen its
+    row; None where no such head was trained.
+    """
 
     task: str
     method: str
@@ -91,12 +99,14 @@ class TrainResult:
     hyper: Mapping[str, Any]
     history: tuple[EpochRecord, ...]
     evaluation: Evaluation
+    calibration: Calibration
     data: Mapping[str, Any]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     on_all_rows: bool = False
     seconds: float = 0.0
     file: Announced | None = None
+    out_of_fold: npt.NDArray[np.float32] | None = None
 
     @property
     def value(self) -> float:
@@ -115,7 +125,7 @@ class TrainResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without logits."""
-        skipped = {"evaluation", "history", "baseline", "file"}  # left out, or below
+        skipped = {"evaluation", "history", "baseline", "file", "out_of_fold"}  # left out, or below
         own = {k: plain(v) for k, v in vars(self).items() if k not in skipped}
         mean, deviation = self.spread
         return {

@@ -1,142 +1,161 @@
-"""A learning curve (PNG) and a short report (Markdown) about a finished run, for people."""
+"""The page about a finished run: what was understood, learnt and measured, and which rows are wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from training.data.load import TaskData
+from training.loop.encode import Rows
+from training.report.calibrate import Calibration
+from training.report.drawing import Series, lines
+from training.report.page import Figure, Page, Section, check_place, page_path, write_page
 from training.report.result import TrainResult
+from training.report.sections import (
+    Shown,
+    facts_section,
+    lengths_section,
+    rows_table,
+    scores_section,
+    sections_of,
+)
+from training.report.suspects import suspected
+from training.rows.examples import Split
 from training.settings.config import TrainConfig
+from training.tasks.judged import Judged
 
-_Table = tuple[Sequence[str], Sequence[Sequence[str]]]
-
-
-def write_report(folder: Path, config: TrainConfig, data: TaskData, result: TrainResult) -> Path:
-    """Write `<task>.md` and `<task>.png` into `folder`; returns the path of the first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    draw_curve(folder / f"{config.task}.png", result)
-    path = folder / f"{config.task}.md"
-    path.write_text("\n".join(_lines(config, data, result)) + "\n", encoding="utf-8")
-    return path
+_SUSPECTS_SHOWN = 100
 
 
-def draw_curve(path: Path, result: TrainResult) -> None:
-    """Loss and validation metric over the epochs of both stages, one picture."""
-    from matplotlib.figure import Figure  # slow to import, and only a report needs it
+def write_report(
+    report: str, config: TrainConfig, data: TaskData, encoded: tuple[Rows, Rows], result: TrainResult
+) -> Path:
+    """Write the page to `report` (a path ending in .html, or a folder); returns where it is.
 
-    stages = list(dict.fromkeys(record.stage for record in result.history))
-    figure = Figure(figsize=(4.5 * max(1, len(stages)), 3.6), layout="constrained")
-    axes = figure.subplots(1, max(1, len(stages)), squeeze=False)[0]
-    for axis, stage in zip(axes, stages, strict=False):
-        records = [record for record in result.history if record.stage == stage]
-        epochs = [record.epoch for record in records]
-        losses = [float("nan") if record.loss is None else record.loss for record in records]
-        axis.plot(epochs, losses, color="tab:gray", label="train loss")
-        validation = [record.validation_loss for record in records]
-        axis.plot(epochs, validation, color="tab:gray", ls="--", label="validation loss")
-        axis.set(title=f"stage {stage}", xlabel="epoch", ylabel="loss")
-        metric_axis = axis.twinx()
-        values = [record.values[result.metric] for record in records]
-        metric_axis.plot(epochs, values, color="tab:blue", label=result.metric)
-        metric_axis.set_ylabel(result.metric, color="tab:blue")
-        axis.legend(fontsize="small")
-    figure.suptitle(f"{result.task}: {result.method} on {result.backbone}")
-    figure.savefig(path, dpi=110)
+    `encoded` are the train and the validation rows as tokens.
+    """
+    return write_page(page_path(report, config.task), training_page(config, data, encoded, result))
 
 
-def _lines(config: TrainConfig, data: TaskData, result: TrainResult) -> list[str]:
-    return [
-        f"# {result.task}: {result.method} on {result.backbone}",
-        "",
-        *([config.description, ""] if config.description else []),
-        f"![learning curve]({config.task}.png)",
-        "",
-        "## What was understood of the data",
-        "",
-        *_markdown((("what", "found"), data.page.facts())),
-        "",
-        "## Scores on the validation rows",
-        "",
-        *_markdown(_scores(result)),
-        "",
-        *_per_label(data, result),
-        "## What was trained",
-        "",
-        *_markdown((("what", "value"), _facts(result))),
-        "",
-        *_section("Warnings", result.warnings),
-        *_section("Notes", result.notes),
-        "## Settings",
-        "",
-        *_markdown((("setting", "value"), [(k, str(v)) for k, v in _settings(config, result).items()])),
+def check_report(config: TrainConfig) -> None:
+    """Raises ConfigError where the page could not be written when all is done."""
+    if config.report is not None:
+        check_place("report", page_path(config.report, config.task))
+
+
+def training_page(
+    config: TrainConfig, data: TaskData, encoded: tuple[Rows, Rows], result: TrainResult
+) -> Page:
+    """Everything that is known of a run."""
+    final, task = result.evaluation, result.evaluation.task
+    spec, targets = task.spec("none"), data.validation.targets
+    judged = task.judged(result.calibration.applied(spec), final.logits, targets)
+    before = None
+    if result.calibration.temperature is not None:
+        before = task.judged(Calibration(0).applied(spec), final.logits, targets)
+    abstain = result.calibration.abstain
+    shown = _shown(data.validation, judged, None if abstain is None else abstain.threshold)
+    splits = zip(("train", "validation"), encoded, strict=True)
+    tokens = {name: [text.num_tokens for text in rows.encoded] for name, rows in splits}
+    lengths = lengths_section(tokens, result.hyper["max_tokens"])
+    found = [
+        _scores(result),
+        *_listed("Warnings", result.warnings),
+        *_curves(result),
+        facts_section("What was understood of the data", data.page.facts()),
+        *sections_of(shown, before, lengths),
+        suspects_section(data.train, result),
+        *_listed("Notes", (*result.notes, *result.calibration.told())),
+        facts_section("What was trained", _facts(result)),
+        facts_section("Settings", _settings(config, result)),
     ]
+    title = f"{result.task}: {result.method} on {result.backbone}"
+    held_out = f"Measured on {result.num_validation:,} held-out rows of {data.validation.source}."
+    return Page(title, (*([config.description] if config.description else []), held_out), found)
 
 
-def _scores(result: TrainResult) -> _Table:
-    names = sorted(result.metrics, key=lambda name: (name != result.metric, name))
-    head = result.head_metrics or {}
-    rows = [
-        (
-            f"**{name}**" if name == result.metric else name,
-            _number(result.baseline.values.get(name)),
-            _number(head.get(name)),
-            _number(result.metrics[name]),
-        )
-        for name in names
+def suspects_section(train: Split, result: TrainResult) -> Section:
+    """Train rows whose labels are in doubt, by answers of heads that have not seen them."""
+    title, logits = "Suspected label errors", result.out_of_fold
+    if logits is None:
+        why = "No head was trained without some of the train rows, as cross-validation in stage one does"
+        return Section(title, (f"{why}: none of them can be suspected.",))
+    task = result.evaluation.task
+    shown = _shown(train, task.judged(task.spec("none"), logits, train.targets), None)
+    rows = suspected(shown.judged)
+    if not len(rows):
+        return Section(title, (f"None of {len(train):,} train rows.",))
+    words = [
+        f"{len(rows):,} of {len(train):,} train rows: a head that was trained without the row is as sure of "
+        "another answer as it is of labels on average. The label is wrong, or the row is hard; worst first."
     ]
-    return ("metric", result.baseline.name, "after stage one", "final"), rows
+    if len(rows) > _SUSPECTS_SHOWN:
+        words.append(f"The first {_SUSPECTS_SHOWN} are shown.")
+    table = rows_table(shown, rows[:_SUSPECTS_SHOWN], "label in the data")
+    return Section(title, tuple(words), tables=(table,))
 
 
-def _per_label(data: TaskData, result: TrainResult) -> list[str]:
-    """Precision, recall and F1 by label; nothing where answers are numbers."""
-    found = result.evaluation.task.by_label(result.evaluation.logits, data.validation.targets)
-    rows = [
-        (one.name, str(one.num_right), _number(one.precision), _number(one.recall), _number(one.f1))
-        for one in found
-    ]
-    head = ("label", "spans" if result.evaluation.task.reads_words else "rows", "precision", "recall", "F1")
-    return ["## By label", "", *_markdown((head, rows)), ""] if rows else []
+def _shown(split: Split, judged: Judged, threshold: float | None) -> Shown:
+    return Shown(judged, split.texts, [example.row for example in split.examples], threshold)
 
 
-def _facts(result: TrainResult) -> list[tuple[str, str]]:
+def _scores(result: TrainResult) -> Section:
+    """Beside the trivial baseline and the head alone."""
+    beside: dict[str, Mapping[str, float]] = {result.baseline.name: result.baseline.values}
+    if result.head_metrics is not None:
+        beside["head alone"] = result.head_metrics
+    found = scores_section(result.metric, result.metrics, beside, result.method)
+    if len(result.seed_values) == 1:
+        return found
     mean, deviation = result.spread
-    facts = [
-        ("train rows", f"{result.num_train:,}"),
-        ("validation rows", f"{result.num_validation:,}"),
+    over = f"{result.metric} over {len(result.seed_values)} seeds"
+    seeds = f"{over}: {mean:.4f} ± {deviation:.4f}; kept seed {result.seed}."
+    return replace(found, words=(seeds,))
+
+
+def _curves(result: TrainResult) -> Iterator[Section]:
+    """Loss and deciding metric over the epochs of each stage; nothing where no stage had epochs."""
+    figures = []
+    for stage in dict.fromkeys(record.stage for record in result.history):
+        records = [record for record in result.history if record.stage == stage]
+        losses = [("train", "a", [(r.epoch, r.loss) for r in records if r.loss is not None])]
+        losses.append(("validation", "b", [(r.epoch, r.validation_loss) for r in records]))
+        series = [Series(name, points, style) for name, style, points in losses]
+        figures.append(
+            Figure(lines(f"loss of stage {stage}", series, "epoch", "loss"), f"Stage {stage}: loss.")
+        )
+        values = [Series(result.metric, [(r.epoch, r.values[result.metric]) for r in records])]
+        drawn = lines(f"{result.metric} of stage {stage}", values, "epoch", result.metric)
+        figures.append(Figure(drawn, f"Stage {stage}: {result.metric} on the validation rows."))
+    if figures:
+        yield Section("Learning curves", figures=tuple(figures))
+
+
+def _listed(title: str, found: Sequence[str]) -> Iterator[Section]:
+    if found:
+        yield Section(title, points=tuple(found))
+
+
+def _facts(result: TrainResult) -> list[tuple[str, object]]:
+    facts: list[tuple[str, object]] = [
+        ("train rows", result.num_train),
+        ("validation rows", result.num_validation),
         ("adapter parameters", f"{result.num_body_parameters:,} ({result.body_share:.4%} of the backbone)"),
-        ("head parameters", f"{result.num_head_parameters:,}"),
-        ("best epoch of stage two", str(result.best_epoch)),
-        ("seed", str(result.seed)),
+        ("head parameters", result.num_head_parameters),
+        ("best epoch of stage two", result.best_epoch),
+        ("seed", result.seed),
         ("time", f"{result.seconds:.0f} s"),
     ]
-    if len(result.seed_values) > 1:
-        name = f"{result.metric} over {len(result.seed_values)} seeds"
-        facts.append((name, f"{mean:.4f} +/- {deviation:.4f}"))
-    if result.file is not None:
-        file = result.file
-        facts.append(("file", f"{Path(file.path).name}, {file.size_bytes:,} bytes"))
-        facts.append(("digest", file.digest))
-        facts.append(("probes", f"{file.num_probes}, differ by {file.max_probe_difference:.1e}"))
-    return facts
+    if result.file is None:
+        return facts
+    file = result.file
+    return [
+        *facts,
+        ("file", f"{Path(file.path).name}, {file.size_bytes:,} bytes"),
+        ("digest", file.digest),
+        ("probes", f"{file.num_probes}, differ by {file.max_probe_difference:.1e}"),
+    ]
 
 
-def _settings(config: TrainConfig, result: TrainResult) -> dict[str, object]:
+def _settings(config: TrainConfig, result: TrainResult) -> list[tuple[str, object]]:
     given = {k: v for k, v in config.public_dict().items() if v is not None and k not in result.hyper}
-    return given | dict(result.hyper)
-
-
-def _section(title: str, lines: Sequence[str]) -> list[str]:
-    return [f"## {title}", "", *(f"- {line}" for line in lines), ""] if lines else []
-
-
-def _markdown(table: _Table) -> list[str]:
-    head, rows = table
-    body = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
-    return ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *body]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return [(name, str(value)) for name, value in {**given, **result.hyper}.items()]

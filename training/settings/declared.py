@@ -77,7 +77,15 @@ class Purpose:
     file_dtype: str = _result(
         "float32", "number format inside the file: float32 or float16", one_of(("float32", "float16"))
     )
-    report: str | None = _result(None, "folder for a learning curve and a short report", text("a path"))
+    report: str | None = _result(
+        None, "page to write about the run (.html), or a folder for <task>.html", text("a path")
+    )
+    abstain: float | None = _result(
+        None,
+        "withhold a label that is too unsure (the answer is null, with its scores): chooses on held-out rows "
+        "the score from which at most this share of answers is wrong, e.g. 0.05",
+        checks.part,
+    )
     description: str = _result("", "one sentence about the task, kept in the file", checks.any_text)
 
     kind: str | None = _data(

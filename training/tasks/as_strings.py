@@ -16,9 +16,12 @@ from training.metrics.scores import Floats
 from training.rows.examples import Target, WordSpans
 from training.rows.labels import Labels
 from training.tasks.base import DECODER_KIND, Baseline, Logits, Task
+from training.tasks.judged import Judged
 
 if TYPE_CHECKING:
     import torch
+
+    from modeling import HeadSpec
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,16 @@ class AsStrings(Task):
         if not np.isfinite(logits).all():
             return dict.fromkeys(values, math.nan)
         return {name: value if math.isfinite(value) else 0.0 for name, value in values.items()}
+
+    def row_values(self, logits: Logits, targets: Sequence[Target]) -> Floats | None:
+        inner = replace(self.inner, metric=self.metric)
+        return inner.row_values(logits if inner.class_names else self._numbers(logits), targets)
+
+    def judged(self, spec: "HeadSpec", logits: Logits, targets: Sequence[Target]) -> Judged:
+        """Classes by what the data calls them; numbers as a regression's."""
+        if not self.inner.class_names:
+            return self.inner.judged(spec, self._numbers(logits), targets)
+        return self.inner.judged(replace(spec, labels=self.inner.class_names), logits, targets)
 
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         return self.inner.baseline(train, targets)

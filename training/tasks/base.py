@@ -7,23 +7,25 @@ One file per kind beside this one, found by discovery; a run meets tasks only th
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from training.formats import Formatter, Scale
-from training.metrics.scores import Measures, Metric
+from training.metrics.calibration import Confidence
+from training.metrics.scores import Floats, Measures, Metric
 from training.rows.canonical import Occurrence
-from training.rows.examples import Split, Target, labels_of
+from training.rows.examples import Split, Target
 from training.rows.labels import Labels, one_label
 from training.rows.tables import Table
+from training.tasks.judged import SHOWN_SCORES, Judged
 
 if TYPE_CHECKING:  # torch is for what trains: reading data, and telling of it, does without
     import torch
 
-    from modeling import Backbone, HeadSpec
+    from modeling import Answer, Backbone, HeadSpec
 
 Logits = npt.NDArray[np.float32]
 DataKinds = Mapping[str, tuple[int, ...]]
@@ -191,20 +193,6 @@ class Task(ABC):
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The score of the majority (or mean) of `train` on `targets`."""
 
-    def by_label(self, logits: Logits, targets: Sequence[Target]) -> "list[LabelScore]":
-        """Of each class what is right and told; nothing where answers are numbers."""
-        from sklearn.metrics import precision_recall_fscore_support
-
-        names = self.class_names
-        answers = [_as_set(answer) for answer in self.answers(logits)] if names else []
-        truth = [{names[int(index)] for index in labels_of(target)} for target in targets if names]
-        scores = []
-        for name in names:
-            right, found = [name in one for one in truth], [name in one for one in answers]
-            of_class = precision_recall_fscore_support(right, found, average="binary", zero_division=0.0)
-            scores.append(LabelScore(name, sum(right), *map(float, of_class[:3])))
-        return scores
-
     def balance(self, count: int, total: int) -> float:
         """The weight of a label with `count` of `total` rows, if all labels should count alike."""
         return total / len(self.labels) / count
@@ -236,6 +224,45 @@ class Task(ABC):
         """A target as an answer would be."""
         return self.class_names[int(target)] if isinstance(target, int) else target
 
+    def row_values(self, logits: Logits, targets: Sequence[Target]) -> Floats | None:
+        """Values [N] of rows whose mean is the deciding metric; None where that is no mean over rows."""
+        del logits, targets
+        return None
+
+    def judged(self, spec: "HeadSpec", logits: Logits, targets: Sequence[Target]) -> Judged:
+        """Rows as a page shows them. `spec` says how logits [N, L], in data units, become scores."""
+        answers = self._decided(spec, logits)
+        wanted = [self.told(target) for target in targets]
+        told = [answer.score if answer.label is None else answer.label for answer in answers]
+        sure = np.array([answer.score for answer in answers], dtype=np.float64)
+        right = np.array([one == other for one, other in zip(told, wanted, strict=True)], dtype=bool)
+        loss = self._losses(spec, logits, targets)
+        scores = [answer.scores for answer in answers]
+        return Judged(self.class_names, wanted, told, loss, right, sure, scores, Confidence(sure, right))
+
+    def _decided(self, spec: "HeadSpec", logits: Logits) -> "list[Answer]":
+        """What logits mean, nothing withheld; choices are called by their numbers."""
+        from modeling import kind_of
+
+        kind, bold = kind_of(spec), replace(spec, abstain=None)
+        choices = [[str(place) for place in range(logits.shape[1])]] * len(logits)
+        return kind.decide(bold, logits.astype(np.float64), SHOWN_SCORES, choices)
+
+    def _losses(self, spec: "HeadSpec", logits: Logits, targets: Sequence[Target]) -> Floats:
+        """The loss [N] of each row alone, by its kind."""
+        import torch
+
+        from modeling import kind_of
+        from modeling.kinds.base import tempered
+
+        kind = kind_of(spec)
+        found = torch.from_numpy(tempered(spec, logits.astype(np.float64)))
+        wanted = self.stack(targets)
+        rows = [
+            float(kind.loss(found[row : row + 1], wanted[row : row + 1], None)) for row in range(len(found))
+        ]
+        return np.array(rows, dtype=np.float64)
+
     def constant_warning(self, logits: Logits) -> str | None:
         """A sentence when every row gets the same answer."""
         chosen = set(logits.argmax(axis=1).tolist())
@@ -243,20 +270,6 @@ class Task(ABC):
             return None
         name = (self.class_names or self.labels)[chosen.pop()]
         return f"every validation row is answered {name!r}: the adapter ignores the text"
-
-
-class LabelScore(NamedTuple):
-    """One class: how many rows (or spans) are of it, and how well they were found."""
-
-    name: str
-    num_right: int
-    precision: float
-    recall: float
-    f1: float
-
-
-def _as_set(answer: Any) -> frozenset[Any]:
-    return frozenset(answer) if isinstance(answer, list) else frozenset([answer])
 
 
 TASKS: dict[str, type[Task]] = {}

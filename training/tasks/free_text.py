@@ -13,12 +13,13 @@ import numpy as np
 from training.errors import ConfigError
 from training.formats import FORMATS, Formatter
 from training.formats.rewriting import spaced_punctuation
-from training.metrics.scores import Metric
+from training.metrics.scores import Floats, Metric
 from training.metrics.texts import FREE_TEXT, squad
 from training.rows.canonical import Occurrence, TargetError
 from training.rows.examples import Split, Target
 from training.rows.labels import Labels
 from training.tasks.base import DECODER_KIND, Baseline, DataKinds, Logits, Task, commonest, register
+from training.tasks.judged import Judged
 
 if TYPE_CHECKING:
     import torch
@@ -125,6 +126,21 @@ class FreeText(Task):
         """The means of the rows' scores [N, 2], and their mean when that decides."""
         means = logits.astype(np.float64).mean(axis=0).tolist()
         return self.metric.with_mean(dict(zip(_SCORES, means, strict=True)))
+
+    def row_values(self, logits: Logits, targets: Sequence[Target]) -> Floats:
+        """Both scores are means, and so is their mean."""
+        places = [_SCORES.index(part) for part in self.metric.parts]
+        values: Floats = logits.astype(np.float64)[:, places].mean(axis=1)
+        return values
+
+    def judged(self, spec: "HeadSpec", logits: Logits, targets: Sequence[Target]) -> Judged:
+        """Right is what equals a right answer; the loss is the share of words that are not its. What was
+        written is not in `logits`, the rows' scores.
+        """
+        f1 = logits.astype(np.float64)[:, _SCORES.index("f1")]
+        told = [f"word F1 {value:.2f}" for value in f1.tolist()]
+        right = logits[:, _SCORES.index("exact_match")] == 1
+        return Judged((), [self.told(target) for target in targets], told, 1 - f1, right)
 
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The commonest answer of the train rows, for every row."""

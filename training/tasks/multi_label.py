@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from training.metrics.calibration import Confidence
 from training.metrics.scores import MULTI_LABEL, Floats, Ints, Metric, scores_of
 from training.rows.canonical import Occurrence
 from training.rows.examples import Target
 from training.rows.labels import Labels, several_labels
 from training.tasks.base import Baseline, DataKinds, Logits, Task, commonest, register
+from training.tasks.judged import Judged
 
 if TYPE_CHECKING:
     import torch
@@ -25,9 +27,13 @@ _GRID = tuple(round(0.05 * step, 2) for step in range(2, 19))
 @register
 @dataclass(frozen=True)
 class MultiLabel(Task):
-    """A sigmoid per label; a label is answered when its probability is at least `threshold`."""
+    """A sigmoid per label; a label is answered when its probability is at least `threshold`.
+
+    `temperature` is that of a trained task, under which its threshold is meant.
+    """
 
     threshold: float = DEFAULT_THRESHOLD
+    temperature: float = 1.0
 
     kind = "multi_label"
     data_kinds: ClassVar[DataKinds] = {"multi_label": (1, 2)}
@@ -39,8 +45,10 @@ class MultiLabel(Task):
     def build(
         cls, names: tuple[str, ...], metric: Metric, text: str | None, spec: "HeadSpec | None" = None
     ) -> Self:
-        trained = None if spec is None else spec.threshold
-        return cls(names, metric, DEFAULT_THRESHOLD if trained is None else trained)
+        if spec is None:
+            return cls(names, metric)
+        threshold = DEFAULT_THRESHOLD if spec.threshold is None else spec.threshold
+        return cls(names, metric, threshold, 1.0 if spec.temperature is None else spec.temperature)
 
     @classmethod
     def in_text(cls) -> None:
@@ -89,6 +97,30 @@ class MultiLabel(Task):
         values = self._scores(self._chosen(logits), targets)
         return values if np.isfinite(logits).all() else dict.fromkeys(values, float("nan"))
 
+    def row_values(self, logits: Logits, targets: Sequence[Target]) -> Floats | None:
+        if self.metric.name != "exact_match":
+            return None
+        right: Floats = (self._chosen(logits) == self._matrix(targets)).all(axis=1).astype(np.float64)
+        return right
+
+    def judged(self, spec: "HeadSpec", logits: Logits, targets: Sequence[Target]) -> Judged:
+        """Every label of every row has a score of its own; an answer is as sure as its least sure label."""
+        from modeling.kinds.base import sigmoid, tempered
+
+        found = super().judged(spec, logits, targets)
+        truth, threshold = self._matrix(targets), spec.threshold or DEFAULT_THRESHOLD
+        chances = sigmoid(tempered(spec, logits.astype(np.float64)))
+        told = _over(chances, threshold)
+        sure = np.where(told == 1, chances, 1 - chances).min(axis=1)
+        return replace(
+            found,
+            told=[[name for name, hit in zip(self.labels, row, strict=True) if hit] for row in told.tolist()],
+            right=(truth == told).all(axis=1),
+            sure=sure,
+            confidence=Confidence(chances.ravel(), truth.ravel() == 1),
+            sets=(truth, told),
+        )
+
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The commonest set of labels of the train rows, or their commonest label: the better one."""
         common_label = Counter(i for target in train for i in _indices(target)).most_common(1)
@@ -106,7 +138,8 @@ class MultiLabel(Task):
     def spec(self, pooling: str) -> "HeadSpec":
         from modeling import HeadSpec
 
-        return HeadSpec(self.kind, self.labels, pooling, threshold=self.threshold)
+        temperature = None if self.temperature == 1 else self.temperature
+        return HeadSpec(self.kind, self.labels, pooling, threshold=self.threshold, temperature=temperature)
 
     def told(self, target: Target) -> list[str]:
         return [self.labels[index] for index in _indices(target)]
@@ -125,7 +158,7 @@ class MultiLabel(Task):
     def _chosen(self, logits: Logits) -> Ints:
         from modeling.kinds.base import sigmoid
 
-        return _over(sigmoid(logits.astype(np.float64)), self.threshold)
+        return _over(sigmoid(logits.astype(np.float64) / self.temperature), self.threshold)
 
     def _matrix(self, targets: Sequence[Target]) -> Ints:
         matrix = np.zeros((len(targets), len(self.labels)), dtype=np.int64)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from training.metrics.scores import MULTIPLE_CHOICE, Metric
+from training.metrics.scores import MULTIPLE_CHOICE, Floats, Metric
 from training.rows.canonical import TargetError
 from training.rows.examples import Target
 from training.rows.labels import Labels
@@ -58,6 +58,10 @@ class MultipleChoice(Task):
         """Accuracy of the best of K scores [N, K]; NaN when one is not finite."""
         right = logits.argmax(axis=1) == np.asarray(targets, dtype=np.int64)
         return {"accuracy": float(right.mean()) if np.isfinite(logits).all() else float("nan")}
+
+    def row_values(self, logits: Logits, targets: Sequence[Target]) -> Floats:
+        right: Floats = (logits.argmax(axis=1) == np.asarray(targets, dtype=np.int64)).astype(np.float64)
+        return right
 
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The commonest place of the train rows for every row."""

@@ -17,6 +17,7 @@ from training.rows.labels import Labels
 from training.rows.split import bins_of
 from training.tasks.as_strings import AsStrings
 from training.tasks.base import Baseline, DataKinds, Logits, Task, register
+from training.tasks.judged import Judged
 
 if TYPE_CHECKING:
     import torch
@@ -100,10 +101,17 @@ class Regression(Task):
 
     def scores(self, logits: Logits, targets: Sequence[Target]) -> dict[str, float]:
         """Both correlations, their mean, and errors in the data's unit, of the clamped answers."""
-        from modeling.kinds.regression import clamped
-
-        values = clamped(logits.astype(np.float64), *(self.value_range or (None, None)))
+        values = self._clamped(logits)
         return self.metric.with_mean(scores_of(REGRESSION, self._array(targets), values))
+
+    def row_values(self, logits: Logits, targets: Sequence[Target]) -> Floats | None:
+        return np.abs(self._clamped(logits) - self._array(targets)) if self.metric.name == "mae" else None
+
+    def judged(self, spec: "HeadSpec", logits: Logits, targets: Sequence[Target]) -> Judged:
+        """The loss of a row is how far off its number is."""
+        wanted, told = self._array(targets), self._clamped(logits)
+        numbers = (wanted.tolist(), told.tolist())
+        return Judged((), *numbers, np.abs(told - wanted), numbers=(wanted, told))
 
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The mean of the train targets for every row; a constant has no correlation, so only errors."""
@@ -135,6 +143,12 @@ class Regression(Task):
         return (
             f"every validation row is answered about {float(logits.mean()):.3g}: the adapter ignores the text"
         )
+
+    def _clamped(self, logits: Logits) -> Floats:
+        """The numbers [N] that are answered."""
+        from modeling.kinds.regression import clamped
+
+        return clamped(logits.astype(np.float64), *(self.value_range or (None, None)))
 
     def _array(self, targets: Sequence[Target]) -> Floats:
         return np.asarray([_number(target) for target in targets], dtype=np.float64)

@@ -1,16 +1,17 @@
 """One label out of several: single texts and pairs alike."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from training.formats import Formatter
-from training.metrics.scores import SINGLE_LABEL, Metric, positive_class, single_label_scores
+from training.metrics.scores import SINGLE_LABEL, Floats, Metric, positive_class, single_label_scores
 from training.rows.examples import Target
 from training.tasks.as_strings import AsStrings
 from training.tasks.base import Baseline, DataKinds, Logits, Task, commonest, register
+from training.tasks.judged import Judged, one_of
 
 if TYPE_CHECKING:
     from modeling import HeadSpec
@@ -42,6 +43,17 @@ class SingleLabel(Task):
         """Of the best label of each row; NaN when a logit is not finite."""
         values = self._scores(logits.argmax(axis=1), targets)
         return values if np.isfinite(logits).all() else dict.fromkeys(values, float("nan"))
+
+    def row_values(self, logits: Logits, targets: Sequence[Target]) -> Floats | None:
+        if self.metric.name != "accuracy":
+            return None
+        right: Floats = (logits.argmax(axis=1) == np.asarray(targets, dtype=np.int64)).astype(np.float64)
+        return right
+
+    def judged(self, spec: "HeadSpec", logits: Logits, targets: Sequence[Target]) -> Judged:
+        found, num_labels = super().judged(spec, logits, targets), len(self.labels)
+        wanted = one_of([index_of(target) for target in targets], num_labels)
+        return replace(found, sets=(wanted, one_of(logits.argmax(axis=1).tolist(), num_labels)), single=True)
 
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The commonest class of the train rows for every row."""

@@ -15,7 +15,8 @@ from training.rows.labels import Labels, one_label
 from training.rows.marked import SPAN_FIELDS, TAG_FIELDS, TOKEN_FIELDS, marked
 from training.rows.tables import Table
 from training.rows.tags import OUTSIDE, is_tag, label_of
-from training.tasks.base import Baseline, DataKinds, LabelScore, Logits, Task, register
+from training.tasks.base import Baseline, DataKinds, Logits, Task, register
+from training.tasks.judged import Judged, LabelScore
 
 if TYPE_CHECKING:
     import torch
@@ -172,10 +173,25 @@ class TokenLabels(Task):
         """No entity in any row."""
         return Baseline("no entity", self._scores([()] * len(targets), targets))
 
-    def by_label(self, logits: Logits, targets: Sequence[Target]) -> list[LabelScore]:
-        counts = counts_of(self._named(targets), self.found_in(logits, targets))
+    def judged(self, spec: "HeadSpec", logits: Logits, targets: Sequence[Target]) -> Judged:
+        """Entities as labels and places; a row loses what its F1 lacks."""
+        wanted, told = self._named(targets), self.found_in(logits, targets)
+        losses = [
+            1 - 2 * len({*one} & {*other}) / max(1, len(one) + len(other)) if {*one} != {*other} else 0.0
+            for one, other in zip(wanted, told, strict=True)
+        ]
+        counts = counts_of(wanted, told)
         rows = ((name, counts.get(name, Count())) for name in self.entities)
-        return [LabelScore(name, one.right, one.precision, one.recall, one.f1) for name, one in rows]
+        return Judged(
+            (),
+            [_placed(row) for row in wanted],
+            [_placed(row) for row in told],
+            np.array(losses, dtype=np.float64),
+            np.array(losses) == 0,
+            by_label=[
+                LabelScore(name, one.right, one.told, one.precision, one.recall, one.f1) for name, one in rows
+            ],
+        )
 
     def spec(self, pooling: str) -> "HeadSpec":
         from modeling import HeadSpec
@@ -218,6 +234,11 @@ class TokenLabels(Task):
             [(start, end, self.entities[label]) for start, end, label in _of(target).spans]
             for target in targets
         ]
+
+
+def _placed(spans: Sequence[tuple[int, int, str]]) -> list[str]:
+    """Label and place of each, in the order of the text."""
+    return [f"{label} {start}–{end}" for start, end, label in sorted(spans)]
 
 
 def _without_marks(names: Sequence[str] | None) -> tuple[str, ...] | None:

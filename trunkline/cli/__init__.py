@@ -15,7 +15,19 @@ from typing import Annotated, NoReturn, TypeAlias
 
 import typer
 
-from trunkline.cli import data, evaluate, explain, files, predict, prune, serve, streams, tasks, train
+from trunkline.cli import (
+    compare,
+    data,
+    evaluate,
+    explain,
+    files,
+    predict,
+    prune,
+    serve,
+    streams,
+    tasks,
+    train,
+)
 from trunkline.cli.boundary import FAILED, TERMINATED, Terminated
 
 HELP = """One frozen backbone, any number of tasks: train small adapters, serve them together, ask over HTTP.
@@ -61,7 +73,7 @@ def installed_version() -> str:
         return "unknown"
 
 
-for group in (data, train, evaluate, prune, serve, predict, tasks, files, explain):
+for group in (data, train, evaluate, compare, prune, serve, predict, tasks, files, explain):
     group.register(app)
 
 

@@ -26,6 +26,7 @@ T = TypeVar("T")
 One: TypeAlias = "tuple[str, Any, Prediction]"
 """The reference that was asked, the input, the answer."""
 
+UNKNOWN = "unknown"  # where a task withholds its label
 TABLE_ROWS = 1000
 """A table is printed whole, for its widths; more answers make several tables."""
 _OWN_NAMES = {"text": "generated"}  # of a line in --json: its text is the input
@@ -80,7 +81,7 @@ def _line(reference: str, item: Any, prediction: Prediction) -> dict[str, Any]:
     known = {
         _OWN_NAMES.get(name, name): value
         for name, value in plain(prediction).items()
-        if value is not None or name == "label"
+        if name == "label" or (value is not None and (name != "unknown" or value))
     }
     return {**_input_fields(item), "reference": reference, **known}
 
@@ -88,7 +89,7 @@ def _line(reference: str, item: Any, prediction: Prediction) -> dict[str, Any]:
 def _row(one: One, many: bool, top_k: int | None) -> Sequence[object]:
     reference, item, prediction = one
     scores = {name: f"{score:.4f}" for name, score in prediction.scores.items()}
-    score = None if prediction.label is None else prediction.score
+    score = None if prediction.label is None and not prediction.unknown else prediction.score
     task = [reference] if many else []
     return [_shown(item), *task, _answer(prediction), score, *([scores] if top_k else [])]
 
@@ -98,6 +99,8 @@ def _answer(prediction: Prediction) -> str:
         return f"failed: {prediction.error.message}"
     if prediction.text is not None:
         answer = cell(prediction.text)
+    elif prediction.unknown:
+        answer = UNKNOWN
     elif prediction.entities is not None:
         answer = entities_shown((one.label, one.text) for one in prediction.entities)
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from trunkline.cli.answers import UNKNOWN
 from trunkline.cli.boundary import guarded
 from trunkline.cli.options import AdapterPath, AsJson
 from trunkline.cli.printing import entities_shown, note, print_facts, print_json, print_table, shorten
@@ -14,6 +15,8 @@ from trunkline.cli.train import PANEL
 
 if TYPE_CHECKING:
     from training.file.evaluate import FileEvaluation, RowAnswer
+    from training.report.calibrate import Answering
+    from training.rows.items import Item
 
 Data: TypeAlias = Annotated[
     Path, typer.Option(help="Folder with train/validation/test files, or one file of rows.", exists=True)
@@ -63,19 +66,26 @@ def evaluate(
         typer.Option("--generate", help="Text-to-text: let the decoder write freely, too, and score that."),
     ] = False,
     rows: Annotated[bool, typer.Option("--rows", help="Show each row with its answer, too.")] = False,
+    errors: Annotated[
+        Path | None,
+        typer.Option(help="Write a page about these rows (.html), or the wrong rows (.csv, .jsonl)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score an adapter file on labelled rows, beside the trivial baseline; the answers are those of a server.
 
-    Example: trunkline evaluate intent.safetensors --data ./intent --split test
+    Example: trunkline evaluate intent.safetensors --data ./intent --split test --errors wrong.html
     """
     from training.data.card import Flags
     from training.file.evaluate import evaluate_file
+    from training.file.wrong_rows import check_errors_path, write_errors
     from training.formats.official import SPLIT_RULES
 
     fields = tuple(name.strip() for name in text_fields.split(",")) if text_fields else None
     if split_rule not in (None, *SPLIT_RULES):
         raise typer.BadParameter(f"--split-rule is {split_rule!r}; allowed: {', '.join(SPLIT_RULES)}")
+    if errors is not None:
+        check_errors_path(errors, data)
     found = evaluate_file(
         file,
         data,
@@ -89,6 +99,8 @@ def evaluate(
     )
     for sentence in found.notes:
         note(sentence)
+    if errors is not None:
+        write_errors(errors, found)
     if as_json:
         print_json(found.to_dict(with_rows=rows))
     else:
@@ -101,6 +113,7 @@ def _print(found: FileEvaluation, with_rows: bool) -> None:
             ("task", f"{found.task} ({found.method})"),
             ("file", found.digest),
             ("rows", f"{len(found.rows):,} of {found.source} ({found.split})"),
+            *_answering(found.answering),
         ]
     )
     names = sorted(found.metrics, key=lambda name: (name != found.metric, name))
@@ -113,12 +126,29 @@ def _print(found: FileEvaluation, with_rows: bool) -> None:
         _print_rows(found)
 
 
-def _print_rows(found: FileEvaluation) -> None:
-    from training.rows.items import parts_of
+def _answering(found: Answering) -> list[tuple[str, str]]:
+    """Whether scores are probabilities, without and with the file's temperature; and what is withheld."""
+    facts = []
+    if found.before is not None and found.after is not None:
+        told = f"calibration error {found.after.calibration_error:.4f}, log loss {found.after.log_loss:.4f}"
+        if found.temperature is not None:
+            told += (
+                f" with a temperature of {found.temperature:.3g}; without "
+                f"{found.before.calibration_error:.4f}, {found.before.log_loss:.4f}"
+            )
+        facts.append(("scores", told))
+    if found.threshold is not None:
+        wrong = "" if found.error is None else f", {found.error:.1%} of them wrong"
+        facts.append(
+            ("answered", f"{found.coverage:.1%} of the rows{wrong}; others score under {found.threshold:.4f}")
+        )
+    return facts
 
+
+def _print_rows(found: FileEvaluation) -> None:
     columns = ["row>", "text", "expected", "answer"]
     answers = [
-        (row.row, _shown(parts_of(item)), _expected(row, parts_of(item)[0]), _answer(row), row.generated)
+        (row.row, shown_parts(item), _expected(row, item), _answer(row), row.generated)
         for row, item in zip(found.rows, found.texts, strict=True)
     ]
     if found.generated_metrics is not None:
@@ -129,16 +159,22 @@ def _print_rows(found: FileEvaluation) -> None:
 
 def _answer(row: RowAnswer) -> str | list[str]:
     """The label, or the entities, or the text that was written, or the number."""
+    if row.unknown:
+        return UNKNOWN
     if row.entities is not None:
         return entities_shown((one["label"], one["text"]) for one in row.entities)
     return row.label or row.generated or f"{row.score:.4f}"
 
 
-def _expected(row: RowAnswer, text: str) -> object:
+def _expected(row: RowAnswer, text: Item) -> object:
     if row.entities is None:
         return row.expected
-    return entities_shown((one["label"], text[one["start"] : one["end"]]) for one in row.expected)
+    return entities_shown((one["label"], str(text)[one["start"] : one["end"]]) for one in row.expected)
 
 
-def _shown(parts: tuple[str, ...]) -> str:
+def shown_parts(item: Item) -> str:
+    """The texts of an input on one line, each cut."""
+    from training.rows.items import parts_of
+
+    parts = parts_of(item)
     return shorten(parts[0]) if len(parts) == 1 else " | ".join(shorten(part, 30) for part in parts)

@@ -166,6 +166,7 @@ def _facts(adapter: AdapterFile) -> list[tuple[str, object]]:
         ("backbone", f"{backbone.name} ({backbone.family}, weights {backbone.weights_digest[:19]}…)"),
         ("head", f"{head.kind}, {head.pooling} pooling, {_outputs(manifest)}"),
         ("labels", labels_of(_labels(manifest))),
+        ("scores", _scores(manifest)),
         ("example", shorten(_example(manifest) or "", EXAMPLE_CHARACTERS)),
         ("input", f"{' + '.join(manifest.input.fields)}, at most {manifest.input.max_tokens} tokens"),
         ("metrics", metrics),
@@ -179,6 +180,19 @@ def _facts(adapter: AdapterFile) -> list[tuple[str, object]]:
         ("size", size(adapter.size_bytes)),
         ("digest", adapter.digest),
     ]
+
+
+def _scores(manifest: Manifest) -> str | None:
+    """How scores are calibrated, and under which a label is withheld."""
+    head, found = manifest.head, []
+    if head.temperature is not None:
+        found.append(f"logits over a temperature of {head.temperature:.3g}")
+    if head.abstain is not None:
+        found.append(
+            f"no label under {head.abstain.threshold:.4f} (held-out: {head.abstain.coverage:.1%} of "
+            f"{head.abstain.rows:,} rows answered, {head.abstain.error:.1%} of them wrong)"
+        )
+    return "; ".join(found) or None
 
 
 def _outputs(manifest: Manifest) -> str:

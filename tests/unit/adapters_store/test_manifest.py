@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from adapters_store.manifest import Manifest, parse_manifest
+from adapters_store.manifest import HeadRef, Manifest, parse_manifest, schema_version_of
 from proof.candidate import judge
 
 Path = tuple[str | int, ...]
@@ -299,7 +299,7 @@ def test_heads_on_encoder_decoders_read_the_end_of_the_text(manifest_dict: dict[
     assert places(manifest_dict) == {"manifest.head.pooling"}
 
 
-@pytest.mark.parametrize("version", [2, 0, "1", True, 1.0, None, ...])
+@pytest.mark.parametrize("version", [3, 0, "1", True, 1.0, None, ...])
 def test_another_schema_version_is_the_only_failure(manifest_dict: dict[str, Any], version: Any) -> None:
     manifest_dict["task"] = "Bad Name"
     assert places(changed(manifest_dict, ("schema_version",), version)) == {"manifest.schema_version"}
@@ -373,3 +373,47 @@ def test_num_labels_is_unknown_without_a_list(manifest_dict: dict[str, Any], hea
     parsed = parse_manifest(json.dumps(changed(manifest_dict, ("head",), head)))
     assert parsed.num_labels is None
     assert parsed.failures
+
+
+_ABSTAIN = {
+    "threshold": 0.6,
+    "target_error": 0.05,
+    "coverage": 0.8,
+    "error": 0.02,
+    "error_bound": 0.05,
+    "rows": 200,
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "field", "value", "place"),
+    [
+        (2, "temperature", 1.7, None),
+        (2, "abstain", _ABSTAIN, None),
+        (1, "temperature", 1.7, "head.temperature"),
+        (1, "abstain", _ABSTAIN, "head.abstain"),
+        (1, "temperature", None, None),
+        (2, "temperature", 0.0, "head.temperature"),
+        (2, "temperature", 101.0, "head.temperature"),
+        (2, "abstain", _ABSTAIN | {"threshold": 0.0}, "head.abstain.threshold"),
+        (2, "abstain", _ABSTAIN | {"reason": "none"}, "head.abstain.reason"),
+    ],
+)
+def test_fields_of_the_second_schema_version(
+    manifest_dict: dict[str, Any], version: int, field: str, value: Any, place: str | None
+) -> None:
+    manifest_dict["schema_version"] = version
+    manifest_dict["head"][field] = value
+    assert places(manifest_dict) == (set() if place is None else {f"manifest.{place}"})
+    manifest_dict["probes"] = []  # refused for itself; what is wrong with the head is told beside it
+    assert places(manifest_dict) == {"manifest.probes"} | (set() if place is None else {f"manifest.{place}"})
+
+
+def test_what_has_no_new_field_is_written_as_before(manifest_dict: dict[str, Any]) -> None:
+    head = HeadRef.model_validate(manifest_dict["head"])
+    assert schema_version_of(head) == 1
+    assert not {"temperature", "abstain"} & json.loads(head.model_dump_json()).keys()
+    for field, value in (("temperature", 2.0), ("abstain", _ABSTAIN)):
+        newer = HeadRef.model_validate(manifest_dict["head"] | {field: value})
+        assert schema_version_of(newer) == 2
+        assert json.loads(newer.model_dump_json())[field] == value

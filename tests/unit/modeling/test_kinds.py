@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modeling import HeadSpec, kind_of, readout_of
+from modeling import Abstention, Answer, HeadSpec, kind_of, readout_of
 from tests.tiny import answer
 
 ABC = ("a", "b", "c")
@@ -61,6 +61,10 @@ def test_regression_stays_in_range() -> None:
         (HeadSpec("regression", ("v",), threshold=0.5), "head.threshold"),
         (HeadSpec("multiple_choice", ("a",)), "head.labels"),
         (HeadSpec("multiple_choice", ("choice",), max_new_tokens=3), "head.max_new_tokens"),
+        (HeadSpec("regression", ("v",), temperature=2.0), "head.temperature"),
+        (HeadSpec("regression", ("v",), abstain=Abstention(0.5, 0.1, 1.0, 0.0, 0.1, 9)), "head.abstain"),
+        (HeadSpec("multi_label", ABC, abstain=Abstention(0.5, 0.1, 1.0, 0.0, 0.1, 9)), "head.abstain"),
+        (HeadSpec("text_to_text", (), "none", temperature=2.0, max_new_tokens=3), "head.temperature"),
         (HeadSpec("text_to_text", ("a", " "), "none"), "head.labels"),
         (HeadSpec("text_to_text", ("a", "a"), "none"), "head.labels"),
         (HeadSpec("text_to_text", ("a", "b"), "mean"), "head.pooling"),
@@ -108,3 +112,38 @@ def test_the_probability_of_a_text_is_that_of_its_one_logit() -> None:
     spec = HeadSpec("text_to_text", (), "none", max_new_tokens=4)
     found = kind_of(spec).probability(np.array([[-1.0]]), 0)
     assert found == pytest.approx([np.exp(-1.0)])
+
+
+def test_a_temperature_divides_the_logits_and_moves_no_label() -> None:
+    logits = np.array([1.0, 3.0, 2.0])
+    for kind in ("single_label", "multiple_choice"):
+        labels = ABC if kind == "single_label" else ("choice",)
+        cool, warm = (
+            answer(HeadSpec(kind, labels), logits),
+            answer(HeadSpec(kind, labels, temperature=2), logits),
+        )
+        assert list(warm.scores) == list(cool.scores)
+        assert warm.score == pytest.approx(np.exp(1.5) / np.exp([0.5, 1.0, 1.5]).sum())
+    several = answer(HeadSpec("multi_label", ABC, temperature=2.0), logits)
+    assert several.scores["b"] == pytest.approx(1 / (1 + np.exp(-1.5)))
+
+
+@pytest.mark.parametrize("kind", ["single_label", "multiple_choice"])
+def test_under_its_threshold_a_task_withholds_its_label_and_shows_its_scores(kind: str) -> None:
+    labels = ABC if kind == "single_label" else ("choice",)
+    spec = HeadSpec(kind, labels, temperature=0.5, abstain=Abstention(0.8, 0.05, 0.5, 0.0, 0.05, 100))
+    sure, unsure = answer(spec, [0.0, 2.0, 0.0]), answer(spec, [0.0, 1.0, 0.0])
+    assert sure.score == pytest.approx(np.exp(4) / (np.exp(4) + 2))  # 0.96
+    assert sure.label is not None
+    assert not sure.unknown
+    assert unsure.score == pytest.approx(np.exp(2) / (np.exp(2) + 2))  # 0.79
+    assert (unsure.label, unsure.choice, unsure.unknown) == (None, None, True)
+    assert list(unsure.scores) == list(sure.scores)
+    assert sum(unsure.scores.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("score", [0.6, 0.59999])
+def test_the_threshold_itself_is_answered(score: float) -> None:
+    spec = HeadSpec("single_label", ("a", "b"), abstain=Abstention(0.6, 0.05, 0.5, 0.0, 0.05, 100))
+    found = Answer("a", score, {}).unless_unsure(spec)
+    assert found.unknown == (score < 0.6)

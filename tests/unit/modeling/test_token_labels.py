@@ -108,7 +108,7 @@ def test_words_that_were_cut_have_no_answer() -> None:
     places = [[(0, 1), (2, 3), (4, 5)], []]
     cut, nothing = KIND.decide(SPEC, logits, None, places)
     assert [tuple(one[:3]) for one in cut.entities or ()] == [(0, 1, "x")]
-    assert nothing == ([], 1.0, {}, None, [])
+    assert nothing == ([], 1.0, {}, None, [], False)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from modeling import KINDS, HeadSpec
+from modeling import KINDS, Abstention, HeadSpec
 from service.api.answers import count_outcome, predictions_of
 from service.engine.request import Column, ItemError, Marked
 from service.metrics import Metrics
@@ -196,3 +196,13 @@ def test_a_text_that_failed_has_no_words() -> None:
     column = Column.empty(1, card(spec=MARKS), 1, 3)
     column.errors[0] = ItemError("too_long", "inputs[0] …", 0)
     assert [set(one) for one in predictions_of(column, top_k=None, raw=True)] == [{"error"}]
+
+
+def test_a_withheld_label_is_null_with_its_scores_and_says_unknown() -> None:
+    spec = HeadSpec("single_label", ("a", "b"), abstain=Abstention(0.9, 0.05, 0.5, 0.0, 0.05, 100))
+    sure, unsure = predictions_of(_column(spec, [[5.0, 0.0], [1.0, 0.0]]), top_k=None, raw=False)
+    assert sure["label"] == "a"
+    assert "unknown" not in sure
+    assert (unsure["label"], unsure["unknown"]) == (None, True)
+    assert list(unsure["scores"]) == ["a", "b"]
+    assert unsure["score"] == unsure["scores"]["a"]

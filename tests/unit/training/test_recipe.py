@@ -39,7 +39,7 @@ def test_every_kind_ends_in_a_file(
 ) -> None:
     config = quick(task_folder(kind), tmp_path / "a.safetensors", epochs=6, report=str(tmp_path / "report"))
     result = run(config, backbone)
-    assert "## Scores on the validation rows" in (tmp_path / "report" / "demo.md").read_text()
+    assert ">Scores</h2>" in (tmp_path / "report" / "demo.html").read_text()
     file = read_adapter_file(tmp_path / "a.safetensors")
     manifest = file.manifest
     assert result.file is not None

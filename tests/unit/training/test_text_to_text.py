@@ -15,6 +15,7 @@ from modeling import Backbone
 from tests.conformance.options import tiny_options
 from tests.tiny import tiny_backbone
 from tests.unit.training.conftest import Told, agree, quick, write_rows, write_task, write_text_task
+from tests.unit.training.pages import read_page
 from training.data.load import load_data
 from training.errors import ConfigError, DataError
 from training.file.evaluate import evaluate_file
@@ -230,9 +231,9 @@ def test_the_recipe_of_the_paper_with_its_splits(tmp_path: Path, t5: Backbone) -
         report=str(tmp_path / "report"),
     )
     result = run(config, t5)
-    report = (tmp_path / "report" / "thirds.md").read_text()
-    assert "| w30 |" in report
-    assert "| **accuracy+macro_f1** |" in report
+    page = read_page((tmp_path / "report" / "thirds.html").read_text(encoding="utf-8"))
+    assert "w30" in page.column("By label", "label")
+    assert page.tables["Scores"][1][0] == "accuracy+macro_f1"
     assert (result.num_train, result.num_validation) == (50, 15)
     assert [record.epoch for record in result.history] == [0, 2, 4, 6]
     assert result.metric == "accuracy+macro_f1"

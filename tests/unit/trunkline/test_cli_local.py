@@ -13,7 +13,7 @@ import pytest
 from tests.unit.trunkline.conftest import Run
 
 COMMANDS = ["train", "evaluate", "serve", "push", "predict", "tasks", "promote", "rollback", "delete"]
-COMMANDS += ["methods", "inspect", "check"]
+COMMANDS += ["methods", "inspect", "check", "compare"]
 
 
 def _python(code: str) -> subprocess.CompletedProcess[str]:
