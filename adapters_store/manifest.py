@@ -78,7 +78,7 @@ class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
     kind: ShortText
     labels: Annotated[list[ShortText], Field(max_length=MAX_LABELS)]
-    pooling: Literal["mean", "first", "pooler", "eos", "none"] = "mean"
+    pooling: Literal["mean", "first", "pooler", "eos", "apart", "none"] = "mean"
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     low: float | None = None
     high: float | None = None

@@ -23,7 +23,7 @@ from .packed import PackedBatch
 from .readouts import READOUTS, Readout, Wanted, file_kinds, kind_of, readout_of
 from .served import Placement, ServedModel
 from .sites import Site, Tap
-from .text import Encoded, TextItem, Tokens
+from .text import Encoded, EncodedApart, EncodedRow, TextItem, Tokens
 
 __all__ = [
     "FAMILIES",
@@ -36,6 +36,8 @@ __all__ = [
     "Backbone",
     "BackboneError",
     "Encoded",
+    "EncodedApart",
+    "EncodedRow",
     "HeadSpec",
     "Kind",
     "Method",

@@ -30,7 +30,7 @@ _HEAD_INIT_STD = 0.02
 
 @dataclass(frozen=True, slots=True)
 class PackedAdapter:
-    """The serving form: op parameters by tap and shared ones, the head's weight [L, H], bias [L] and spec.
+    """The serving form: op parameters by tap and shared ones, the head's weight [L, F], bias [L] and spec.
 
     A text-to-text task has no head of its own. `weights` is set for an exclusive method: what the
     backbone's weights become.
@@ -92,7 +92,8 @@ class Adapter:
     @classmethod
     def _build(cls, backbone: Backbone, method: Method, spec: HeadSpec) -> Adapter:
         """With the paper's initial values, from the current random state."""
-        has_head, head = readout_of(spec).has_head, None
+        readout, head = readout_of(spec), None
+        has_head = readout.has_head
         weights = method.weights(backbone.parameters)
         if weights is not None and has_head and set(weights.file_tensors()) == {OUTPUT_LAYER}:
             raise MethodError(
@@ -107,7 +108,7 @@ class Adapter:
             tap: method.build(tap, frozen_module(backbone.model, tap.path), shared).float() for tap in taps
         }
         if has_head:
-            head = nn.Linear(backbone.hidden_size, len(spec.labels))
+            head = nn.Linear(readout.width(backbone.hidden_size), len(spec.labels))
             nn.init.normal_(head.weight, std=_HEAD_INIT_STD)
             nn.init.zeros_(head.bias)
         return cls(method, spec, body, head, shared, weights)

@@ -18,7 +18,7 @@ from modeling import (
     Adapter,
     AdapterError,
     Backbone,
-    Encoded,
+    EncodedRow,
     HeadSpec,
     MethodError,
     TextError,
@@ -41,7 +41,7 @@ class Candidate:
 
     manifest: Manifest
     adapter: Adapter
-    probes: tuple[tuple[Encoded, ...], ...]
+    probes: tuple[tuple[EncodedRow, ...], ...]
     digest: str
     size_bytes: int
 
@@ -75,6 +75,9 @@ def judge(head: HeadRef, probes: Sequence[Probe]) -> list[Failure]:
         if (probe.choices is not None) != kind.choices:
             allowed = "A list of choices" if kind.choices else f"No choices: the kind is {spec.kind}"
             failures.append(Failure(f"{place}.choices", repr(probe.choices)[:80], allowed, _CORRECT))
+        if readout.pairs and probe.text_pair is None and probe.choices is None:
+            allowed = f"A second text: the pooling {spec.pooling} reads pairs"
+            failures.append(Failure(f"{place}.text_pair", "null", allowed, _CORRECT))
         if bool(probe.target) != readout.writes:
             allowed = "A string" if readout.writes else "null: the head has labels"
             failures.append(Failure(f"{place}.target", repr(probe.target)[:80], allowed, _CORRECT))
@@ -178,16 +181,20 @@ def _string_failures(manifest: Manifest, backbone: Backbone) -> list[Failure]:
 
 def _encode_probes(
     manifest: Manifest, backbone: Backbone, failures: list[Failure]
-) -> tuple[tuple[Encoded, ...], ...]:
+) -> tuple[tuple[EncodedRow, ...], ...]:
     """The rows of each probe, each with the string that it scores if it names one."""
-    limit, found = manifest.input.max_tokens, []
+    limit = manifest.input.max_tokens
+    found: list[tuple[EncodedRow, ...]] = []
     try:
+        readout = readout_of(spec_of(manifest.head))
         for probe in manifest.probes:
-            rows = backbone.text.encode(rows_of(probe.text, probe.text_pair, probe.choices), limit)
-            if probe.target is not None:
+            texts = rows_of(probe.text, probe.text_pair, probe.choices)
+            if probe.target is None:
+                found.append(tuple(readout.encode(backbone.text, texts, limit)))
+            else:
                 (ids,) = backbone.label_ids([probe.target])
-                rows = [replace(row, target=tuple(ids)) for row in rows]
-            found.append(tuple(rows))
+                rows = backbone.text.encode(texts, limit)
+                found.append(tuple(replace(row, target=tuple(ids)) for row in rows))
     except TextError as error:
         remedy = "train it with a limit that this backbone has."
         failures.append(Failure("manifest.input.max_tokens", str(limit), str(error), remedy))

@@ -18,7 +18,7 @@ from ..errors import ITEM_CODES
 from ..logs import request_id
 
 if TYPE_CHECKING:
-    from modeling import Encoded, HeadSpec, Kind, Placement, Readout
+    from modeling import EncodedRow, HeadSpec, Kind, Placement, Readout
 
 _numbers = itertools.count(1)
 
@@ -114,14 +114,14 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One text under one body slot, read by the heads of one or several columns of its job.
+    """One text, or a pair, under one body slot, read by the heads of one or several columns of its job.
 
     `choice` is its place among the rows of an item with choices, None for the only row of an item.
     """
 
     job: Job
     item: int
-    encoded: Encoded
+    encoded: EncodedRow
     body_slot: int
     choice: int | None = None
     slots: tuple[int, ...] = ()
@@ -136,9 +136,9 @@ class Row:
         Labels that are scored cost each task its own; the decoder's pass over the text is one for all.
         """
         placement, new_tokens = column.card.placement, self.job.max_new_tokens
-        length = len(self.encoded.ids)
+        length = len(self.encoded)
         if not self.slots:
-            self.num_tokens = length + placement.virtual_tokens + new_tokens
+            self.num_tokens = length + placement.virtual_tokens * len(self.encoded.parts) + new_tokens
             # under an exclusive body: with that body's rows alone; one that generates: with as many tokens
             own = placement.body_slot if placement.exclusive else 0
             self.group = (own, new_tokens) if own or new_tokens else None

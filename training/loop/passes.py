@@ -1,7 +1,8 @@
 """Passes over all rows of a split: what an adapter answers, in training and in serving form; features.
 
-Features are what the head reads without any adapter, [N, K, H] for K texts a row; stage one reuses them over
-all its epochs. Virtual tokens of a method stand in front of every text and count in every budget.
+Features are what the head reads without any adapter: the states [N, K, H] of a row's K texts, or what its
+readout makes of them; stage one reuses them over all its epochs. Virtual tokens of a method stand in front
+of every text and count in every budget.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ class Answered:
 
 
 def features(backbone: Backbone, rows: Rows, spec: HeadSpec, after_batch: Callable[[], None]) -> Tensor:
-    """What the head reads [N, K, H] of all rows, without gradients."""
+    """What the head reads [N, K', F] of all rows, without gradients."""
     readout = readout_of(spec)
     states = torch.empty((len(rows), rows.per_row, backbone.hidden_size), device=backbone.device)
     with torch.no_grad():
@@ -36,7 +37,7 @@ def features(backbone: Backbone, rows: Rows, spec: HeadSpec, after_batch: Callab
                 found = readout.states(backbone, hidden, packed, spec.pooling)
             states[torch.as_tensor(batch, device=backbone.device)] = found.view(len(batch), rows.per_row, -1)
             after_batch()
-    return states
+    return readout.features(states)
 
 
 @torch.no_grad()
@@ -52,7 +53,7 @@ def trained(backbone: Backbone, adapter: Adapter, rows: Rows) -> Answered:
         return decoding.generate(backbone, backbone.pack(texts, virtual), limit)
 
     strings = [] if readout.has_head else backbone.label_ids(adapter.spec.labels)
-    cost = readout.cost(adapter.spec, strings)
+    cost = readout.cost(adapter.spec, strings, backbone)
     extra = virtual + cost.fixed + cost.per_token * rows.longest + rows.longest_target
     limit = adapter.spec.max_new_tokens if readout.writes else None
     texts = None if limit is None else _texts(rows, virtual, limit, written)
@@ -66,8 +67,9 @@ def served(model: ServedModel, adapter: Adapter, rows: Rows, *, generate: bool =
         place = model.placement(slot)
 
         def logits(texts: list[Encoded]) -> Any:
-            reads = [(index, slot) for index in range(len(texts))]
-            return np.stack(model.run(texts, [place.body_slot] * len(texts), reads))
+            asked = rows.together(texts)
+            reads = [(index, slot) for index in range(len(asked))]
+            return np.stack(model.run(asked, [place.body_slot] * len(asked), reads))
 
         def written(texts: list[Encoded], limit: int) -> list[str]:
             return model.generate(texts, [place.body_slot] * len(texts), limit)

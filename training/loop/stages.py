@@ -51,7 +51,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Features:
-    """Pooled states of the frozen backbone, train [N, K, H] and validation [M, K, H] for K texts a row."""
+    """What the head reads off the frozen backbone, of train [N, K, F] and of validation [M, K, F]."""
 
     train: Tensor
     validation: Tensor
@@ -155,7 +155,7 @@ def adapter_learner(material: Material, adapter: Adapter, hyper: Hyper, seed: in
 def _row_costs(material: Material, adapter: Adapter) -> list[int]:
     """Tokens that a train row costs: its texts, virtual tokens, and what the decoder reads."""
     rows, strings = material.train, material.wanted.strings
-    per_token = 1 + material.readout.cost(material.spec, ()).per_token
+    per_token = 1 + material.readout.cost(material.spec, (), material.backbone).per_token
     virtual = adapter.virtual_tokens * rows.per_row
     decoded = [len(ids) for ids in strings] or [0] * len(rows)
     return [length * per_token + virtual + read for length, read in zip(rows.lengths, decoded, strict=True)]

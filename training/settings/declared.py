@@ -189,7 +189,10 @@ class Numbers(Generic[Gap]):
         None, "a stage stops after this many epochs without a better validation metric", whole(1)
     )
     pooling: str | Gap = _of_head(
-        "mean", "mean, first or pooler; eos on an encoder-decoder", one_of(("mean", "first", "pooler", "eos"))
+        "mean",
+        "mean, first or pooler; eos on an encoder-decoder; apart (pairs: each text is encoded alone, and the "
+        "head reads both states, their difference and their product)",
+        one_of(("mean", "first", "pooler", "eos", "apart")),
     )
 
 
