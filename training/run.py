@@ -25,8 +25,8 @@ from modeling import (
     UnknownNameError,
     Wanted,
     load_backbone,
-    readout_of,
 )
+from modeling.readouts.apart import APART
 from proof.fresh import check_in_fresh_process
 from training.data.load import TaskData, load_data
 from training.errors import ConfigError
@@ -262,9 +262,8 @@ def prepare(
         ConfigError: form, pooling or token limit are not the backbone's, or class weights do not fit.
     """
     _check_form(config, hyper, data.task, backbone)
-    spec = data.task.spec(hyper.pooling)
     train_rows, validation_rows = (
-        encode_split(backbone, split, data.task, hyper.max_tokens, virtual, readout_of(spec))
+        encode_split(backbone, split, data.task, hyper.max_tokens, virtual, hyper.pooling)
         for split in (data.train, data.validation)
     )
     weights = class_weights(config.class_weights, data.task, data.train.targets)
@@ -278,7 +277,7 @@ def prepare(
     material = Material(
         backbone=backbone,
         task=data.task,
-        spec=spec,
+        spec=data.task.spec(hyper.pooling),
         train=train_rows,
         validation=validation_rows,
         wanted=_wanted(data.task, data.train.targets, weighed, backbone),
@@ -301,11 +300,8 @@ def _wanted(
 def _check_form(config: TrainConfig, hyper: Hyper, task: Task, backbone: Backbone) -> None:
     """A head needs a pooling of the backbone's, text-to-text a decoder and strings that it tells apart."""
     if config.form != TEXT_TO_TEXT:
-        if readout_of(task.spec(hyper.pooling)).check_backbone(task.spec(hyper.pooling), backbone):
-            known = ", ".join(backbone.poolings)
-            raise ConfigError(
-                f"pooling is {hyper.pooling!r}; {backbone.name} has {known}, and apart for pairs"
-            )
+        if hyper.pooling not in (known := (*backbone.poolings, APART)):
+            raise ConfigError(f"pooling is {hyper.pooling!r}; {backbone.name} has {', '.join(known)} (pairs)")
         return
     if not backbone.is_encoder_decoder:
         raise ConfigError(

@@ -102,8 +102,8 @@ class Prediction(BaseModel):
     index: int | None = Field(None, description="multiple_choice alone: the chosen one's place in choices")
     text: str | None = Field(None, description="generate alone: the generated text")
     tokens: int = Field(
-        description="length of the input (of the longest pair of text and choice), before truncation, "
-        "special tokens included"
+        description="length of the input (of the longest pair of text and choice; of the longer text where a "
+        "pair is encoded apart), before truncation, special tokens included"
     )
     truncated: bool
     logits: list[float] | None = Field(None, description="raw: one per label, or per choice")

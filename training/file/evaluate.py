@@ -149,7 +149,7 @@ def evaluate_file(
     adapter = build_adapter(stored, backbone)
     rows, task = scored.rows, scored.task
     limit = manifest.input.max_tokens
-    encoded = encode_split(backbone, rows, task, limit, adapter.virtual_tokens, readout_of(adapter.spec))
+    encoded = encode_split(backbone, rows, task, limit, adapter.virtual_tokens, adapter.spec.pooling)
     answered = served(ServedModel(backbone), adapter, encoded, generate=generate)
     found = task.found(answered.logits, answered.texts, rows.targets)
     return FileEvaluation(

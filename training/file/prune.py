@@ -17,7 +17,7 @@ import torch
 
 from adapters_store.adapter_file import AdapterFile
 from adapters_store.manifest import Manifest
-from modeling import METHODS, Adapter, Backbone, ServedModel, load_backbone, readout_of
+from modeling import METHODS, Adapter, Backbone, ServedModel, load_backbone
 from modeling.sites import STACK_SITES
 from proof.fresh import check_in_fresh_process
 from training.data.card import Flags
@@ -112,7 +112,7 @@ def prune_file(
     keep = _checked_keep(keep, drifts)
     limit = manifest.input.max_tokens
     rows = encode_split(
-        backbone, scored.rows, scored.task, limit, adapter.virtual_tokens, readout_of(adapter.spec)
+        backbone, scored.rows, scored.task, limit, adapter.virtual_tokens, adapter.spec.pooling
     )
     runs = list(_runs(backbone, adapter, drifts, rows, scored, progress))
     score, chosen, recorded = runs[len(drifts) - keep]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from modeling import READOUTS, Backbone, Encoded, EncodedApart, EncodedRow, Readout
+from modeling import READOUTS, Backbone, Encoded, EncodedApart, EncodedRow, Readout, readout_of
 from training.errors import ConfigError
 from training.loop.batches import evaluation_batches
 from training.rows.examples import Split
@@ -108,10 +108,10 @@ def encode_items(
 
 
 def encode_split(
-    backbone: Backbone, split: Split, task: Task, max_tokens: int, virtual: int, readout: Readout
+    backbone: Backbone, split: Split, task: Task, max_tokens: int, virtual: int, pooling: str
 ) -> Rows:
-    """`encode_items`; rows that are written know a right string."""
-    rows = encode_items(backbone, split.texts, max_tokens, virtual, readout)
+    """`encode_items` as the task with this pooling reads; rows that are written know a right string."""
+    rows = encode_items(backbone, split.texts, max_tokens, virtual, readout_of(task.spec(pooling)))
     return rows.with_targets(backbone.label_ids(task.strings(split.targets))) if task.writes else rows
 
 
