@@ -70,9 +70,9 @@ class Adapter:
 
         Raises AdapterError if the head or the method's layers do not fit the backbone.
         """
-        failures, has_head = _check_spec(backbone, spec)
+        failures, decodes = _check_spec(backbone, spec)
         try:
-            method.select(usable_taps(backbone.taps, has_head=has_head))
+            method.select(usable_taps(backbone.taps, decodes=decodes))
         except MethodError as error:
             allowed, remedy = "layers of this backbone", "train for this backbone."
             failures.append(Failure("method.config.layers", str(error), allowed, remedy))
@@ -93,21 +93,20 @@ class Adapter:
     def _build(cls, backbone: Backbone, method: Method, spec: HeadSpec) -> Adapter:
         """With the paper's initial values, from the current random state."""
         readout, head = readout_of(spec), None
-        has_head = readout.has_head
         weights = method.weights(backbone.parameters)
-        if weights is not None and has_head and set(weights.file_tensors()) == {OUTPUT_LAYER}:
+        if weights is not None and not readout.decodes and set(weights.file_tensors()) == {OUTPUT_LAYER}:
             raise MethodError(
                 f"method {method.name}: train_output_layer needs a text_to_text task on this backbone, whose "
                 f"output layer is not its embedding: a {spec.kind} task does not read it"
             )
-        taps = method.select(usable_taps(backbone.taps, has_head=has_head))
+        taps = method.select(usable_taps(backbone.taps, decodes=readout.decodes))
         shared = method.share(taps)
         for name, parameter in shared.items():  # on the device before modules refer to them
             shared[name] = nn.Parameter(parameter.detach().float().to(backbone.device))
         body = {
             tap: method.build(tap, frozen_module(backbone.model, tap.path), shared).float() for tap in taps
         }
-        if has_head:
+        if readout.has_head:
             head = nn.Linear(readout.width(backbone.hidden_size), len(spec.labels))
             nn.init.normal_(head.weight, std=_HEAD_INIT_STD)
             nn.init.zeros_(head.bias)
@@ -194,9 +193,9 @@ class Adapter:
         return named
 
 
-def usable_taps(taps: Sequence[Tap], *, has_head: bool) -> list[Tap]:
-    """The taps that a task passes: one with a head does not read the output layer."""
-    return [tap for tap in taps if not has_head or tap.site is not Site.LM_HEAD]
+def usable_taps(taps: Sequence[Tap], *, decodes: bool) -> list[Tap]:
+    """The taps that a task passes: only where a decoder answers, the output layer is read."""
+    return [tap for tap in taps if decodes or tap.site is not Site.LM_HEAD]
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +212,14 @@ class _PlacedAct:
 
 
 def _check_spec(backbone: Backbone, spec: HeadSpec) -> tuple[list[Failure], bool]:
-    """What is wrong with a spec on this backbone, and whether it has a head."""
+    """What is wrong with a spec on this backbone, and whether a decoder answers."""
     try:
         readout = readout_of(spec)
     except UnknownNameError as error:
         known = ", ".join(error.known)
         unknown = Failure("head.kind", repr(spec.kind), known, "use a kind that this version knows.")
-        return [unknown, *READOUTS["pooled"].check_backbone(spec, backbone)], True
-    return [*readout.check(spec), *readout.check_backbone(spec, backbone)], readout.has_head
+        return [unknown, *READOUTS["pooled"].check_backbone(spec, backbone)], False
+    return [*readout.check(spec), *readout.check_backbone(spec, backbone)], readout.decodes
 
 
 def _compare(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> list[Failure]:

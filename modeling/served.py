@@ -72,7 +72,7 @@ class ServedModel:
     def install(self, packed: PackedAdapter) -> int:
         """Make an adapter resident and return its slot (1 or more). A failure leaves nothing behind."""
         readout, exclusive = readout_of(packed.spec), packed.weights is not None
-        strings = [] if readout.has_head else self.backbone.label_ids(packed.spec.labels)
+        strings = self.backbone.label_ids(packed.spec.labels) if readout.decodes else []
         cost = readout.cost(packed.spec, strings, self.backbone)
         slot = self._free.pop() if self._free else len(self._residents) + 1
         body_slot = slot if packed.body or exclusive else 0

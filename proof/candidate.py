@@ -160,7 +160,7 @@ def _room_failures(manifest: Manifest, virtual_tokens: int, backbone: Backbone) 
 
 def _string_failures(manifest: Manifest, backbone: Backbone) -> list[Failure]:
     """Label strings and targets are read by the decoder, which has as many positions as the encoder."""
-    if readout_of(spec_of(manifest.head)).has_head:
+    if not readout_of(spec_of(manifest.head)).decodes:
         return []
     strings = {f"manifest.head.labels.{i}": label for i, label in enumerate(manifest.head.labels)}
     targets = {f"manifest.probes.{i}.target": probe.target for i, probe in enumerate(manifest.probes)}

@@ -90,9 +90,9 @@ class Readout(ABC):
     """One way to read a task's answer off a backbone.
 
     `file_kind` is what files call every kind that is read so; None: each by its own name. With `has_head` the
-    adapter brings a linear layer [L, F] on F numbers, H unless `width` says otherwise; without, a decoder
-    answers. `writes`: the answer is a text. `apart`: of a pair, each text is a sequence of its own; `pairs`:
-    nothing but pairs can be read.
+    adapter brings a linear layer [L, F] on F numbers, H unless `width` says otherwise. `writes`: the answer
+    is a text. `apart`: of a pair, each text is a sequence of its own; `pairs`: nothing but pairs can be read;
+    `embeds`: a text alone is answered with its embedding [H].
     """
 
     name: ClassVar[str]
@@ -101,6 +101,12 @@ class Readout(ABC):
     writes: ClassVar[bool] = False
     apart: ClassVar[bool] = False
     pairs: ClassVar[bool] = False
+    embeds: ClassVar[bool] = False
+
+    @property
+    def decodes(self) -> bool:
+        """Whether a decoder answers."""
+        return self.file_kind == DECODER_KIND
 
     def reads(self, spec: HeadSpec) -> bool:
         """Whether a task of this spec is answered so."""

@@ -142,8 +142,10 @@ def evaluate_file(
     stored = stored_file(Path(path))
     manifest = stored.manifest
     scored = load_rows(Path(data), split, manifest, flags or Flags(), max_rows, split_rule)
-    if generate and readout_of(spec_of(manifest.head)).has_head:
-        raise ConfigError(f"task {manifest.task} is answered by a head: only text-to-text tasks generate")
+    if generate and not readout_of(spec_of(manifest.head)).decodes:
+        raise ConfigError(
+            f"task {manifest.task} is not written by a decoder: only text-to-text tasks generate"
+        )
     if backbone is None:
         backbone = load_backbone(backbone_name or named_backbone(manifest), device=pick_device(device))
     adapter = build_adapter(stored, backbone)
@@ -303,7 +305,7 @@ def _card(
     """How to read the data: by its own card, by flags, and for the rest as in training."""
     used, spec = manifest.provenance.config, spec_of(manifest.head)
     readout = readout_of(spec)
-    form = None if readout.has_head else TextForm.from_config(used)
+    form = TextForm.from_config(used) if readout.decodes else None
     if form is not None:
         fields: Sequence[str] | None = form.formatter.fields
     else:
@@ -324,7 +326,7 @@ def _card(
 def _check_kind(data: Path, kind: str | None, manifest: Manifest) -> None:
     """Before fields are looked for that another kind of data would have: a head answers one kind."""
     wanted = manifest.head.kind
-    if kind in TASKS and readout_of(spec_of(manifest.head)).has_head and TASKS[kind].kind != wanted:
+    if kind in TASKS and not readout_of(spec_of(manifest.head)).decodes and TASKS[kind].kind != wanted:
         raise DataError(
             f"{data.name}: the data is {kind}, the adapter {wanted}; take other data, or correct --kind"
         )

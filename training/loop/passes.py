@@ -52,7 +52,7 @@ def trained(backbone: Backbone, adapter: Adapter, rows: Rows) -> Answered:
     def written(texts: list[Encoded], limit: int) -> list[str]:
         return decoding.generate(backbone, backbone.pack(texts, virtual), limit)
 
-    strings = [] if readout.has_head else backbone.label_ids(adapter.spec.labels)
+    strings = backbone.label_ids(adapter.spec.labels) if readout.decodes else []
     cost = readout.cost(adapter.spec, strings, backbone)
     extra = virtual + cost.fixed + cost.per_token * rows.longest + rows.longest_target
     limit = adapter.spec.max_new_tokens if readout.writes else None
