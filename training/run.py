@@ -121,11 +121,11 @@ class _Run:
             found = "; ".join(_sentence(self.config.method, failure) for failure in error.failures)
             raise ConfigError(f"{self.config.method} on {self.material.backbone.name}: {found}") from error
         if adapter.head is None and not adapter.num_body_parameters:
-            raise ConfigError(
-                f"nothing to train: {self.config.method} trains a head alone, and {TEXT_TO_TEXT} has none; "
-                f"choose another method, or --form {HEAD}"
-            )
-        if not (self.hyper.head_epochs or (self.hyper.epochs and adapter.num_body_parameters)):
+            other = f", or --form {HEAD}" if self.config.form == TEXT_TO_TEXT else ""
+            found = f"{self.config.method} trains a head alone, and {self.data.task.kind} has none"
+            raise ConfigError(f"nothing to train: {found}; choose another method{other}")
+        has_stage_two = self.hyper.epochs and adapter.num_body_parameters
+        if not (has_stage_two or (self.hyper.head_epochs and adapter.head is not None)):
             found = f"{self.config.method} with these epochs"
             raise ConfigError(f"nothing to train: {found}; raise head_epochs or epochs")
         caution = adapter_caution(adapter, self.config.file_dtype) if self.keep_journal else None

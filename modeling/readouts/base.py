@@ -159,6 +159,14 @@ class Readout(ABC):
         """What a head reads [N, K', F], out of the states [N, K, H] of the K sequences of each row."""
         return states
 
+    def finds(self, spec: HeadSpec) -> bool:
+        """Whether what is measured is how well partners are found among the texts of all rows."""
+        return False
+
+    def embeddings(self, backbone: Backbone, batch: PackedBatch, pooling: str) -> Tensor:
+        """The training form of what a text alone is answered with [B, H], with whatever is attached."""
+        raise TypeError(f"{self.name} gives no embeddings: this is a bug")
+
     def strings(self, labels: Strings, text: Encoded) -> Strings:
         """What a decoder scores after one text."""
         return labels

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..engine.request import Column, ItemError
 from ..metrics import Metrics
+
+if TYPE_CHECKING:
+    from modeling import Answer
 
 Prediction = dict[str, Any]
 
@@ -21,6 +24,8 @@ def predictions_of(column: Column, *, top_k: int | None, raw: bool) -> list[Pred
     if raw:
         for index, (answer, row) in enumerate(zip(answers, column.logits.tolist(), strict=True)):
             answer["logits"] = row[: len(column.choices[index])] if index in column.choices else row
+            if index in column.embeddings:  # there is no second text, and so no logit
+                answer["logits"] = []
     for index, error in column.errors.items():
         answers[index] = {"error": error.as_json()}
     return answers
@@ -32,12 +37,21 @@ def _scored(column: Column, top_k: int | None) -> list[Prediction]:
     choices = [column.choices.get(i, ()) for i in range(len(column.num_tokens))] if card.kind.choices else ()
     with np.errstate(all="ignore"):  # rows with an error hold anything; they are replaced later
         answers = card.kind.decide(card.spec, column.logits.astype(np.float64), top_k, choices)
+    if card.readout.embeds:
+        return [_compared(column, index, answer) for index, answer in enumerate(answers)]
     if not card.kind.choices:
         return [{"label": label, "score": score, "scores": scores} for label, score, scores, _ in answers]
     return [
         {"label": label, "index": index, "score": score, "scores": scores}
         for label, score, scores, index in answers
     ]
+
+
+def _compared(column: Column, index: int, answer: Answer) -> Prediction:
+    """How alike two texts are, or the embedding of one."""
+    if index not in column.embeddings:
+        return {"label": answer.label, "score": answer.score, "scores": answer.scores}
+    return {"label": None, "score": None, "scores": {}, "embedding": column.embeddings[index].tolist()}
 
 
 def _generated(column: Column) -> list[Prediction]:
@@ -61,6 +75,7 @@ def count_outcome(metrics: Metrics, task: str, column: Column) -> None:
 
 def _withhold_non_finite(column: Column) -> None:
     finite = np.isfinite(column.logits).all(axis=1)  # [N]
-    for index in np.flatnonzero(~finite).tolist():
+    odd = [index for index, value in column.embeddings.items() if not np.isfinite(value).all()]
+    for index in [*np.flatnonzero(~finite).tolist(), *odd]:
         message = f"inputs[{index}]: the model's output is not finite; no answer is better than a wrong one"
         column.errors.setdefault(index, ItemError("non_finite", message, index))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from pydantic_core import to_json
@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from failures import Failure
 
-from ..engine.items import num_row_chars_of, num_rows_of
+from ..engine.items import is_pair, num_row_chars_of, num_rows_of
 from ..engine.request import Column, Job, ServingCard
 from ..errors import (
     ITEM_CODES,
@@ -35,6 +35,9 @@ from .errors import STATUS_CLIENT_LEFT
 from .generation import check_generate
 from .reading import read_json
 from .routes import PROBLEMS, service_of
+
+if TYPE_CHECKING:
+    from modeling import ServedModel
 
 router = APIRouter(tags=["predict"])
 
@@ -77,7 +80,11 @@ async def predict(request: Request) -> Response:
         residents = [lease.resident for lease in leases]
         max_new_tokens = check_generate(ask, residents, parts.max_new_tokens)
         widths = [0 if max_new_tokens else num_outputs(resident.card, items) for resident in residents]
-        check_scores(sum(widths), len(items), settings.max_scores)
+        told = [
+            num_told(one.card, items, width, parts.model)
+            for one, width in zip(residents, widths, strict=True)
+        ]
+        check_scores(sum(told), len(items), settings.max_scores)
         columns = [
             Column.empty(resident.slot, resident.card, len(items), width)
             for resident, width in zip(residents, widths, strict=True)
@@ -120,7 +127,14 @@ def num_outputs(card: ServingCard, items: Sequence[object]) -> int:
     """Logits per item: one per label, or as many as the item with most choices has."""
     if card.kind.choices:
         return max(map(num_rows_of, items))
-    return len(card.spec.labels)
+    return len(card.spec.labels) or 1  # without labels and without texts: one number
+
+
+def num_told(card: ServingCard, items: Sequence[object], width: int, model: ServedModel) -> int:
+    """Numbers of one answer: the logits, or the embedding that a text alone is answered with."""
+    if card.readout.embeds and not all(map(is_pair, items)):
+        return model.backbone.hidden_size
+    return width
 
 
 def estimate_tokens(job: Job) -> int:
@@ -192,7 +206,7 @@ async def answer(
 ) -> Response:
     """The response to a finished job. Raises the error of a single input that failed."""
     residents = [one.resident for one in granted if isinstance(one, Lease)]
-    num_scores = sum(column.logits.size for column in columns)
+    num_scores = sum(column.num_numbers for column in columns)
     try:
         if num_scores <= _SMALL_ANSWER_SCORES:
             body = _body(ask, granted, columns)

@@ -29,6 +29,10 @@ class PredictRequest(BaseModel):
                 {"task": "intent", "inputs": ["where is my parcel?"], "top_k": 3},
                 {"tasks": ["intent", "urgency"], "inputs": ["where is my parcel?"]},
                 {"task": "duplicate", "inputs": [{"text": "no light", "text_pair": "the lamp stays dark"}]},
+                {
+                    "task": "alike",
+                    "inputs": ["the lamp stays dark", {"text": "no light", "text_pair": "dark"}],
+                },
                 {"task": "cause", "inputs": [{"text": "it rained", "choices": ["it is wet", "it is dry"]}]},
                 {"task": "rte-t5", "inputs": ["sentence1: … sentence2: …"], "generate": True},
             ]
@@ -94,11 +98,20 @@ class Prediction(BaseModel):
 
     label: str | list[str] | None = Field(
         None,
-        description="multi_label: a list; multiple_choice: the chosen text; regression: null; "
+        description="multi_label: a list; multiple_choice: the chosen text; regression, similarity: null; "
         "generated: the text if it is one of the labels, else null",
     )
-    score: float | None = Field(description="null for a generated text")
-    scores: dict[str, float] = Field(description="best first, cut to top_k; empty for a generated text")
+    score: float | None = Field(
+        description="null for a generated text and for an embedding; similarity: in the units of the data's "
+        "scores, without scores the cosine"
+    )
+    scores: dict[str, float] = Field(
+        description="best first, cut to top_k; empty for a generated text and for an embedding; similarity: "
+        "the cosine"
+    )
+    embedding: list[float] | None = Field(
+        None, description="similarity, of a text without text_pair alone: its embedding, of length one"
+    )
     index: int | None = Field(None, description="multiple_choice alone: the chosen one's place in choices")
     text: str | None = Field(None, description="generate alone: the generated text")
     tokens: int = Field(
@@ -106,7 +119,9 @@ class Prediction(BaseModel):
         "pair is encoded apart), before truncation, special tokens included"
     )
     truncated: bool
-    logits: list[float] | None = Field(None, description="raw: one per label, or per choice")
+    logits: list[float] | None = Field(
+        None, description="raw: one per label, or per choice; similarity: the cosine of a pair"
+    )
 
 
 class FailedPrediction(BaseModel):
@@ -160,7 +175,9 @@ class VersionInfo(BaseModel):
     reason: str | None = Field(None, description="why it could not be loaded")
     method: str | None = None
     kind: str | None = None
-    labels: list[str] | None = Field(None, description="empty for a text_to_text that answers with any text")
+    labels: list[str] | None = Field(
+        None, description="empty for a similarity, and for any text as an answer"
+    )
     max_new_tokens: int | None = Field(None, description="longest answer of a task without labels")
     fields: list[str] | None = None
     max_tokens: int | None = None

@@ -73,6 +73,7 @@ class Column:
     errors: dict[int, ItemError] = field(default_factory=dict)
     choices: dict[int, tuple[str, ...]] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
+    embeddings: dict[int, Logits] = field(default_factory=dict)  # [H] each, of items that are a text alone
 
     @classmethod
     def empty(cls, slot: int, card: ServingCard, num_items: int, num_outputs: int) -> Column:
@@ -85,10 +86,19 @@ class Column:
         """Whether it is answered with texts."""
         return bool(self.logits.shape[1] == 0)
 
+    @property
+    def num_numbers(self) -> int:
+        """How many numbers its answers hold."""
+        return int(self.logits.size) + sum(map(len, self.embeddings.values()))
+
     def put(self, row: Row, value: Logits | str) -> None:
-        """Enter what came out of a row: logits [L], the one logit of a choice, or a generated text."""
+        """Enter what came out of a row: logits [L], the one logit of a choice, a text that was generated or
+        the embedding of a text.
+        """
         if isinstance(value, str):
             self.texts[row.item] = value
+        elif self.card.readout.embeds and len(row.encoded.parts) == 1:
+            self.embeddings[row.item] = value
         elif row.choice is None:
             self.logits[row.item] = value
         else:

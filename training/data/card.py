@@ -34,7 +34,10 @@ _PAIR_FIELDS = (
     ("question", "sentence"),
 )
 _LABEL_FIELDS = ("label", "labels")
-_ANSWER_FIELDS = ("answers", "answer", "target")
+_MORE_FIELDS = {
+    "free_text": ("answers", "answer", "target"),
+    "similarity": ("score", "similarity", "similarity_score"),
+}
 _LISTS = ("text_fields", "label_names", "choice_fields")
 _TEXTS = ("kind", "metric", "label_field", "name")
 _CHOICE_LIST = "choices"
@@ -157,6 +160,15 @@ def read_card(data: Path, tables: Mapping[str, Table], flags: Flags) -> Card:
     return card
 
 
+def _usual_fields(kind: str) -> tuple[str, ...]:
+    """What the field of labels is called when nobody says."""
+    return (*_LABEL_FIELDS, *_MORE_FIELDS.get(kind, ()))
+
+
+def _may_lack_labels(kind: str) -> bool:
+    return kind in TASKS and TASKS[kind].may_lack_labels
+
+
 def _label_fields(said: Mapping[str, Any], table: Table, kind: str, before: str | None) -> tuple[str, ...]:
     """As given (commas part one-hot columns), as in training, by their usual name; nothing when unclear."""
     for given in (said.get("label_field"), before):
@@ -165,14 +177,13 @@ def _label_fields(said: Mapping[str, Any], table: Table, kind: str, before: str 
             return parts if given not in table.columns and len(parts) > 1 else (given,)
         if given and all(part in table.columns for part in given.split(",")):
             return tuple(given.split(","))
-    usual = (*_LABEL_FIELDS, *_ANSWER_FIELDS) if kind == _FREE_TEXT else _LABEL_FIELDS
-    found = [name for name in usual if name in table.columns]
+    found = [name for name in _usual_fields(kind) if name in table.columns]
     if len(found) == 1:
         return (found[0],)
     names = tuple(said.get("label_names") or ())
     if not found and names and all(name in table.columns for name in names):
         return names
-    return () if found else one_hot_columns(table)
+    return () if found or _may_lack_labels(kind) else one_hot_columns(table)
 
 
 def _guess_text_fields(table: Table) -> tuple[str, ...]:
@@ -186,8 +197,8 @@ def _demand_fields(table: Table, labels: Sequence[str], texts: Sequence[str], ki
     problems, found = [], ", ".join(sorted(table.columns)) or "(none)"
     if not texts:
         problems.append(f"which of the fields {found} is the text? say so with --text-fields")
-    if not labels:
-        usual = (*_LABEL_FIELDS, *_ANSWER_FIELDS) if kind == _FREE_TEXT else _LABEL_FIELDS
+    usual = _usual_fields(kind)
+    if not labels and not (_may_lack_labels(kind) and not set(usual) & set(table.columns)):
         shown = f"{', '.join(map(repr, usual[:-1]))} and {usual[-1]!r}"
         several = sum(name in table.columns for name in usual) > 1
         problems.append(
@@ -228,7 +239,7 @@ def _in_order_of(names: Sequence[str], labels: tuple[str, ...], source: str) -> 
 
 def _own_names(tables: Mapping[str, Table], labels: Sequence[str]) -> tuple[str, ...]:
     """Names in the files' own metadata, or of one-hot columns."""
-    if len(labels) > 1:
+    if len(labels) != 1:
         return tuple(labels)
     found = [table.class_names[labels[0]] for table in tables.values() if labels[0] in table.class_names]
     return tuple(dict.fromkeys(name for names in found for name in names))

@@ -153,7 +153,7 @@ def evaluate_file(
     limit = manifest.input.max_tokens
     encoded = encode_split(backbone, rows, task, limit, adapter.virtual_tokens, adapter.spec.pooling)
     answered = served(ServedModel(backbone), adapter, encoded, generate=generate)
-    found = task.found(answered.logits, answered.texts, rows.targets)
+    found = task.found(answered.logits, answered.texts, rows.targets, answered.embedded)
     return FileEvaluation(
         task=manifest.task,
         digest=stored.digest,
@@ -284,7 +284,7 @@ def _labels(
     """
     found, own, field = occurrences(tables.values(), card.label_field), card.label_names, card.label_field
     if not names:
-        return card.task.read_labels(found, None, field)
+        return card.task.read_labels(found, own, field)
     if len(card.label_fields) == 1:
         labels, told = card.task.read_labels(found, names, field, places=given and own is None)
         by_place = given or names == tuple(map(str, range(len(names))))
@@ -344,7 +344,7 @@ def _names(card: Card, manifest: Manifest, form: TextForm | None) -> tuple[str, 
 def _task(
     card: Card, manifest: Manifest, wanted: str | None, names: Sequence[str], form: TextForm | None
 ) -> Task:
-    spec, known = spec_of(manifest.head), card.task.measures
+    known = card.task.measured_by(names, spec := spec_of(manifest.head))
     labels = tuple(names) or spec.labels[:1]
     metric, _ = read_metric(card.metric, known, labels)
     if wanted is not None:

@@ -14,16 +14,20 @@ import torch
 from torch import Tensor
 
 from modeling import Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding, readout_of
+from training.loop.embedded import embedded
 from training.loop.encode import Rows, state_batches
+from training.metrics.ranking import Embedded
 from training.tasks import Logits
 
 
 @dataclass(frozen=True)
 class Answered:
-    """`logits` [N, L] (or [N, K]) as probes record them; `texts`: what was written, where something was."""
+    """`logits` [N, L] (or [N, K]) as probes record them; `texts`: what was written, where something was;
+    `embedded`: the texts of all rows, where partners are looked for among them."""
 
     logits: Logits
     texts: list[str] | None = None
+    embedded: Embedded | None = None
 
 
 def features(backbone: Backbone, rows: Rows, spec: HeadSpec, after_batch: Callable[[], None]) -> Tensor:
@@ -52,9 +56,16 @@ def trained(backbone: Backbone, adapter: Adapter, rows: Rows) -> Answered:
     def written(texts: list[Encoded], limit: int) -> list[str]:
         return decoding.generate(backbone, backbone.pack(texts, virtual), limit)
 
+    def embeddings(texts: list[Encoded]) -> list[Logits]:
+        found = readout.embeddings(backbone, backbone.pack(texts, virtual), adapter.spec.pooling)
+        return list(found.float().cpu().numpy())
+
     strings = backbone.label_ids(adapter.spec.labels) if readout.decodes else []
     cost = readout.cost(adapter.spec, strings, backbone)
     extra = virtual + cost.fixed + cost.per_token * rows.longest + rows.longest_target
+    if readout.finds(adapter.spec):
+        values = embedded(rows, extra, embeddings)
+        return Answered(values.cosines, embedded=values)
     limit = adapter.spec.max_new_tokens if readout.writes else None
     texts = None if limit is None else _texts(rows, virtual, limit, written)
     return Answered(_logits(rows, extra, logits), texts)
@@ -74,8 +85,14 @@ def served(model: ServedModel, adapter: Adapter, rows: Rows, *, generate: bool =
         def written(texts: list[Encoded], limit: int) -> list[str]:
             return model.generate(texts, [place.body_slot] * len(texts), limit)
 
+        def embeddings(texts: list[Encoded]) -> list[Logits]:
+            return model.run(texts, [place.body_slot] * len(texts), [(i, slot) for i in range(len(texts))])
+
         extra = place.virtual_tokens + place.decoder_tokens + rows.longest_target
-        found = _logits(rows, extra + place.decoder_per_token * rows.longest, logits)
+        extra += place.decoder_per_token * rows.longest
+        found = _logits(rows, extra, logits)
+        if readout_of(spec).finds(spec):
+            return Answered(found, embedded=embedded(rows, extra, embeddings))
         if not (generate or readout_of(spec).writes):
             return Answered(found)
         limit = spec.max_new_tokens or max(map(len, model.backbone.label_ids(spec.labels))) + 1

@@ -46,7 +46,7 @@ class Material:
         logits = torch.from_numpy(answered.logits).to(self.backbone.device)
         loss = float(self.readout.measured_loss(self.spec, logits, self.validation_wanted))
         in_units = self.task.in_units(answered.logits)
-        return self.task.found(in_units, answered.texts, self.validation_targets), loss
+        return self.task.found(in_units, answered.texts, self.validation_targets, answered.embedded), loss
 
 
 @dataclass(frozen=True)

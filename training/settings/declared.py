@@ -75,7 +75,7 @@ class Purpose:
 
     kind: str | None = _data(
         None,
-        "single_sentence, sentence_pair, multi_label, multiple_choice, regression or free_text",
+        "single_sentence, sentence_pair, multi_label, multiple_choice, regression, similarity or free_text",
         text("a kind of data"),
     )
     text_fields: tuple[str, ...] | None = _data(

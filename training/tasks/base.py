@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # torch is for what trains: reading data, and telling of it, 
     import torch
 
     from modeling import Backbone, HeadSpec
+    from training.metrics.ranking import Embedded
 
 Logits = npt.NDArray[np.float32]
 DataKinds = Mapping[str, tuple[int, ...]]
@@ -58,6 +59,8 @@ class Task(ABC):
     weighted: ClassVar[bool] = False  # whether class weights mean something
     writes: ClassVar[bool] = False  # whether its answers are texts
     lists_choices: ClassVar[bool] = False  # whether a head scores texts that each row brings
+    may_lack_labels: ClassVar[bool] = False  # whether rows without a label mean something
+    learns_one: ClassVar[bool] = False  # whether there is something to learn where all labels are one
 
     @classmethod
     def build(
@@ -66,6 +69,12 @@ class Task(ABC):
         """Of these label names. `text` may name the class whose F1 is shown, `spec` is a trained one's."""
         del text, spec
         return cls(names, metric)
+
+    @classmethod
+    def measured_by(cls, names: Sequence[str], spec: "HeadSpec | None" = None) -> Measures:
+        """The metrics there are for data with these label names, or for a trained task."""
+        del names, spec
+        return cls.measures
 
     @classmethod
     def in_text(cls) -> "type[Task] | None":
@@ -141,9 +150,15 @@ class Task(ABC):
         del logits, targets
         return self
 
-    def found(self, logits: Logits, texts: Sequence[str] | None, targets: Sequence[Target]) -> Logits:
-        """What `scores` judges: the logits, or what written texts score."""
-        del texts, targets
+    def found(
+        self,
+        logits: Logits,
+        texts: Sequence[str] | None,
+        targets: Sequence[Target],
+        embedded: "Embedded | None" = None,
+    ) -> Logits:
+        """What `scores` judges: the logits, or what written texts score, or what is found by embeddings."""
+        del texts, targets, embedded
         return logits
 
     @abstractmethod
