@@ -32,8 +32,9 @@ class Prediction:
     `label` is a string (single label, text to text), the chosen text, a list of strings (multi-label) or None
     (regression, failed item). `scores` maps names to probabilities, or to the value for a regression, best
     first. `index` is the place of the chosen one among the choices. `text` is what was written with
-    `generate=True`; `label` is then the same if it is one of the labels, and there is no score. `tokens` is
-    the input's length before truncation. `logits` is filled when asked for with `raw=True`.
+    `generate=True`; `label` is then the same if it is one of the labels, and there is no score. A similarity
+    answers a pair with its score, and a text alone with its `embedding`, of length one. `tokens` is the
+    input's length before truncation. `logits` is filled when asked for with `raw=True`.
     """
 
     task: str
@@ -47,6 +48,7 @@ class Prediction:
     error: ItemError | None = None
     index: int | None = None
     text: str | None = None
+    embedding: list[float] | None = None
 
     @property
     def ok(self) -> bool:
@@ -145,6 +147,7 @@ def _prediction(task: str, version: int | None, index: int, item: Json) -> Predi
         logits=item.get("logits"),
         index=item.get("index"),
         text=item.get("text"),
+        embedding=item.get("embedding"),
     )
 
 

@@ -71,7 +71,16 @@ def specs(backbone: Backbone) -> list[HeadSpec]:
 
 def all_specs(backbone: Backbone) -> list[HeadSpec]:
     """Every form of task that a backbone can have."""
-    return [*specs(backbone), *APART_SPECS]
+    return [*specs(backbone), *APART_SPECS, *similarities(backbone)]
+
+
+def similarities(backbone: Backbone) -> list[HeadSpec]:
+    """By scores and without: a pair has a cosine, a text alone an embedding."""
+    first, last = backbone.poolings[0], backbone.poolings[-1]
+    return [
+        HeadSpec("similarity", (), pooling=first, low=1.0, high=5.0),
+        HeadSpec("similarity", (), pooling=last),
+    ]
 
 
 def encoded_for(backbone: Backbone, spec: HeadSpec | None, item: TextItem) -> EncodedRow:
@@ -113,16 +122,22 @@ def trained(
 
 
 def logits_of(backbone: Backbone, adapter: Adapter, encoded: Sequence[EncodedRow]) -> Tensor:
-    """Training form: logits [B, L] of rows under one adapter, with gradients."""
+    """Training form: logits [B, L] of rows under one adapter, with gradients; embeddings [B, H] of texts that
+    are alone under a similarity.
+    """
     batch = backbone.pack([part for row in encoded for part in row.parts], adapter.virtual_tokens)
     pooling = adapter.spec.pooling
     with adapter.attached(backbone):
-        if adapter.head is None:
+        if readout_of(adapter.spec).decodes:
             return decoding.label_logits(backbone, batch, backbone.label_ids(adapter.spec.labels))
         states = pooled_states(backbone, batch, backbone.poolings[0] if pooling == "apart" else pooling)
         if pooling == "apart":
             u, v = states[0::2], states[1::2]
             states = torch.cat([u, v, (u - v).abs(), u * v], 1)
+        if adapter.head is None:
+            lengths = {len(row.parts) for row in encoded}
+            unit: Tensor = states / states.norm(dim=1, keepdim=True)
+            return unit if lengths == {1} else (unit[0::2] * unit[1::2]).sum(1, keepdim=True)
         logits: Tensor = adapter.head(states)
     return logits
 
@@ -150,10 +165,14 @@ def check_identity_at_start(backbone: Backbone, method: str, texts: Sequence[Any
 
 
 def check_mixed_batch(
-    backbone: Backbone, methods: Sequence[str | None], texts: Sequence[Any], seed: int = 0
+    backbone: Backbone,
+    methods: Sequence[str | None],
+    texts: Sequence[Any],
+    seed: int = 0,
+    kinds: Sequence[HeadSpec] | None = None,
 ) -> None:
     """Row i under `methods[i]` (None: no adapter) in one batch = each row alone; and the adapters do act."""
-    kinds = all_specs(backbone)
+    kinds = kinds or all_specs(backbone)
     adapters = [
         trained(backbone, m, kinds[(i + seed) % len(kinds)], seed + i) if m else None
         for i, m in enumerate(methods)
@@ -219,11 +238,13 @@ def check_round_trip(backbone: Backbone, method: str, texts: Sequence[Any]) -> N
 
 def check_gradients(backbone: Backbone, method: str, texts: Sequence[Any]) -> None:
     """Every parameter of the adapter gets a gradient (but BitFit's key bias has none); no other does."""
-    for spec in (specs(backbone)[1], specs(backbone)[-1], APART_SPECS[0]):
+    for spec in (specs(backbone)[1], specs(backbone)[-1], APART_SPECS[0], similarities(backbone)[0]):
         adapter = trained(backbone, method, spec, 3)
         if not (adapter.body_parameters() or adapter.head):
             continue  # a probe without a head has nothing to train
-        encoded = [encoded_for(backbone, spec, text) for text in texts]
+        pairs = [(text, "w5 w6 w7") if isinstance(text, str) else text for text in texts]
+        items = pairs if readout_of(spec).apart else texts
+        encoded = [encoded_for(backbone, spec, item) for item in items]
         loss = logits_of(backbone, adapter, encoded).square().sum()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         assert all(p.grad is None for p in backbone.model.parameters())

@@ -68,8 +68,8 @@ class Similarity(Task):
     def read_labels(
         cls, found: Sequence[Occurrence], names: Sequence[str] | None, field: str, *, places: bool = True
     ) -> tuple[Labels, list[str]]:
-        """Two names, which were given, or noughts and ones say what belongs together; else they are scores."""
-        told = "pairs labelled {} belong together, those labelled {} do not (scores are other numbers)"
+        """Two given names, or noughts and ones, say which pairs belong together; else there are scores."""
+        told = "pairs labelled {} belong together, those with {} do not (scores: other numbers)"
         if names is not None and len(names) == 2:
             labels, notes = one_label(found, names, places=places)
             return labels, [*notes, told.format(repr(names[1]), repr(names[0]))]

@@ -89,6 +89,9 @@ def _answer(prediction: Prediction) -> str:
         return f"failed: {prediction.error.message}"
     if prediction.text is not None:
         answer = cell(prediction.text)
+    elif prediction.embedding is not None:
+        first = ", ".join(f"{value:.4f}" for value in prediction.embedding[:3])
+        answer = f"embedding of {len(prediction.embedding)} numbers: {first}, …"
     else:
         answer = cell(prediction.score if prediction.label is None else prediction.label)
     return f"{answer} (text was cut)" if prediction.truncated else answer
