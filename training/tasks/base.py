@@ -60,7 +60,6 @@ class Task(ABC):
     writes: ClassVar[bool] = False  # whether its answers are texts
     lists_choices: ClassVar[bool] = False  # whether a head scores texts that each row brings
     may_lack_labels: ClassVar[bool] = False  # whether rows without a label mean something
-    learns_one: ClassVar[bool] = False  # whether there is something to learn where all labels are one
 
     @classmethod
     def build(
@@ -97,6 +96,11 @@ class Task(ABC):
     def class_names(self) -> tuple[str, ...]:
         """What a class index of a target means; nothing where targets are numbers or texts."""
         return self.labels
+
+    @property
+    def learns_one(self) -> bool:
+        """Whether there is something to learn where all labels are the same."""
+        return False
 
     def parse(self, value: Any, labels: Labels) -> Target:
         """One value of the label field. Raises TargetError."""

@@ -43,7 +43,6 @@ class Similarity(Task):
     measures = SIMILARITY
     least_names = 0
     may_lack_labels = True
-    learns_one = True
 
     @classmethod
     def build(
@@ -83,6 +82,11 @@ class Similarity(Task):
     @property
     def class_names(self) -> tuple[str, ...]:
         return ()
+
+    @property
+    def learns_one(self) -> bool:
+        """Pairs that belong together are told from what does not by each other."""
+        return not self.scored
 
     def parse(self, value: Any, labels: Labels) -> int | float:
         """A score, or 1 and 0."""
