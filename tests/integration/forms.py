@@ -59,7 +59,7 @@ def item_of(spec: HeadSpec, number: int) -> Item:
     """The `number`-th input of a task of this form."""
     text = TEXTS[number % len(TEXTS)]
     if spec.kind != "multiple_choice":
-        pairs = readout_of(spec).pairs
+        pairs = readout_of(spec).apart
         return {"text": text, "text_pair": TEXTS[(3 * number + 5) % len(TEXTS)]} if pairs else text
     choices = [TEXTS[(number + 7 * k + 1) % len(TEXTS)] for k in range(2 + number % 3)]
     return {"text": text, "choices": list(dict.fromkeys(choices))}
@@ -123,7 +123,7 @@ def served(
             }
         ),
         input=InputRef(
-            fields=["text", "text_pair"] if readout_of(spec).pairs else ["text"], max_tokens=max_tokens
+            fields=["text", "text_pair"] if readout_of(spec).apart else ["text"], max_tokens=max_tokens
         ),
         provenance=Provenance(code_version="test", config={}, seed=seed),
         probes=[_probe(backbone, adapter, item_of(spec, number), max_tokens) for number in range(8)],

@@ -254,7 +254,7 @@ def test_a_pooling_that_the_backbone_lacks_is_refused(backbone: Backbone) -> Non
 
 
 def test_the_in_batch_loss_by_hand() -> None:
-    """Three pairs, of which the last does not belong together: its texts are wrong answers, and no questions."""
+    """Three pairs, of which the last does not belong together: its texts are wrong answers alone."""
     torch.manual_seed(0)
     u, v = (normalize(torch.randn(3, 4), dim=1) for _ in range(2))
     texts = torch.arange(6).view(3, 2)
