@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from adapters_store.adapter_file import read_adapter_file, write_adapter
 from adapters_store.errors import AdapterFileError
+from adapters_store.manifest import parse_manifest
 from modeling import METHODS, Adapter, Backbone, HeadSpec, ServedModel, readout_of
 from modeling.readouts.cosine import TEMPERATURE, in_batch_loss
 from proof.candidate import examine, judge
@@ -240,6 +241,17 @@ def test_a_manifest_that_is_none_of_a_similarity(written: Path, change: dict[str
     manifest = read_adapter_file(written).manifest
     found = judge(manifest.head.model_copy(update=change), manifest.probes)
     assert [one.field for one in found] == [field]
+
+
+def test_without_labels_is_none_of_a_kind_with_a_head(written: Path) -> None:
+    """One failure, and none of the tensors that then are not there or of the probes' logits."""
+    plain = read_adapter_file(written).manifest.model_dump()
+    plain["head"] |= {"kind": "single_label", "low": None, "high": None}
+    for probe in plain["probes"]:
+        probe["logits"] = [0.5, 0.5, 0.5]
+    parsed = parse_manifest(json.dumps(plain), judge=judge)
+    assert [one.field for one in parsed.failures] == ["manifest.head.labels"]
+    assert parsed.has_head
 
 
 def test_a_pooling_that_the_backbone_lacks_is_refused(backbone: Backbone) -> None:
