@@ -50,6 +50,7 @@ def _utc_time(text: str) -> str:
 
 _NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f]*$"  # names are printed on terminals
 UtcTime = Annotated[str, Field(max_length=40), AfterValidator(_utc_time)]
+Bounds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
 ShortText = Annotated[str, Field(min_length=1, max_length=200, pattern=_NO_CONTROL_CHARACTERS)]
 
 
@@ -79,7 +80,7 @@ class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
     kind: ShortText
     labels: Annotated[list[ShortText], Field(max_length=MAX_LABELS)]
-    pooling: Literal["mean", "first", "pooler", "eos", "apart", "none"] = "mean"
+    pooling: Literal["unit", "mean", "first", "pooler", "eos", "apart", "none"] = "mean"
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     low: float | None = None
     high: float | None = None
@@ -116,8 +117,9 @@ class Provenance(BaseModel, frozen=True, extra="forbid"):
 class Probe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """One input with the logits [L] the trainer saw; replayed before a version becomes visible.
 
-    A probe with `choices` has one logit for each; one with a `target` has one, its log probability. Other
-    probes are written without these keys.
+    A probe with `choices` has one logit for each; one with a `target` has one, its log probability; one with
+    `words`, the first words of its text as [start, end] in characters, has L for each of them. Other probes
+    are written without these keys.
     """
 
     text: str
@@ -127,6 +129,10 @@ class Probe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         Field(exclude_if=lambda choices: choices is None),
     ] = None
     target: Annotated[str | None, Field(exclude_if=lambda target: target is None)] = None
+    words: Annotated[
+        Annotated[list[Bounds], Field(min_length=1, max_length=MAX_LABELS)] | None,
+        Field(exclude_if=lambda words: words is None),
+    ] = None
     logits: Annotated[list[float], Field(min_length=1, max_length=MAX_LABELS), FailFast()]
 
 
@@ -183,12 +189,14 @@ def _probe_violations(head: HeadRef, fields: InputRef, probes: list[Probe]) -> I
     choose = bool(probes) and probes[0].choices is not None
     pairs = len(fields.fields) == 2 and not choose  # the second field may name the choices
     for index, probe in enumerate(probes):
-        num_logits = len(probe.choices or head.labels) or 1
+        num_words = 1 if probe.words is None else len(probe.words)
+        num_logits = (len(probe.choices or head.labels) or 1) * num_words
         if (probe.choices is not None) != choose:
             allowed = f"{'A list of' if choose else 'No'} choices, like the first probe"
             yield ("probes", index, "choices"), allowed, probe.choices
         elif len(probe.logits) != num_logits:
-            allowed = f"{num_logits} logits, one per {'choice' if choose else 'label'}"
+            each = "choice" if choose else "label of each word" if probe.words else "label"
+            allowed = f"{num_logits} logits, one per {each}"
             yield ("probes", index, "logits"), allowed, f"{len(probe.logits)} logits"
         if (probe.text_pair is not None) != pairs:
             allowed = "A second text, as input.fields has two" if pairs else _NO_PAIR[choose]

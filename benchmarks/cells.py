@@ -6,7 +6,7 @@ finds on them are the same for every method of a task (same seed), so they are m
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ import torch
 from torch import nn
 
 from benchmarks import record
-from benchmarks.mixed_precision import in_bfloat16, rounded_products
 from modeling import Adapter, Backbone, load_backbone
 from training.data.load import load_data
 from training.loop.fit import EpochRecord, StageResult, fit
 from training.loop.journal import NoJournal
+from training.loop.precision import products_of
 from training.loop.progress import NullProgress
-from training.loop.stages import adapter_learner
-from training.run import build_method, frozen_features, prepare, settle, stage_plan, train_head
+from training.loop.stages import adapter_learner, frozen_features
+from training.run import build_method, prepare, settle, stage_plan, train_head
 from training.settings.config import Hyper, TrainConfig
 
 PROBE = "linear_probe"
@@ -109,11 +109,9 @@ class TaskBench:
 
     def _adapter(self, adapter: Adapter, hyper: Hyper, cell: Cell) -> StageResult:
         with adapter.attached(self.backbone):
-            learner = adapter_learner(self.material, adapter, hyper, self.seed)
+            products = products_of(cell.precision, self.backbone.model, self.backbone.device)
+            learner = adapter_learner(self.material, adapter, hyper, self.seed, products=products)
             plan = stage_plan("adapter", hyper, len(learner.batches(1)))
-            if cell.precision == "bfloat16":  # the products of training steps; evaluation stays float32
-                products = rounded_products(self.backbone.model)
-                learner = replace(learner, loss=in_bfloat16(products)(learner.loss))
             return fit(plan, learner, NullProgress(), NoJournal())
 
 

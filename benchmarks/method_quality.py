@@ -4,7 +4,7 @@ The learning rate of each method is chosen by validation from the decades 3e-5 .
 reduced runs (2,000 rows of TREC and of SST-2, 2 epochs; the best on average) and is then used for all
 tasks. Every method starts from the same head (stage one on the frozen backbone) and trains for the same
 epochs; it is scored at the end (its first head counts if that is better). Training steps multiply in
-bfloat16 (see `mixed_precision`), evaluation is float32; two cells are repeated in float32 as a check.
+bfloat16 (see `training.loop.precision`), evaluation is float32; two cells are repeated in float32 as a check.
 
     python -m benchmarks.method_quality --data ../shared/data       # resumes: finished cells are kept
     python -m benchmarks.method_quality --task trec --method lora --again

@@ -19,9 +19,10 @@ from .families import FAMILIES
 from .kinds import KINDS, Answer, HeadSpec, Kind
 from .loading import load_backbone
 from .methods import METHODS, Method
-from .packed import PackedBatch
+from .packed import Entering, PackedBatch
 from .readouts import READOUTS, Readout, Wanted, file_kinds, kind_of, readout_of
 from .served import Placement, ServedModel
+from .side_by_side import SideBySide
 from .sites import Site, Tap
 from .text import Encoded, EncodedApart, EncodedRow, TextItem, Tokens
 
@@ -38,6 +39,7 @@ __all__ = [
     "Encoded",
     "EncodedApart",
     "EncodedRow",
+    "Entering",
     "HeadSpec",
     "Kind",
     "Method",
@@ -49,6 +51,7 @@ __all__ = [
     "Placement",
     "Readout",
     "ServedModel",
+    "SideBySide",
     "Site",
     "Tap",
     "TextError",

@@ -21,7 +21,7 @@ from .methods import Method
 from .methods.exclusive import Weights
 from .methods.output_layer import OUTPUT_LAYER
 from .ops import PackedTap, TapModule
-from .readouts import READOUTS, readout_of
+from .readouts import READOUTS, Readout, readout_of
 from .sites import Site, Tap
 from .tapped import Act, attached, frozen_module
 
@@ -70,9 +70,9 @@ class Adapter:
 
         Raises AdapterError if the head or the method's layers do not fit the backbone.
         """
-        failures, decodes = _check_spec(backbone, spec)
+        failures, readout = _check_spec(backbone, spec)
         try:
-            method.select(usable_taps(backbone.taps, decodes=decodes))
+            method.select([tap for tap in backbone.taps if readout.passes(tap)])
         except MethodError as error:
             allowed, remedy = "layers of this backbone", "train for this backbone."
             failures.append(Failure("method.config.layers", str(error), allowed, remedy))
@@ -99,7 +99,7 @@ class Adapter:
                 f"method {method.name}: train_output_layer needs a text_to_text task on this backbone, whose "
                 f"output layer is not its embedding: a {spec.kind} task does not read it"
             )
-        taps = method.select(usable_taps(backbone.taps, decodes=readout.decodes))
+        taps = method.select([tap for tap in backbone.taps if readout.passes(tap)])
         shared = method.share(taps)
         for name, parameter in shared.items():  # on the device before modules refer to them
             shared[name] = nn.Parameter(parameter.detach().float().to(backbone.device))
@@ -211,15 +211,15 @@ class _PlacedAct:
         return new
 
 
-def _check_spec(backbone: Backbone, spec: HeadSpec) -> tuple[list[Failure], bool]:
-    """What is wrong with a spec on this backbone, and whether a decoder answers."""
+def _check_spec(backbone: Backbone, spec: HeadSpec) -> tuple[list[Failure], Readout]:
+    """What is wrong with a spec on this backbone, and what reads its answers."""
     try:
         readout = readout_of(spec)
     except UnknownNameError as error:
         known = ", ".join(error.known)
         unknown = Failure("head.kind", repr(spec.kind), known, "use a kind that this version knows.")
-        return [unknown, *READOUTS["pooled"].check_backbone(spec, backbone)], False
-    return [*readout.check(spec), *readout.check_backbone(spec, backbone)], readout.decodes
+        return [unknown, *READOUTS["pooled"].check_backbone(spec, backbone)], READOUTS["pooled"]
+    return [*readout.check(spec), *readout.check_backbone(spec, backbone)], readout
 
 
 def _compare(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> list[Failure]:

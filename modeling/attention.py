@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from .layout import Group
+from .layout import Group, parted
 from .packed import PackedBatch
 from .target import TargetBatch
 
@@ -74,7 +74,9 @@ class _Call:
         self, pairs: Sequence[tuple[Group, Group]], q: Tensor, k: Tensor, v: Tensor, *, causal: bool
     ) -> Tensor:
         """The tokens of all queries [T, h, D], each pair of queries and keys by itself."""
-        parts = [self._grid(queries, keys, q, k, v, causal=causal) for queries, keys in pairs]
+        queries, keys = zip(*pairs, strict=True)
+        cut = zip(pairs, parted(q, queries), parted(k, keys), parted(v, keys), strict=True)
+        parts = [self._grid(*pair, *own, causal=causal) for pair, *own in cut]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def step(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -86,7 +88,7 @@ class _Call:
         return out[:, :, 0]
 
     def _grid(self, queries: Group, keys: Group, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
-        """The tokens of one group of queries: [t, h, D]."""
+        """The tokens of one group of queries [t, h, D], from q, k and v of the two groups alone."""
         mask = self._mask(queries.length, keys.length, keys.mask, causal=causal)
         out = scaled_dot_product_attention(
             queries.grid(q).transpose(1, 2),

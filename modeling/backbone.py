@@ -21,6 +21,7 @@ from .families import FAMILIES, Family, Seq2Seq
 from .layout import groups
 from .packed import PackedBatch, pack
 from .sites import Site, Tap
+from .stack import begun_at, ended_below, noted
 from .target import TargetBatch
 from .text import Encoded, TextEncoder
 from .weights import OwnParameters, replaced
@@ -32,8 +33,8 @@ class Backbone:
     `hidden_size` H and `max_tokens` (special tokens included) come from the config; `device` is where the
     weights are; `config_digest` and `weights_digest` are `sha256:<hex>` of what the forward pass reads in the
     config and of the float32 weights, `earlier_config_digest` what older files hold instead of the first.
-    While a batch runs, `source` and `target` are what encoder and decoder read: what acts at the taps looks
-    there for rows.
+    `layers` are those at which a pass may begin, none where it always runs whole. While a batch runs,
+    `source` and `target` are what encoder and decoder read: what acts at the taps looks there for rows.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Backbone:
             for tap in self.taps:
                 if tap.site is Site.ATTN_Q:
                     setattr(model.get_submodule(tap.path.rpartition(".")[0]), STACK_MARK, tap.stack)
+        self.layers = self.family.layers(model)
         self.model = model.to(dtype).eval().requires_grad_(False)
         self.parameters = OwnParameters(self.model)  # before anything is attached
         self.dtype, self.device = dtype, next(model.parameters()).device
@@ -114,6 +116,14 @@ class Backbone:
             finally:
                 self.source = self.target = None
 
+    def states_entering(self, batch: PackedBatch, number: int) -> Tensor:
+        """The states [T, H] that enter layer `number` (1 or more), in packed order; no layer from it on runs.
+
+        What is attached acts below it.
+        """
+        with noted(self.layers, number) as found, ended_below(self.layers, number), self.running(batch):
+            return found[0][0]
+
     def decode(self, hidden: Tensor, target: TargetBatch, cache: Any = None) -> Tensor:
         """Decoder states [T', H] of the target tokens, on the states hidden [T, H] of the running batch."""
         seq2seq, self.target = self.seq2seq, target
@@ -157,7 +167,10 @@ class Backbone:
         if self.family.seq2seq is not None:
             model = model.get_submodule(self.family.seq2seq.encoder)
             self.family.seq2seq.place(self.model, "encoder", batch.positions)
-        output: Tensor = model(**inputs, packed=batch).last_hidden_state
+        entering = batch.entering
+        skipping = entering and begun_at(self.layers, entering.number, entering.states[None])
+        with skipping or nullcontext():
+            output: Tensor = model(**inputs, packed=batch).last_hidden_state
         return output[0]
 
     def _padded_hidden(self, batch: PackedBatch, inputs: Mapping[str, Tensor]) -> Tensor:

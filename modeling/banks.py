@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone
-from .layout import Layout, Subset
+from .layout import Layout, Subset, parted
 from .ops import OPS, PackedTap, Shared, Static
 from .part import Part
 from .sites import Tap
@@ -155,9 +155,10 @@ class TapBank:
         if subset.tokens is not None:
             xs, ys = xs.index_select(0, subset.tokens), ys.index_select(0, subset.tokens)
         apply, done = OPS[variant.op].apply, []
-        for group in subset.groups:
+        groups = subset.groups
+        for group, x, y in zip(groups, parted(xs, groups), parted(ys, groups), strict=True):
             own = {name: value[group.first : group.first + group.rows] for name, value in parts.items()}
-            new = apply(self.frozen, own, variant.static, group.grid(xs), group.grid(ys))
+            new = apply(self.frozen, own, variant.static, group.grid(x), group.grid(y))
             done.append(group.tokens(new))
         return done[0] if len(done) == 1 else torch.cat(done)
 

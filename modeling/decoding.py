@@ -64,9 +64,14 @@ def target_scores(backbone: Backbone, batch: PackedBatch, strings: Strings) -> T
 
 def target_loss(backbone: Backbone, batch: PackedBatch, strings: Strings) -> Tensor:
     """Cross-entropy of each text's own string, the mean over all tokens."""
-    packed = [(row, strings[i]) for row, i in enumerate(batch.order)]
     with backbone.running(batch) as hidden:
-        logits, wanted, _ = teacher_forced(backbone, hidden, batch, packed)
+        return forced_loss(backbone, hidden, batch, strings)
+
+
+def forced_loss(backbone: Backbone, hidden: Tensor, batch: PackedBatch, strings: Strings) -> Tensor:
+    """`target_loss` where the encoder has run."""
+    packed = [(row, strings[i]) for row, i in enumerate(batch.order)]
+    logits, wanted, _ = teacher_forced(backbone, hidden, batch, packed)
     return torch.nn.functional.cross_entropy(logits.float(), wanted)
 
 

@@ -41,8 +41,7 @@ class Group:
     mask: Tensor | None
 
     def grid(self, x: Tensor) -> Tensor:
-        """The group's tokens of x [T, ...] -> [rows, length, ...], zeros where no token is."""
-        x = x[self.start : self.stop]
+        """The group's own tokens [t, ...] -> [rows, length, ...], zeros where no token is."""
         if self.flat is not None:
             x = x.new_zeros(self.rows * self.length, *x.shape[1:]).index_copy(0, self.flat, x)
         return x.view(self.rows, self.length, *x.shape[1:])
@@ -108,6 +107,15 @@ def groups(lengths: Ints, device: torch.device, stretch: float | None = None) ->
         stretch = GROUP_STRETCH.get(device.type, math.inf)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     return [_group(lengths, starts, i, j, device) for i, j in pairwise(_cuts(lengths.tolist(), stretch))]
+
+
+def parted(x: Tensor, groups: Sequence[Group]) -> list[Tensor]:
+    """Every group's tokens of x [T, ...]: [t, ...] each. Groups lie one behind another, perhaps with gaps.
+
+    One cut instead of a slice for each: the gradient of a slice is as large as x, and all of them are added.
+    """
+    bounds = [0, *(bound for group in groups for bound in (group.start, group.stop)), x.shape[0]]
+    return list(torch.split(x, [stop - start for start, stop in pairwise(bounds)])[1::2])
 
 
 def spans(starts: Ints, lengths: Ints) -> Ints:

@@ -21,12 +21,21 @@ from .layout import Group, Ints, Layout, Masks, put, spans
 from .text import Encoded
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Entering:
+    """What enters layer `number` (1 or more) of a stack when a batch runs: states [T, H] in packed order."""
+
+    number: int
+    states: Tensor
+
+
 @dataclass(frozen=True, eq=False)  # without slots: indices are made when first asked for, and kept
 class PackedBatch:
     """B sequences, each with its virtual tokens in front, as one row of T tokens, in order of length.
 
     `order[i]` is the caller's number of packed row i, `inverse` [B] undoes it on tensors; `lengths` [B] in
     tokens, virtual ones included; `virtual` [B] virtual tokens of each row. `encoded` stands as given.
+    With `entering` a pass begins at a layer.
     """
 
     ids: Tensor  # [1, T]; at virtual tokens a placeholder
@@ -39,6 +48,7 @@ class PackedBatch:
     layout: Layout
     encoded: Sequence[Encoded]
     masks: Masks = field(default_factory=dict)
+    entering: Entering | None = None
 
     @property
     def num_rows(self) -> int:
@@ -75,6 +85,33 @@ class PackedBatch:
     def virtual_tokens(self) -> Tensor:
         """The places of all virtual tokens, row by row."""
         return put(spans(self.layout.starts, self.virtual), self.ids.device)
+
+
+def joined(batches: Sequence[PackedBatch]) -> PackedBatch:
+    """Several batches as one, each with its rows together and in its own order; row i of the n-th is the
+    caller's number i after those of the batches before it.
+
+    Raises ValueError unless all begin at the same layer.
+    """
+    if len({batch.entering and batch.entering.number for batch in batches}) > 1:
+        raise ValueError("batches that begin at different layers cannot be joined: this is a bug")
+    first, device = batches[0], batches[0].ids.device
+    before = np.cumsum([0, *(batch.num_rows for batch in batches)])
+    order = [int(n) + i for n, batch in zip(before, batches, strict=False) for i in batch.order]
+    lengths = np.concatenate([batch.layout.lengths for batch in batches])
+    entering = [batch.entering.states for batch in batches if batch.entering is not None]
+    return PackedBatch(
+        ids=torch.cat([batch.ids for batch in batches], dim=1),
+        type_ids=torch.cat([batch.type_ids for batch in batches], dim=1),
+        positions=torch.cat([batch.positions for batch in batches], dim=1),
+        order=order,
+        inverse=put(np.argsort(order), device),
+        lengths=put(lengths, device),
+        virtual=np.concatenate([batch.virtual for batch in batches]),
+        layout=Layout.of(lengths, device, padded=first.layout.padded),
+        encoded=[text for batch in batches for text in batch.encoded],
+        entering=first.entering and Entering(first.entering.number, torch.cat(entering)),
+    )
 
 
 def pack(

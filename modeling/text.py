@@ -12,16 +12,21 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer
 
 from .errors import TextError
+from .words import Word, words_of
 
 TextItem = str | tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The ids of one text or of a pair, without special tokens and without a limit."""
+    """The ids of one text or of a pair, without special tokens and without a limit.
+
+    `words` are those of a single text, where they were asked for.
+    """
 
     first: list[int]
     second: list[int] | None
+    words: tuple[Word, ...] = ()
 
     def apart(self) -> tuple[Tokens, ...]:
         """Each text for itself."""
@@ -35,6 +40,7 @@ class Encoded:
 
     `num_tokens` is the length before truncation, `truncated` whether something was cut. `target` is a string
     as ids, its end included, whose probability after this text is asked for, by a task without labels.
+    `words` are what a task that labels words reads, without those that were cut.
     """
 
     ids: list[int]
@@ -42,6 +48,7 @@ class Encoded:
     num_tokens: int
     truncated: bool
     target: tuple[int, ...] = ()
+    words: tuple[Word, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -110,8 +117,13 @@ class TextEncoder:
         self._single = _template(self._tokenizer, pair=False)
         self._pair = _template(self._tokenizer, pair=True)
 
-    def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]:
-        """Texts to ids. The slow part: each different text once, off the event loop; it releases the GIL."""
+    def tokenize(self, items: Sequence[TextItem], *, words: bool = False) -> list[Tokens]:
+        """Texts to ids, and to `words` where they are asked for.
+
+        The slow part: each different text once, off the event loop; it releases the GIL.
+        """
+        if words:
+            return self._tokenize_words(items)
         texts = list(dict.fromkeys(t for item in items for t in ((item,) if isinstance(item, str) else item)))
         encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         ids = {text: encoding.ids for text, encoding in zip(texts, encodings, strict=True)}
@@ -119,6 +131,17 @@ class TextEncoder:
             Tokens(ids[item], None) if isinstance(item, str) else Tokens(ids[item[0]], ids[item[1]])
             for item in items
         ]
+
+    def _tokenize_words(self, items: Sequence[TextItem]) -> list[Tokens]:
+        """With the words of every single text."""
+        texts = list(dict.fromkeys(item for item in items if isinstance(item, str)))
+        found = self._tokenizer.encode_batch(texts, add_special_tokens=False)  # the fast one has no offsets
+        marked = {
+            text: Tokens(one.ids, None, words_of(text, [end for _, end in one.offsets]))
+            for text, one in zip(texts, found, strict=True)
+        }
+        pairs = iter(self.tokenize([item for item in items if not isinstance(item, str)]))
+        return [marked[item] if isinstance(item, str) else next(pairs) for item in items]
 
     def assemble(self, tokens: Tokens, max_tokens: int | None = None) -> Encoded:
         """Add special tokens; cut to `max_tokens` (the backbone's limit by default), the longer text first.
@@ -136,11 +159,16 @@ class TextEncoder:
         a, b = template.types
         types = [*front_types, *[a] * len(first), *between_types, *[b] * len(second), *behind_types]
         ids = [*front, *first, *between, *second, *behind]
-        return Encoded(ids, types, num_tokens, truncated=len(ids) < num_tokens)
+        words = tuple(
+            word._replace(token=len(front) + word.token) for word in tokens.words if word.token < keep_first
+        )
+        return Encoded(ids, types, num_tokens, truncated=len(ids) < num_tokens, words=words)
 
-    def encode(self, items: Sequence[TextItem], max_tokens: int | None = None) -> list[Encoded]:
+    def encode(
+        self, items: Sequence[TextItem], max_tokens: int | None = None, *, words: bool = False
+    ) -> list[Encoded]:
         """`tokenize` and `assemble` in one call."""
-        return [self.assemble(tokens, max_tokens) for tokens in self.tokenize(items)]
+        return [self.assemble(tokens, max_tokens) for tokens in self.tokenize(items, words=words)]
 
     def targets(self, strings: Sequence[str], end: int) -> list[list[int]]:
         """Strings as a decoder writes them: with the special tokens of the tokenizer (T5: the end alone,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from adapters_store import AdapterFile, AdapterFileError, FileLimits, HeadRef, Manifest, Probe, read_adapter
@@ -18,6 +19,7 @@ from modeling import (
     Adapter,
     AdapterError,
     Backbone,
+    Encoded,
     EncodedRow,
     HeadSpec,
     MethodError,
@@ -78,6 +80,9 @@ def judge(head: HeadRef, probes: Sequence[Probe]) -> list[Failure]:
         if readout.pairs and probe.text_pair is None and probe.choices is None:
             allowed = f"A second text: the pooling {spec.pooling} reads pairs"
             failures.append(Failure(f"{place}.text_pair", "null", allowed, _CORRECT))
+        if (probe.words is not None) != readout.reads_words:
+            allowed = "A list of words" if readout.reads_words else f"No words: the kind is {spec.kind}"
+            failures.append(Failure(f"{place}.words", repr(probe.words)[:80], allowed, _CORRECT))
         if bool(probe.target) != readout.writes:
             allowed = "A string" if readout.writes else "null: the head has labels"
             failures.append(Failure(f"{place}.target", repr(probe.target)[:80], allowed, _CORRECT))
@@ -187,9 +192,12 @@ def _encode_probes(
     found: list[tuple[EncodedRow, ...]] = []
     try:
         readout = readout_of(spec_of(manifest.head))
-        for probe in manifest.probes:
+        for index, probe in enumerate(manifest.probes):
             texts = rows_of(probe.text, probe.text_pair, probe.choices)
-            if probe.target is None:
+            if probe.words is not None:
+                row = backbone.text.encode(texts, limit, words=True)[0]
+                found.append((_with_first_words(row, probe.words, index, failures),))
+            elif probe.target is None:
                 found.append(tuple(readout.encode(backbone.text, texts, limit)))
             else:
                 (ids,) = backbone.label_ids([probe.target])
@@ -199,3 +207,17 @@ def _encode_probes(
         remedy = "train it with a limit that this backbone has."
         failures.append(Failure("manifest.input.max_tokens", str(limit), str(error), remedy))
     return tuple(found)
+
+
+def _with_first_words(
+    row: Encoded, wanted: Sequence[Sequence[int]], index: int, failures: list[Failure]
+) -> Encoded:
+    """The row with as many words as its probe has, which must be the ones that are found in its text now."""
+    words = row.words[: len(wanted)]
+    for place, (one, word) in enumerate(zip_longest(wanted, words)):
+        if word is None or one != [word.start, word.end]:
+            found = "no word" if word is None else f"a word at {[word.start, word.end]}"
+            remedy = "use the version of Trunkline that wrote it, or train it again."
+            failures.append(Failure(f"manifest.probes.{index}.words.{place}", str(one), found, remedy))
+            break
+    return replace(row, words=words)

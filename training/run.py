@@ -26,7 +26,6 @@ from modeling import (
     Wanted,
     load_backbone,
 )
-from modeling.readouts.apart import APART
 from proof.fresh import check_in_fresh_process
 from training.data.load import TaskData, load_data
 from training.errors import ConfigError
@@ -34,14 +33,23 @@ from training.file.announce import Verify, adapter_caution, check_writable, code
 from training.file.publish import publish
 from training.loop.class_weights import class_weights
 from training.loop.device import pick_device
-from training.loop.encode import encode_split, state_batches
+from training.loop.encode import encode_split
 from training.loop.fit import StagePlan, StageResult, fit
 from training.loop.journal import RESUMED, FileJournal, Journal, NoJournal
-from training.loop.passes import features
+from training.loop.precision import RoundedProducts, chosen, products_of
+from training.loop.prefix import Below
 from training.loop.progress import NullProgress, Progress
-from training.loop.stages import Features, Material, Scaling, adapter_learner, head_learner
+from training.loop.stages import (
+    Features,
+    Material,
+    Scaling,
+    adapter_learner,
+    frozen_features,
+    head_learner,
+    room_for,
+)
 from training.report.cautions import cautions_of, warmup_caution
-from training.report.result import SeedOutcome, TrainResult
+from training.report.result import SeedOutcome, TrainResult, pick_best
 from training.report.write import write_report
 from training.settings.checks import HEAD, MIN_TOKENS, TEXT_TO_TEXT
 from training.settings.config import Hyper, Situation, TrainConfig, resolve
@@ -76,14 +84,16 @@ def train(
     data = load_data(config)
     data.page.tell(progress)
     backbone = backbone or load_backbone(config.backbone, device=pick_device(config.device))
+    config = replace(config, precision=chosen(config.precision, backbone.device))
     check_room(method, backbone)
     hyper = settle(config, data, backbone, virtual=method.virtual_tokens)
-    data = replace(data, task=data.task.sized(backbone, (data.train, data.validation)))
+    data = data.on(backbone)
     material, notes = prepare(config, hyper, data, backbone, virtual=method.virtual_tokens)
     progress.end("data")
     for note in notes[len(data.notes) :]:
         progress.note(note)
     run = _Run(config, hyper, method, data, material, progress, write_file)
+    run.products = products_of(config.precision, backbone.model, backbone.device)
     outcomes = [run.one_seed(seed) for seed in config.all_seeds()]
     best = pick_best(outcomes)
     result = _result(config, hyper, data, material, outcomes, best, notes, run.warmup_caution)
@@ -111,6 +121,8 @@ class _Run:
     progress: Progress
     keep_journal: bool
     features: Features | None = None
+    below: Below | None = None
+    products: RoundedProducts | None = None
     warmup_caution: str | None = None
 
     def one_seed(self, seed: int) -> SeedOutcome:
@@ -133,10 +145,14 @@ class _Run:
             self.progress.note(caution)
         plan = self._adapter_plan(adapter, seed)  # before anything is trained: it can be refused
         journal = self._journal(seed)
+        if self.below is None and plan is not None:  # the same for all seeds
+            self.below = room_for(self.material, adapter, self.progress, rounded=self.products is not None)
         head, body = self._head_stage(adapter, seed, journal), None
         if plan is not None:  # stage two: adapter and norms, the head with them or not
             with adapter.attached(self.material.backbone):
-                learner = adapter_learner(self.material, adapter, self.hyper, seed)
+                learner = adapter_learner(
+                    self.material, adapter, self.hyper, seed, below=self.below, products=self.products
+                )
                 body = fit(plan, learner, self.progress, journal)
         return SeedOutcome(seed, adapter, head, body)
 
@@ -145,7 +161,7 @@ class _Run:
         if self.hyper.head_epochs == 0 or adapter.head is None:
             return None
         if self.features is None:
-            self.features = frozen_features(self.material, self.progress)
+            self.features = frozen_features(self.material, self.progress, self.below, self.products)
         material, progress = self.material, self.progress
         return train_head(material, self.features, adapter.head, self.hyper, seed, progress, journal)
 
@@ -241,7 +257,7 @@ def settle(config: TrainConfig, data: TaskData, backbone: Backbone, *, virtual: 
         hidden_size=backbone.hidden_size,
         positions=backbone.max_tokens,
         virtual_tokens=virtual,
-        poolings=backbone.poolings,
+        poolings=data.task.poolings(backbone),
     )
     return resolve(config, situation)
 
@@ -267,7 +283,7 @@ def prepare(
         for split in (data.train, data.validation)
     )
     weights = class_weights(config.class_weights, data.task, data.train.targets)
-    notes = list(data.notes)
+    notes = [*data.notes, *data.task.doubts(data.train)]
     if train_rows.num_truncated:
         notes.append(
             f"{train_rows.num_truncated} of {len(data.train)} train rows are longer than {hyper.max_tokens} "
@@ -300,8 +316,9 @@ def _wanted(
 def _check_form(config: TrainConfig, hyper: Hyper, task: Task, backbone: Backbone) -> None:
     """A head needs a pooling of the backbone's, text-to-text a decoder and strings that it tells apart."""
     if config.form != TEXT_TO_TEXT:
-        if hyper.pooling not in (known := (*backbone.poolings, APART)):
-            raise ConfigError(f"pooling is {hyper.pooling!r}; {backbone.name} has {', '.join(known)} (pairs)")
+        if hyper.pooling not in task.poolings(backbone):
+            known = ", ".join(task.poolings(backbone))
+            raise ConfigError(f"pooling is {hyper.pooling!r}; {task.kind} on {backbone.name} has {known}")
         return
     if not backbone.is_encoder_decoder:
         raise ConfigError(
@@ -318,18 +335,6 @@ def _check_form(config: TrainConfig, hyper: Hyper, task: Task, backbone: Backbon
         )
 
 
-def frozen_features(material: Material, progress: Progress) -> Features:
-    """What the head reads of both splits without any adapter."""
-    num_batches = sum(len(state_batches(rows)) for rows in (material.train, material.validation))
-    progress.begin("features", num_batches)
-    found = [
-        features(material.backbone, rows, material.spec, lambda: progress.step(None))
-        for rows in (material.train, material.validation)
-    ]
-    progress.end("features")
-    return Features(*found)
-
-
 def train_head(
     material: Material,
     features: Features,
@@ -340,22 +345,13 @@ def train_head(
     journal: Journal,
 ) -> StageResult:
     """Stage one on its own: `head` [H -> L] is left in its best state."""
-    scaling = Scaling.of(features.train)
-    scaled = nn.Linear(head.in_features, head.out_features, device=features.train.device)
+    scaling = Scaling.of(features.train.values)
+    scaled = nn.Linear(head.in_features, head.out_features, device=features.train.values.device)
     learner = head_learner(material, features, scaled, scaling, hyper, seed)
     plan = StagePlan("head", hyper.head_epochs, hyper.warmup, hyper.patience)
     result = fit(plan, learner, progress, journal)
     scaling.fold(scaled, head)
     return result
-
-
-def pick_best(outcomes: Sequence[SeedOutcome]) -> SeedOutcome:
-    """The seed with the best validation metric, the first among equals."""
-    best = outcomes[0]
-    for outcome in outcomes[1:]:
-        if best.final.task.metric.better(outcome.final.value, best.final.value):
-            best = outcome
-    return best
 
 
 def _result(

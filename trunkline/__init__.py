@@ -7,7 +7,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from trunkline.answers import ItemError, Prediction, Pushed, Task, Version
+    from trunkline.answers import Entity, ItemError, Prediction, Pushed, Task, Version
     from trunkline.client import AsyncClient, Client
     from trunkline.errors import (
         Conflict,
@@ -28,6 +28,7 @@ __all__ = [
     "Client",
     "Conflict",
     "ConnectionFailed",
+    "Entity",
     "Invalid",
     "ItemError",
     "ItemFailed",
@@ -46,7 +47,7 @@ __all__ = [
 
 HOMES = {
     "trunkline.client": ("AsyncClient", "Client"),
-    "trunkline.answers": ("ItemError", "Prediction", "Pushed", "Task", "Version"),
+    "trunkline.answers": ("Entity", "ItemError", "Prediction", "Pushed", "Task", "Version"),
 }
 
 

@@ -26,15 +26,31 @@ class ItemError:
 
 
 @dataclass(frozen=True)
+class Entity:
+    """Some words of a text that have a label: `text` is the input's text[start:end].
+
+    `score` is the probability that exactly this entity stands there.
+    """
+
+    start: int
+    end: int
+    label: str
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
 class Prediction:
     """One task's answer for one input.
 
-    `label` is a string (single label, text to text), the chosen text, a list of strings (multi-label) or None
-    (regression, failed item). `scores` maps names to probabilities, or to the value for a regression, best
-    first. `index` is the place of the chosen one among the choices. `text` is what was written with
-    `generate=True`; `label` is then the same if it is one of the labels, and there is no score. A similarity
-    answers a pair with its score, and a text alone with its `embedding`, of length one. `tokens` is the
-    input's length before truncation. `logits` is filled when asked for with `raw=True`.
+    `label` is a string (single label, text to text), the chosen text, a list of strings (multi-label; of
+    token labels those of its entities, each once) or None (regression, similarity, failed item). `scores`
+    maps names to probabilities, or to the value for a regression, best first. `index` is the place of the
+    chosen one among the choices. `text` is what was written with `generate=True`; `label` is then the same if
+    it is one of the labels, and there is no score. A similarity answers a pair with its score, and a text
+    alone with its `embedding`, of length one. `tokens` is the input's length before truncation. `logits` is
+    filled when asked for with `raw=True`. `entities` are what was found in a text, in its order; None for
+    other kinds; with `raw=True` there is one list of logits for each word, which `words` has as (start, end).
     """
 
     task: str
@@ -44,11 +60,13 @@ class Prediction:
     scores: dict[str, float] = field(default_factory=dict)
     tokens: int | None = None
     truncated: bool = False
-    logits: list[float] | None = None
+    logits: list[float] | list[list[float]] | None = None
     error: ItemError | None = None
     index: int | None = None
     text: str | None = None
     embedding: list[float] | None = None
+    entities: list[Entity] | None = None
+    words: list[tuple[int, int]] | None = None
 
     @property
     def ok(self) -> bool:
@@ -148,7 +166,15 @@ def _prediction(task: str, version: int | None, index: int, item: Json) -> Predi
         index=item.get("index"),
         text=item.get("text"),
         embedding=item.get("embedding"),
+        entities=_entities(item),
+        words=None if item.get("words") is None else [(start, end) for start, end in item["words"]],
     )
+
+
+def _entities(item: Json) -> list[Entity] | None:
+    found = item.get("entities")
+    names = [one.name for one in fields(Entity)]
+    return None if found is None else [Entity(**{name: one[name] for name in names}) for one in found]
 
 
 def _failed(task: str, index: int, error: Json, version: int | None = None) -> Prediction:

@@ -52,5 +52,9 @@ def _around_the_same_parameters(module: nn.Module) -> nn.Module:
     return deepcopy(module, {id(thing): thing for thing in kept})
 
 
+def _layers(model: Any) -> list[nn.Module]:
+    return [layer for group in model.encoder.albert_layer_groups for layer in group.albert_layers]
+
+
 _READS = (*BERT_READS, "embedding_size", "num_hidden_groups", "inner_group_num")
-FAMILIES.add(Family("albert", _taps, _READS, prepare=_one_module_per_layer))
+FAMILIES.add(Family("albert", _taps, _READS, prepare=_one_module_per_layer, layers=_layers))

@@ -34,6 +34,11 @@ def _size_of_table(config: PreTrainedConfig) -> int:
     return int(config.max_position_embeddings)
 
 
+def _no_stack(model: nn.Module) -> list[nn.Module]:
+    """A model whose layers hand on more than states, or take a padded grid, runs whole."""
+    return []
+
+
 def _no_positions(model: nn.Module, stack: Stack, positions: Tensor) -> None:
     """Most models take position ids as an argument, or need none."""
 
@@ -62,14 +67,16 @@ class Family:
     needs a padded grid. `reads` names the fields of a config that the library's forward pass reads, and
     `derived(config)` gives what it takes from others: both make the config's digest. `prepare(model)` is
     called once, before anything is attached. `positions`: whether the model takes `position_ids`.
-    `refused_dtypes` maps a number format to the reason why the model cannot run in it.
+    `refused_dtypes` maps a number format to the reason why the model cannot run in it. `layers(model)` are
+    the encoder's layers, by the numbers of their taps, where each takes the states [1, T, H] of the one below
+    as its first argument, gives its own alone, and nothing else passes between them: a pass may begin at any.
     """
 
     name: str
     taps: Callable[[PreTrainedConfig], list[Tap]]
     reads: tuple[str, ...]
     derived: Callable[[PreTrainedConfig], Mapping[str, Any]] = _as_it_stands
-    poolings: tuple[str, ...] = ("mean", "first")
+    poolings: tuple[str, ...] = ("unit", "mean", "first")
     first_position: Callable[[PreTrainedConfig], int] = _from_zero
     max_tokens: Callable[[PreTrainedConfig], int] = _size_of_table
     padded: bool = False
@@ -77,6 +84,7 @@ class Family:
     prepare: Callable[[nn.Module], None] = _nothing
     seq2seq: Seq2Seq | None = None
     refused_dtypes: tuple[tuple[str, str], ...] = ()
+    layers: Callable[[nn.Module], list[nn.Module]] = _no_stack
 
 
 FAMILIES: Registry[Family] = Registry("family")

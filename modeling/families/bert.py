@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from torch import nn
 from transformers import PreTrainedConfig
 
 from ..sites import Site, Tap
@@ -36,6 +37,10 @@ class PostNorm:
     norm: str = "output.LayerNorm"
     inner: str = "intermediate_size"
 
+    def layers(self, model: nn.Module) -> list[nn.Module]:
+        """As `Family.layers`, for a model that is a plain stack of them."""
+        return list(model.get_submodule(self.stack).children())
+
     def taps(self, config: PreTrainedConfig) -> list[Tap]:
         return self.taps_in(config, (f"{self.stack}.{i}" for i in range(config.num_hidden_layers)))
 
@@ -51,4 +56,5 @@ class PostNorm:
         return [embed, *(tap for i, path in enumerate(layers) for tap in layout("encoder", i, path, rows))]
 
 
-FAMILIES.add(Family("bert", PostNorm().taps, BERT_READS, poolings=("mean", "first", "pooler")))
+_POOLINGS = ("unit", "mean", "first", "pooler")
+FAMILIES.add(Family("bert", PostNorm().taps, BERT_READS, poolings=_POOLINGS, layers=PostNorm().layers))

@@ -6,6 +6,7 @@ projection the first half is activated: it is the gate, the second half is the l
 
 from __future__ import annotations
 
+from torch import nn
 from transformers import PreTrainedConfig
 
 from ..sites import Site as S
@@ -47,6 +48,10 @@ def _taps(config: PreTrainedConfig) -> list[Tap]:
     ]
 
 
+def _layers(model: nn.Module) -> list[nn.Module]:
+    return list(model.get_submodule("layers").children())
+
+
 _READS = (
     *(
         "vocab_size",
@@ -59,4 +64,4 @@ _READS = (
     *("max_position_embeddings", "hidden_activation", "norm_eps", "norm_bias", "attention_bias", "mlp_bias"),
     *("layer_types", "rope_parameters", "sliding_window"),
 )
-FAMILIES.add(Family("modernbert", _taps, _READS))
+FAMILIES.add(Family("modernbert", _taps, _READS, layers=_layers))

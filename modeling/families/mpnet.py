@@ -23,7 +23,7 @@ FAMILIES.add(
         "mpnet",
         _NAMES.taps,
         (*POST_NORM_READS, "relative_attention_num_buckets"),
-        poolings=("mean", "first", "pooler"),
+        poolings=("unit", "mean", "first", "pooler"),
         first_position=lambda config: _FIRST_POSITION,
         max_tokens=lambda config: int(config.max_position_embeddings) - _FIRST_POSITION,
         padded=True,

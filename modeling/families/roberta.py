@@ -17,9 +17,10 @@ FAMILIES.add(
         "roberta",
         PostNorm().taps,
         BERT_READS,
-        poolings=("mean", "first", "pooler"),
+        poolings=("unit", "mean", "first", "pooler"),
         first_position=_first_position,
         max_tokens=lambda config: int(config.max_position_embeddings) - _first_position(config),
+        layers=PostNorm().layers,
     ),
     "xlm-roberta",
 )

@@ -19,7 +19,8 @@ from failures import Failure
 from ..registry import Registry
 
 Floats = npt.NDArray[np.float64]
-Choices = Sequence[Sequence[str]]
+Choices = Sequence[Sequence[Any]]
+"""What each row brings that its answer is made of: its choices, or where its words begin and end."""
 _CORRECT = "Correct it and write the file again."
 
 
@@ -45,16 +46,27 @@ OPTIONS = ("threshold", "low", "high", "max_new_tokens")
 """Fields of a spec that single kinds have; null for all others."""
 
 
+class Entity(NamedTuple):
+    """Some words of a text that have a label: where they begin and end (characters), and how sure that is."""
+
+    start: int
+    end: int
+    label: str
+    score: float
+
+
 class Answer(NamedTuple):
     """What a caller gets for one row: its label or labels, the score, all scores best first.
 
-    `choice` is the place of the chosen one among the row's own choices.
+    `choice` is the place of the chosen one among the row's own choices; `entities` are what was found in a
+    text, in their order there.
     """
 
     label: str | list[str] | None
     score: float
     scores: dict[str, float]
     choice: int | None = None
+    entities: list[Entity] | None = None
 
 
 class Kind(ABC):
@@ -69,7 +81,7 @@ class Kind(ABC):
     def decide(
         self, spec: HeadSpec, logits: Floats, top_k: int | None = None, choices: Choices = ()
     ) -> list[Answer]:
-        """Logits [N, L] -> N answers, with the best `top_k` scores; `choices` are those of each row.
+        """Logits [N, L] -> N answers, with the best `top_k` scores; `choices` are what each row brings.
 
         A row of no use (one that failed before) holds any numbers, and may have no choices; what comes out is
         thrown away.
@@ -110,6 +122,14 @@ def check_labels(spec: HeadSpec, least: int) -> list[Failure]:
 def softmax(logits: Floats) -> Floats:
     powers: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def by_row(rows: Sequence[npt.NDArray[Any]]) -> Floats:
+    """Flat logits of each row as one matrix [N, P], with NaN behind those of shorter rows."""
+    padded = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    return padded
 
 
 def sigmoid(logits: Floats) -> Floats:

@@ -19,7 +19,7 @@ from .base import READOUTS, Cost, Logits, Pass, Reads
 from .pooled import Pooled
 
 APART = "apart"
-"""The pooling that files name; each text's state is the family's first pooling (mean, of a decoder eos)."""
+"""The pooling that files name; each text's state is the family's first pooling (unit, of a decoder eos)."""
 
 
 class Apart(Pooled):
@@ -42,8 +42,8 @@ class Apart(Pooled):
         return 4 * hidden_size
 
     def features(self, states: Tensor) -> Tensor:
-        """[N, 2K, H] -> [N, K, 4H]."""
-        u, v = states[:, 0::2], states[:, 1::2]
+        """Of pairs, u and v in turn: [2N, H] -> [N, 4H]."""
+        u, v = states[0::2], states[1::2]
         return torch.cat([u, v, (u - v).abs(), u * v], dim=-1)
 
     def states(self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
@@ -54,7 +54,8 @@ class Apart(Pooled):
         states = self.states(run.backbone, run.hidden, run.batch, reads.pooling)
         pairs = list(dict.fromkeys(map(tuple, reads.rows)))
         number = {pair: place for place, pair in enumerate(pairs)}
-        features = self.features(states[torch.tensor(pairs, device=states.device)])[:, 0]  # [pairs, 4H]
+        sequences = torch.tensor(pairs, device=states.device).flatten()
+        features = self.features(states.index_select(0, sequences))  # [pairs, 4H]
         return run.heads.read(features, [number[tuple(row)] for row in reads.rows], reads.slots)
 
 

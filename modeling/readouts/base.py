@@ -25,6 +25,7 @@ from ..kinds import KINDS, HeadSpec
 from ..kinds.base import refused
 from ..packed import PackedBatch
 from ..registry import Registry
+from ..sites import Site, Tap
 from ..text import Encoded, EncodedApart, EncodedRow, TextEncoder, TextItem, Tokens
 
 DECODER_KIND = "text_to_text"
@@ -92,7 +93,8 @@ class Readout(ABC):
     `file_kind` is what files call every kind that is read so; None: each by its own name. With `has_head` the
     adapter brings a linear layer [L, F] on F numbers, H unless `width` says otherwise. `writes`: the answer
     is a text. `apart`: of a pair, each text is a sequence of its own; `pairs`: nothing but pairs can be read;
-    `embeds`: a text alone is answered with its embedding [H].
+    `embeds`: a text alone is answered with its embedding [H]. `reads_words`: a row has L logits for each of
+    its words, so that rows differ in length, and what is encoded for it knows its words.
     """
 
     name: ClassVar[str]
@@ -107,6 +109,8 @@ class Readout(ABC):
     def decodes(self) -> bool:
         """Whether a decoder answers."""
         return self.file_kind == DECODER_KIND
+
+    reads_words: ClassVar[bool] = False
 
     def reads(self, spec: HeadSpec) -> bool:
         """Whether a task of this spec is answered so."""
@@ -135,6 +139,10 @@ class Readout(ABC):
         remedy = "use a T5 or BART backbone, or another kind of task."
         return [Failure("head.kind", DECODER_KIND, f"heads, as {backbone.name} has no decoder", remedy)]
 
+    def passes(self, tap: Tap) -> bool:
+        """Whether a task passes this tap: only where a decoder answers, the output layer is read."""
+        return self.decodes or tap.site is not Site.LM_HEAD
+
     @abstractmethod
     def cost(self, spec: HeadSpec, strings: Strings, backbone: Backbone) -> Cost:
         """Of one text on this backbone; `strings` are the labels as ids."""
@@ -149,14 +157,15 @@ class Readout(ABC):
         self, text: TextEncoder, items: Sequence[TextItem], max_tokens: int | None
     ) -> list[EncodedRow]:
         """Texts and pairs as `assemble` has them."""
-        return [self.assemble(text, tokens, max_tokens) for tokens in text.tokenize(items)]
+        found = text.tokenize(items, words=self.reads_words)
+        return [self.assemble(text, tokens, max_tokens) for tokens in found]
 
     def width(self, hidden_size: int) -> int:
         """F, how many numbers a head reads of a row."""
         return hidden_size
 
     def features(self, states: Tensor) -> Tensor:
-        """What a head reads [N, K', F], out of the states [N, K, H] of the K sequences of each row."""
+        """What a head reads [M', F], out of the states [M, H] of sequences."""
         return states
 
     def finds(self, spec: HeadSpec) -> bool:
@@ -171,14 +180,19 @@ class Readout(ABC):
         """What a decoder scores after one text."""
         return labels
 
+    def num_states(self, text: Encoded) -> int:
+        """How many states of a text are read."""
+        return 1
+
     def states(self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
-        """Of a batch that runs: the state of each sequence [B, H], in the caller's order."""
+        """Of a batch that runs: the states [M, H] that are read, by sequence in the caller's order."""
         raise TypeError(f"{self.name} has no head: this is a bug")
 
     def read(self, run: Pass, reads: Reads) -> list[Logits]:
-        """The logits [L] of each read, on the host; a decoder's are log p(string | text).
+        """The logits of each read, flat ([L], or [W L] of W words), on the host.
 
-        What is read by the same function is read in one call, of whichever readout.
+        A decoder's are log p(string | text). What is read by the same function is read in one call, of
+        whichever readout.
         """
         asked = [(row, strings) for (row,), strings in zip(reads.rows, reads.strings, strict=True)]
         found = decoding.score(run.backbone, run.hidden, run.batch, asked)
@@ -188,16 +202,32 @@ class Readout(ABC):
     def logits(
         self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None
     ) -> Tensor:
-        """The training form: logits [B, L] of texts with whatever is attached; gradients flow."""
+        """The training form: logits [M, L] of `states` with whatever is attached; gradients flow."""
 
     def loss(
         self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None, wanted: Wanted
     ) -> Tensor:
         """The mean loss of some rows; of a decoder, that of all tokens of the right strings."""
-        return decoding.target_loss(backbone, batch, wanted.strings)
+        with backbone.running(batch) as hidden:
+            return self.loss_of(backbone, hidden, batch, spec, head, wanted)
+
+    def loss_of(
+        self,
+        backbone: Backbone,
+        hidden: Tensor,
+        batch: PackedBatch,
+        spec: HeadSpec,
+        head: nn.Linear | None,
+        wanted: Wanted,
+    ) -> Tensor:
+        """`loss` of rows whose encoder has run: hidden [T, H]. The batch may be a part of what runs."""
+        return decoding.forced_loss(backbone, hidden, batch, wanted.strings)
 
     def measured_loss(self, spec: HeadSpec, logits: Tensor, wanted: Wanted) -> Tensor:
-        """The mean loss that logits [N, L] of rows have; as `loss`, over all of them."""
+        """The mean loss that logits [N, P] of rows have; as `loss`, over all of them.
+
+        Each row is flat: what stands behind its own logits is NaN.
+        """
         right = logits.gather(1, wanted.targets[:, None])
         return -right.sum() / sum(map(len, wanted.strings))
 

@@ -62,10 +62,16 @@ class Cosine(Pooled):
         unit = self.embeddings(backbone, batch, spec.pooling)
         return (unit[0::2] * unit[1::2]).sum(-1, keepdim=True)
 
-    def loss(
-        self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None, wanted: Wanted
+    def loss_of(
+        self,
+        backbone: Backbone,
+        hidden: Tensor,
+        batch: PackedBatch,
+        spec: HeadSpec,
+        head: nn.Linear | None,
+        wanted: Wanted,
     ) -> Tensor:
-        unit = self.embeddings(backbone, batch, spec.pooling)
+        unit = normalize(self.states(backbone, hidden, batch, spec.pooling), dim=-1)
         u, v = unit[0::2], unit[1::2]
         if spec.low is not None:
             return KINDS[spec.kind].loss((u * v).sum(-1, keepdim=True), wanted.targets, None)

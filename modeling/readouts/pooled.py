@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, normalize
 
 from failures import Failure
 
@@ -41,8 +41,9 @@ class Pooled(Readout):
         return Cost(per_token=int(spec.pooling == "eos"))
 
     def states(self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
-        """In float32: `mean` of the text's own tokens, `first` token, `pooler`; `eos`: the decoder's state
-        where the text ends when it reads it again, shifted (as the library's BART and T5 classifiers do).
+        """In float32: `mean` of the text's own tokens, `unit`: that at length one, `first` token, `pooler`;
+        `eos`: the decoder's state where the text ends when it reads it again, shifted (as the library's BART
+        and T5 classifiers do).
 
         Raises BackboneError for a pooling that this backbone does not have.
         """
@@ -50,9 +51,11 @@ class Pooled(Readout):
             raise BackboneError(f"pooling {pooling!r}: {backbone.name} has {', '.join(backbone.poolings)}")
         if pooling == "eos":
             pooled = decoding.end_states(backbone, hidden, batch)
-        elif pooling == "mean":
+        elif pooling in ("mean", "unit"):
             states, lengths = batch.text_only(hidden)
             pooled = torch.segment_reduce(states.float(), "mean", lengths=lengths)
+            if pooling == "unit":
+                pooled = normalize(pooled, dim=-1)
         else:
             pooled = hidden.index_select(0, batch.text_starts)
             if pooling == "pooler":
@@ -66,15 +69,31 @@ class Pooled(Readout):
     def logits(
         self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None
     ) -> Tensor:
-        assert head is not None, "a pooled state is read by a head: this is a bug"
         with backbone.running(batch) as hidden:
-            states = self.states(backbone, hidden, batch, spec.pooling)
-        return linear(self.features(states[None])[0], head.weight, head.bias)
+            return self._logits_of(backbone, hidden, batch, spec, head)
 
-    def loss(
-        self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None, wanted: Wanted
+    def _logits_of(
+        self,
+        backbone: Backbone,
+        hidden: Tensor,
+        batch: PackedBatch,
+        spec: HeadSpec,
+        head: nn.Linear | None,
     ) -> Tensor:
-        return self.measured_loss(spec, self.logits(backbone, batch, spec, head), wanted)
+        assert head is not None, "a pooled state is read by a head: this is a bug"
+        states = self.states(backbone, hidden, batch, spec.pooling)
+        return linear(self.features(states), head.weight, head.bias)
+
+    def loss_of(
+        self,
+        backbone: Backbone,
+        hidden: Tensor,
+        batch: PackedBatch,
+        spec: HeadSpec,
+        head: nn.Linear | None,
+        wanted: Wanted,
+    ) -> Tensor:
+        return self.measured_loss(spec, self._logits_of(backbone, hidden, batch, spec, head), wanted)
 
     def measured_loss(self, spec: HeadSpec, logits: Tensor, wanted: Wanted) -> Tensor:
         rows = logits.view(len(wanted.targets), -1)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..engine.request import Column, ItemError
+from modeling.kinds.base import Answer, by_row
+
+from ..engine.request import Column, ItemError, Logits, Marked
 from ..metrics import Metrics
 
-if TYPE_CHECKING:
-    from modeling import Answer
-
 Prediction = dict[str, Any]
+_NOTHING: Logits = np.empty(0, dtype=np.float32)
 
 
 def predictions_of(column: Column, *, top_k: int | None, raw: bool) -> list[Prediction]:
@@ -22,16 +22,56 @@ def predictions_of(column: Column, *, top_k: int | None, raw: bool) -> list[Pred
     for answer, num_tokens, truncated in zip(answers, column.num_tokens, column.truncated, strict=True):
         answer["tokens"], answer["truncated"] = num_tokens, truncated
     if raw:
-        for index, (answer, row) in enumerate(zip(answers, column.logits.tolist(), strict=True)):
-            answer["logits"] = row[: len(column.choices[index])] if index in column.choices else row
-            if index in column.embeddings:  # there is no second text, and so no logit
-                answer["logits"] = []
+        for index, answer in enumerate(answers):
+            answer.update(_raw(column, index))
     for index, error in column.errors.items():
         answers[index] = {"error": error.as_json()}
     return answers
 
 
+def _raw(column: Column, index: int) -> Prediction:
+    """The logits of an item: one per label or choice, or one list of them per word with the words."""
+    row, marked = column.logits[index].tolist(), column.marked.get(index)
+    if index in column.embeddings:  # there is no second text, and so no logit
+        return {"logits": []}
+    if not column.card.readout.reads_words:
+        return {"logits": row[: len(column.choices[index])] if index in column.choices else row}
+    if marked is None or index not in column.of_words:  # it has an error
+        return {}
+    logits = column.of_words[index].reshape(len(marked.words), len(column.card.spec.labels))
+    return {"logits": logits.tolist(), "words": marked.words}
+
+
+def _marked(column: Column) -> list[Prediction]:
+    """The entities of each text."""
+    items = range(len(column.num_tokens))
+    words = [column.marked[index].words if index in column.of_words else [] for index in items]
+    logits = by_row([column.of_words.get(index, _NOTHING) for index in items])
+    _withhold_non_finite(column)
+    with np.errstate(all="ignore"):
+        answers = column.card.kind.decide(column.card.spec, logits, None, words)
+    return [
+        {
+            "label": answer.label,
+            "score": answer.score,
+            "scores": answer.scores,
+            "entities": _entities(answer, column.marked.get(index)),
+        }
+        for index, answer in enumerate(answers)
+    ]
+
+
+def _entities(answer: Answer, marked: Marked | None) -> list[dict[str, Any]]:
+    text = "" if marked is None else marked.text
+    return [
+        {"start": start, "end": end, "label": label, "text": text[start:end], "score": score}
+        for start, end, label, score in answer.entities or ()
+    ]
+
+
 def _scored(column: Column, top_k: int | None) -> list[Prediction]:
+    if column.card.readout.reads_words:
+        return _marked(column)
     _withhold_non_finite(column)
     card = column.card
     choices = [column.choices.get(i, ()) for i in range(len(column.num_tokens))] if card.kind.choices else ()
@@ -40,10 +80,9 @@ def _scored(column: Column, top_k: int | None) -> list[Prediction]:
     if card.readout.embeds:
         return [_compared(column, index, answer) for index, answer in enumerate(answers)]
     if not card.kind.choices:
-        return [{"label": label, "score": score, "scores": scores} for label, score, scores, _ in answers]
+        return [{"label": one.label, "score": one.score, "scores": one.scores} for one in answers]
     return [
-        {"label": label, "index": index, "score": score, "scores": scores}
-        for label, score, scores, index in answers
+        {"label": one.label, "index": one.choice, "score": one.score, "scores": one.scores} for one in answers
     ]
 
 
@@ -75,7 +114,8 @@ def count_outcome(metrics: Metrics, task: str, column: Column) -> None:
 
 def _withhold_non_finite(column: Column) -> None:
     finite = np.isfinite(column.logits).all(axis=1)  # [N]
-    odd = [index for index, value in column.embeddings.items() if not np.isfinite(value).all()]
+    values = {**column.embeddings, **column.of_words}
+    odd = [index for index, row in values.items() if not np.isfinite(row).all()]
     for index in [*np.flatnonzero(~finite).tolist(), *odd]:
         message = f"inputs[{index}]: the model's output is not finite; no answer is better than a wrong one"
         column.errors.setdefault(index, ItemError("non_finite", message, index))

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from failures import Failure
 
-from ..engine.items import is_pair, num_row_chars_of, num_rows_of
+from ..engine.items import is_pair, num_chars_of, num_row_chars_of, num_rows_of
 from ..engine.request import Column, Job, ServingCard
 from ..errors import (
     ITEM_CODES,
@@ -26,7 +26,7 @@ from ..errors import (
     ServiceError,
     UnknownTask,
 )
-from ..residency.cache import FailedReference, Lease, UnknownReference
+from ..residency.cache import FailedReference, Lease, Resident, UnknownReference
 from ..state import Parts, Service
 from . import schemas
 from .answers import Prediction, count_outcome, predictions_of
@@ -79,9 +79,10 @@ async def predict(request: Request) -> Response:
     try:
         residents = [lease.resident for lease in leases]
         max_new_tokens = check_generate(ask, residents, parts.max_new_tokens)
+        check_top_k(ask, residents)
         widths = [0 if max_new_tokens else num_outputs(resident.card, items) for resident in residents]
         told = [
-            num_told(one.card, items, width, parts.model)
+            num_told(one.card, items, ask, width, parts.model)
             for one, width in zip(residents, widths, strict=True)
         ]
         check_scores(sum(told), len(items), settings.max_scores)
@@ -130,11 +131,32 @@ def num_outputs(card: ServingCard, items: Sequence[object]) -> int:
     return len(card.spec.labels) or 1  # without labels and without texts: one number
 
 
-def num_told(card: ServingCard, items: Sequence[object], width: int, model: ServedModel) -> int:
-    """Numbers of one answer: the logits, or the embedding that a text alone is answered with."""
+def num_told(
+    card: ServingCard,
+    items: Sequence[object],
+    ask: schemas.PredictRequest,
+    width: int,
+    model: ServedModel,
+) -> int:
+    """Numbers of one answer: its `width` outputs, those of every word where logits are asked for, or the
+    embedding that a text alone is answered with.
+    """
     if card.readout.embeds and not all(map(is_pair, items)):
         return model.backbone.hidden_size
-    return width
+    if not (ask.raw and card.readout.reads_words):
+        return width
+    return width * min(card.max_tokens, max(1, *map(num_chars_of, items)))
+
+
+def check_top_k(ask: schemas.PredictRequest, residents: Sequence[Resident[ServingCard]]) -> None:
+    """Raise InvalidInput for `top_k` where a task answers with entities, of which none is cut."""
+    found = [one.task for one in residents if one.card.readout.reads_words]
+    if ask.top_k is None or not found:
+        return
+    names = ", ".join(found)
+    remedy = "leave it out" if len(found) == len(residents) else f"leave it out, or ask {names} separately"
+    failure = Failure("top_k", str(ask.top_k), "nothing for a task that answers with entities", remedy)
+    raise InvalidInput(f"top_k: {names} answers with entities and has no scores to cut; {remedy}", [failure])
 
 
 def estimate_tokens(job: Job) -> int:
@@ -206,7 +228,7 @@ async def answer(
 ) -> Response:
     """The response to a finished job. Raises the error of a single input that failed."""
     residents = [one.resident for one in granted if isinstance(one, Lease)]
-    num_scores = sum(column.num_numbers for column in columns)
+    num_scores = sum(column.num_logits for column in columns)
     try:
         if num_scores <= _SMALL_ANSWER_SCORES:
             body = _body(ask, granted, columns)

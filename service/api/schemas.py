@@ -93,24 +93,39 @@ class ItemProblem(BaseModel):
     index: int
 
 
+class EntityFound(BaseModel):
+    """Some words of a text that have a label."""
+
+    start: int = Field(description="where it begins, in characters (Unicode code points) of the text as sent")
+    end: int = Field(description="where it ends: the place behind its last character")
+    label: str
+    text: str = Field(description="the characters from start to end")
+    score: float = Field(description="the probability that exactly this entity stands there")
+
+
 class Prediction(BaseModel):
     """The answer for one item; an item that failed has `error` alone."""
 
     label: str | list[str] | None = Field(
         None,
         description="multi_label: a list; multiple_choice: the chosen text; regression, similarity: null; "
+        "token_labels: a list of the labels of its entities, each once, in their order in the text; "
         "generated: the text if it is one of the labels, else null",
     )
     score: float | None = Field(
         description="null for a generated text and for an embedding; similarity: in the units of the data's "
-        "scores, without scores the cosine"
+        "scores, without scores the cosine; token_labels: the probability of all its entities together, and "
+        "of no others"
     )
     scores: dict[str, float] = Field(
-        description="best first, cut to top_k; empty for a generated text and for an embedding; similarity: "
-        "the cosine"
+        description="best first, cut to top_k; empty for a generated text, for an embedding and for "
+        "token_labels; similarity: the cosine"
     )
     embedding: list[float] | None = Field(
         None, description="similarity, of a text without text_pair alone: its embedding, of length one"
+    )
+    entities: list[EntityFound] | None = Field(
+        None, description="token_labels alone: what was found, in the order of the text"
     )
     index: int | None = Field(None, description="multiple_choice alone: the chosen one's place in choices")
     text: str | None = Field(None, description="generate alone: the generated text")
@@ -119,8 +134,13 @@ class Prediction(BaseModel):
         "pair is encoded apart), before truncation, special tokens included"
     )
     truncated: bool
-    logits: list[float] | None = Field(
-        None, description="raw: one per label, or per choice; similarity: the cosine of a pair"
+    logits: list[float] | list[list[float]] | None = Field(
+        None,
+        description="raw: one per label, or per choice; similarity: the cosine of a pair; token_labels: for "
+        "each word, one per tag",
+    )
+    words: list[tuple[int, int]] | None = Field(
+        None, description="raw with token_labels alone: start and end of each word that was not cut"
     )
 
 

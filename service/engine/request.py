@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -57,12 +57,20 @@ class ItemError:
         return {"code": self.code, "message": self.message, "index": self.index, **dict(self.details)}
 
 
+class Marked(NamedTuple):
+    """A text whose words are labelled, and where those of its words stand that were not cut."""
+
+    text: str
+    words: list[tuple[int, int]]
+
+
 @dataclass(slots=True, eq=False)
 class Column:
     """One task of a job: how to encode its rows, and what came out for its N items.
 
     A multiple_choice item uses the first K of its logits, in the order of `choices`. A column that generates
-    has texts and no logits.
+    has texts and no logits; one of a task that labels words has in `of_words` what came out for the words in
+    `marked`, flat [W L], and no other logits.
     """
 
     slot: int
@@ -74,6 +82,8 @@ class Column:
     choices: dict[int, tuple[str, ...]] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
     embeddings: dict[int, Logits] = field(default_factory=dict)  # [H] each, of items that are a text alone
+    marked: dict[int, Marked] = field(default_factory=dict)
+    of_words: dict[int, Logits] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, slot: int, card: ServingCard, num_items: int, num_outputs: int) -> Column:
@@ -87,16 +97,19 @@ class Column:
         return bool(self.logits.shape[1] == 0)
 
     @property
-    def num_numbers(self) -> int:
-        """How many numbers its answers hold."""
-        return int(self.logits.size) + sum(map(len, self.embeddings.values()))
+    def num_logits(self) -> int:
+        """What has been computed for it."""
+        more = [*self.of_words.values(), *self.embeddings.values()]
+        return int(self.logits.size) + sum(map(len, more))
 
     def put(self, row: Row, value: Logits | str) -> None:
-        """Enter what came out of a row: logits [L], the one logit of a choice, a text that was generated or
-        the embedding of a text.
+        """Enter what came out of a row: logits [L] or [W L], the one of a choice, a generated text or the
+        embedding of a text.
         """
         if isinstance(value, str):
             self.texts[row.item] = value
+        elif row.item in self.marked:
+            self.of_words[row.item] = value
         elif self.card.readout.embeds and len(row.encoded.parts) == 1:
             self.embeddings[row.item] = value
         elif row.choice is None:

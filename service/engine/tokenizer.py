@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..metrics import Metrics
 from .items import Item, chunk_end, parse_item, too_long, wrong_form
-from .request import ItemError, Job, Row
+from .request import ItemError, Job, Marked, Row
 
 if TYPE_CHECKING:
     from modeling import Encoded, EncodedRow, TextItem, Tokens
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Text(Protocol):
     """What is needed of `modeling.TextEncoder`; thread-safe."""
 
-    def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]: ...
+    def tokenize(self, items: Sequence[TextItem], *, words: bool = False) -> list[Tokens]: ...
     def assemble(self, tokens: Tokens, max_tokens: int | None = None) -> Encoded: ...
 
 
@@ -78,7 +78,8 @@ class Tokenizer:
             else:
                 items.append((index, item))
         texts = [text for _, item in items for text in item.rows]
-        tokens = iter(self._text.tokenize(texts) if texts else ())
+        words = any(column.card.readout.reads_words for column in job.columns)
+        tokens = iter(self._text.tokenize(texts, words=words) if texts else ())
         rows: list[Row] = []
         for index, item in items:
             rows += self._rows(job, index, item, [next(tokens) for _ in item.rows])
@@ -122,4 +123,8 @@ def _enter(
     column.num_tokens[index], column.truncated[index] = num_tokens, truncated
     if item.choices is not None:
         column.choices[index] = item.choices
+    if column.card.readout.reads_words:
+        column.marked[index] = Marked(
+            item.text, [(word.start, word.end) for word in encoded[0].parts[0].words]
+        )
     return None

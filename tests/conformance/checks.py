@@ -13,6 +13,7 @@ from modeling import (
     METHODS,
     Adapter,
     Backbone,
+    Encoded,
     EncodedRow,
     HeadSpec,
     ServedModel,
@@ -29,6 +30,8 @@ SPECS = [
     HeadSpec("multi_label", ("a", "b", "c")),
     HeadSpec("regression", ("value",)),
 ]
+# Every kind that a head answers word by word, on every backbone: on an encoder-decoder, by the encoder.
+WORD_SPECS = [HeadSpec("token_labels", ("O", "B-x", "I-x", "B-y", "I-y"), pooling="first")]
 # An encoder-decoder's: heads on the end state, and label strings of different lengths.
 SEQ2SEQ_SPECS = [
     HeadSpec("single_label", ("no", "yes"), pooling="eos"),
@@ -66,7 +69,12 @@ def exclusive(method: str | None) -> bool:
 
 def specs(backbone: Backbone) -> list[HeadSpec]:
     """The forms of task over single texts and pairs alike that a backbone can have."""
-    return SEQ2SEQ_SPECS if backbone.is_encoder_decoder else SPECS
+    return [*(SEQ2SEQ_SPECS if backbone.is_encoder_decoder else SPECS), *WORD_SPECS]
+
+
+def encode(backbone: Backbone, texts: Sequence[Any]) -> list[Encoded]:
+    """As rows for all kinds at once."""
+    return backbone.text.encode(texts, words=True)
 
 
 def all_specs(backbone: Backbone) -> list[HeadSpec]:
@@ -86,11 +94,12 @@ def similarities(backbone: Backbone) -> list[HeadSpec]:
 def encoded_for(backbone: Backbone, spec: HeadSpec | None, item: TextItem) -> EncodedRow:
     """An item as a task of this form (None: no task) reads it; a text that must be a pair gets a second."""
     if spec is None:
-        return backbone.text.encode([item])[0]
+        return encode(backbone, [item])[0]
     readout = readout_of(spec)
     if readout.pairs and isinstance(item, str):
         item = (item, "w5 w6 w7")
-    return readout.encode(backbone.text, [item], None)[0]
+    found: EncodedRow = readout.encode(backbone.text, [item], None)[0]
+    return found
 
 
 def new(
@@ -122,10 +131,14 @@ def trained(
 
 
 def logits_of(backbone: Backbone, adapter: Adapter, encoded: Sequence[EncodedRow]) -> Tensor:
-    """Training form: logits [B, L] of rows under one adapter, with gradients; embeddings [B, H] of texts that
-    are alone under a similarity.
+    """Training form: logits [B, L] of rows under one adapter, with gradients; [M, L] of their words, and
+    embeddings [B, H] of texts that are alone under a similarity.
     """
-    batch = backbone.pack([part for row in encoded for part in row.parts], adapter.virtual_tokens)
+    parts = [part for row in encoded for part in row.parts]
+    if adapter.spec in WORD_SPECS:
+        assert adapter.head is not None
+        return adapter.head(torch.cat([_word_states(backbone, adapter, one) for one in parts]))  # type: ignore[no-any-return]
+    batch = backbone.pack(parts, adapter.virtual_tokens)
     pooling = adapter.spec.pooling
     with adapter.attached(backbone):
         if readout_of(adapter.spec).decodes:
@@ -142,15 +155,24 @@ def logits_of(backbone: Backbone, adapter: Adapter, encoded: Sequence[EncodedRow
     return logits
 
 
+def _word_states(backbone: Backbone, adapter: Adapter, encoded: Encoded) -> Tensor:
+    """By hand: the states [W, H] at the first tokens of a row's words, behind virtual tokens."""
+    with (
+        adapter.attached(backbone),
+        backbone.running(backbone.pack([encoded], adapter.virtual_tokens)) as all_,
+    ):
+        return all_[[adapter.virtual_tokens + word.token for word in encoded.words]]
+
+
 def logits_alone(backbone: Backbone, adapter: Adapter, encoded: EncodedRow) -> Tensor:
-    """The reference: one row, one adapter, training form -> [L]."""
+    """The reference: one row, one adapter, training form -> [L], or [W L] of W words."""
     with torch.no_grad():
-        return logits_of(backbone, adapter, [encoded])[0]
+        return logits_of(backbone, adapter, [encoded]).flatten()
 
 
 def check_identity_at_start(backbone: Backbone, method: str, texts: Sequence[Any]) -> None:
     """A new adapter leaves the backbone's answers as they are, or as near as its paper says."""
-    encoded = backbone.text.encode(texts)
+    encoded = encode(backbone, texts)
     spec = specs(backbone)[0]
     adapter, probe = new(backbone, method, spec), new(backbone, "linear_probe", spec)
     assert adapter.head is not None
@@ -238,7 +260,8 @@ def check_round_trip(backbone: Backbone, method: str, texts: Sequence[Any]) -> N
 
 def check_gradients(backbone: Backbone, method: str, texts: Sequence[Any]) -> None:
     """Every parameter of the adapter gets a gradient (but BitFit's key bias has none); no other does."""
-    for spec in (specs(backbone)[1], specs(backbone)[-1], APART_SPECS[0], similarities(backbone)[0]):
+    apart = [APART_SPECS[0], similarities(backbone)[0]]
+    for spec in (specs(backbone)[1], specs(backbone)[3], *WORD_SPECS, *apart):
         adapter = trained(backbone, method, spec, 3)
         if not (adapter.body_parameters() or adapter.head):
             continue  # a probe without a head has nothing to train

@@ -77,7 +77,7 @@ def rows_of(item: Item) -> list[TextItem]:
 def logits_alone(
     backbone: Backbone, adapter: Adapter, item: Item, max_tokens: int | None = None
 ) -> list[float]:
-    """The reference: each row alone, training form; [L], or [K] of K choices."""
+    """The reference: each row alone, training form; [L], [K] of K choices, or [W L] of W words."""
     rows = readout_of(adapter.spec).encode(backbone.text, rows_of(item), max_tokens)
     found = [checks.logits_alone(backbone, adapter, row) for row in rows]
     return torch.cat(found).tolist()
@@ -126,13 +126,16 @@ def served(
             fields=["text", "text_pair"] if readout_of(spec).apart else ["text"], max_tokens=max_tokens
         ),
         provenance=Provenance(code_version="test", config={}, seed=seed),
-        probes=[_probe(backbone, adapter, item_of(spec, number), max_tokens) for number in range(8)],
+        probes=[_probe(backbone, adapter, item_of(spec, number), max_tokens) for number in range(1, 9)],
     )
     return Served(name, adapter, write_adapter(manifest, adapter.to_tensors()))
 
 
 def _probe(backbone: Backbone, adapter: Adapter, item: Item, max_tokens: int) -> Probe:
-    fields = {"text": item} if isinstance(item, str) else dict(item)
+    fields: dict[str, Any] = {"text": item} if isinstance(item, str) else dict(item)
+    if adapter.spec in checks.WORD_SPECS:
+        (row,) = backbone.text.encode(rows_of(item), max_tokens, words=True)
+        fields["words"] = [[word.start, word.end] for word in row.words]
     return Probe(**fields, logits=logits_alone(backbone, adapter, item, max_tokens))
 
 

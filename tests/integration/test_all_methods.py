@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from modeling import METHODS, Backbone, HeadSpec, readout_of
 from service.engine.items import num_rows_of
 from service.settings import Settings
-from tests.conformance.checks import exclusive
+from tests.conformance.checks import WORD_SPECS, exclusive
 from tests.integration.forms import (
     Served,
     device_busy,
@@ -35,6 +36,7 @@ FORMS = [
     HeadSpec("single_label", tuple(f"topic {k}" for k in range(7)), pooling="first"),
     HeadSpec("regression", ("value",)),
     HeadSpec("single_label", ("other", "same"), pooling="apart"),
+    *WORD_SPECS,
 ]
 # Always among them, whatever else is registered; linear_probe is the bare row.
 NAMED = {"hadamard", "compacter", "houlsby", "bitfit", "lora", "ia3", "prompt_tuning", "linear_probe"}
@@ -113,7 +115,7 @@ def test_a_mixed_burst_is_answered_as_if_alone(
         found = {method: future.result(60) for method, future in asked.items()}
     for method, predictions in found.items():
         for number, prediction in enumerate(predictions):
-            assert_close(prediction["logits"], wanted[method, number])
+            assert_close(np.ravel(prediction["logits"]), wanted[method, number])
     check_batches(live, batches.read)
     mixing = {slot_of(live, task_of(method)) for method in MIXING}
     assert 0 in mixing  # the bare row
@@ -144,7 +146,7 @@ def test_bursts_at_random(
         found = list(pool.map(lambda call: ask(live, tasks[call[0]], call[1]), calls))
     for (method, numbers), predictions in zip(calls, found, strict=True):
         for number, prediction in zip(numbers, predictions, strict=True):
-            assert_close(prediction["logits"], wanted[method, number])
+            assert_close(np.ravel(prediction["logits"]), wanted[method, number])
     check_batches(live, batches.read)
 
 
@@ -159,7 +161,7 @@ def test_all_tasks_in_one_request(live: Live, backbone: Backbone, tasks: dict[st
             elif readout_of(task.spec).pairs:
                 assert prediction["error"]["code"] == "text_pair_required"
             else:
-                assert_close(prediction["logits"], logits_alone(backbone, task.adapter, text))
+                assert_close(np.ravel(prediction["logits"]), logits_alone(backbone, task.adapter, text))
 
 
 def test_choices_are_answered_by_their_texts(live: Live, tasks: dict[str, Served]) -> None:

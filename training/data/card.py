@@ -17,6 +17,7 @@ from training.rows.canonical import Occurrence, canonical, occurrences
 from training.rows.doubts import folded, shorten_list
 from training.rows.json_file import each_key_once
 from training.rows.labels import Labels, looks_like_numbers, one_hot
+from training.rows.marked import SPAN_FIELDS, looks_marked
 from training.rows.printed import listed
 from training.rows.several import looks_like_several, one_hot_columns
 from training.rows.tables import Table
@@ -25,7 +26,6 @@ from training.settings.config import TrainConfig
 from training.tasks import TASKS, Task
 
 CARD_NAME = "dataset.json"
-_SINGLE_FIELDS = ("text", "sentence")
 _PAIR_FIELDS = (
     ("text", "text_pair"),
     ("sentence1", "sentence2"),
@@ -33,15 +33,11 @@ _PAIR_FIELDS = (
     ("question", "passage"),
     ("question", "sentence"),
 )
-_LABEL_FIELDS = ("label", "labels")
-_MORE_FIELDS = {
-    "free_text": ("answers", "answer", "target"),
-    "similarity": ("score", "similarity", "similarity_score"),
-}
 _LISTS = ("text_fields", "label_names", "choice_fields")
 _TEXTS = ("kind", "metric", "label_field", "name")
 _CHOICE_LIST = "choices"
 _FREE_TEXT = "free_text"
+_GUESSED = f"no kind given: taken as {{}} from the rows (set it with --kind or in {CARD_NAME})"
 _ALIKE = 0.8  # of a key that may be a slip of the pen
 
 
@@ -49,8 +45,9 @@ _ALIKE = 0.8  # of a key that may be a slip of the pen
 class Card:
     """How to read the rows. `label_names` None means: take the names found in the rows.
 
-    Several `label_fields` are one-hot columns. `choice_fields` belong to a multiple choice answered by a
-    head; `name` is the data set's own, `row_fields` are all fields of the rows.
+    Several `label_fields` are one-hot columns. `place_names` are what whole numbers in a list of tags stand
+    for: those names, or of trained data the ones that it had. `choice_fields` belong to a multiple choice
+    answered by a head; `name` is the data set's own, `row_fields` are all fields of the rows.
     """
 
     kind: str
@@ -64,6 +61,7 @@ class Card:
     form: str = HEAD
     row_fields: frozenset[str] = frozenset()
     names_given: bool = False
+    place_names: tuple[str, ...] | None = None
 
     @property
     def task(self) -> type[Task]:
@@ -80,6 +78,7 @@ class Card:
             "kind": self.kind,
             "label_field": self.label_field,
             "label_names_given": self.names_given,
+            **({"place_names": list(self.place_names)} if self.task.reads_words and self.place_names else {}),
         }
 
     def read_labels(self, found: Sequence[Occurrence]) -> tuple[Labels, list[str]]:
@@ -106,6 +105,7 @@ class Flags:
     choice_fields: tuple[str, ...] | None = None
     form: str = HEAD
     label_field_before: str | None = None  # what it was in training: where neither card nor user says
+    place_names_before: tuple[str, ...] | None = None  # likewise
 
     @classmethod
     def of(cls, config: TrainConfig) -> "Flags":
@@ -134,8 +134,11 @@ def read_card(data: Path, tables: Mapping[str, Table], flags: Flags) -> Card:
     said |= {name: value for name, value in vars(flags).items() if value}
     table = tables.get("train") or next(iter(tables.values()))
     kind = said.get("kind") or _official_kind(said.get("name"), table, flags.form)
+    if not kind and flags.form == HEAD and looks_marked(table):
+        kind = "token_labels"
+        notes.append(_GUESSED.format(kind))
     labels = _label_fields(said, table, kind, flags.label_field_before)
-    texts = tuple(said.get("text_fields") or _guess_text_fields(table))
+    texts = tuple(said.get("text_fields") or _guess_text_fields(table, kind, labels))
     _demand_fields(table, labels, texts, kind)
     labels = _in_order_of(said.get("label_names") or (), labels, table.source)
     card = Card(
@@ -150,7 +153,8 @@ def read_card(data: Path, tables: Mapping[str, Table], flags: Flags) -> Card:
         form=flags.form,
         row_fields=frozenset(table.columns),
     )
-    card = replace(card, names_given=card.label_names is not None)
+    places = card.label_names or flags.place_names_before
+    card = replace(card, names_given=card.label_names is not None, place_names=places)
     if not card.kind:
         card = _with_guessed_kind(card, tables.values())
     _check_kind(card, flags, table.source)
@@ -160,13 +164,8 @@ def read_card(data: Path, tables: Mapping[str, Table], flags: Flags) -> Card:
     return card
 
 
-def _usual_fields(kind: str) -> tuple[str, ...]:
-    """What the field of labels is called when nobody says."""
-    return (*_LABEL_FIELDS, *_MORE_FIELDS.get(kind, ()))
-
-
 def _may_lack_labels(kind: str) -> bool:
-    return kind in TASKS and TASKS[kind].may_lack_labels
+    return TASKS.get(kind, Task).may_lack_labels
 
 
 def _label_fields(said: Mapping[str, Any], table: Table, kind: str, before: str | None) -> tuple[str, ...]:
@@ -177,7 +176,8 @@ def _label_fields(said: Mapping[str, Any], table: Table, kind: str, before: str 
             return parts if given not in table.columns and len(parts) > 1 else (given,)
         if given and all(part in table.columns for part in given.split(",")):
             return tuple(given.split(","))
-    found = [name for name in _usual_fields(kind) if name in table.columns]
+    usual = TASKS.get(kind, Task).usual_labels
+    found = [name for name in usual if name in table.columns]
     if len(found) == 1:
         return (found[0],)
     names = tuple(said.get("label_names") or ())
@@ -186,10 +186,14 @@ def _label_fields(said: Mapping[str, Any], table: Table, kind: str, before: str 
     return () if found or _may_lack_labels(kind) else one_hot_columns(table)
 
 
-def _guess_text_fields(table: Table) -> tuple[str, ...]:
-    fields = table.columns
+def _guess_text_fields(table: Table, kind: str, labels: Sequence[str]) -> tuple[str, ...]:
+    """A pair that is known, or the first usual name; tags label tokens, and spans are places in a text."""
+    fields, usual = table.columns, TASKS.get(kind, Task).usual_texts
     pair = next((pair for pair in _PAIR_FIELDS if all(name in fields for name in pair)), None)
-    return pair or tuple(name for name in _SINGLE_FIELDS if name in fields)[:1]
+    if pair and not TASKS.get(kind, Task).reads_words:
+        return pair
+    ordered = (*Task.usual_texts, *usual) if set(labels) & set(SPAN_FIELDS) else usual
+    return tuple(name for name in ordered if name in fields)[:1]
 
 
 def _demand_fields(table: Table, labels: Sequence[str], texts: Sequence[str], kind: str) -> None:
@@ -197,7 +201,7 @@ def _demand_fields(table: Table, labels: Sequence[str], texts: Sequence[str], ki
     problems, found = [], ", ".join(sorted(table.columns)) or "(none)"
     if not texts:
         problems.append(f"which of the fields {found} is the text? say so with --text-fields")
-    usual = _usual_fields(kind)
+    usual = TASKS.get(kind, Task).usual_labels
     if not labels and not (_may_lack_labels(kind) and not set(usual) & set(table.columns)):
         shown = f"{', '.join(map(repr, usual[:-1]))} and {usual[-1]!r}"
         several = sum(name in table.columns for name in usual) > 1
@@ -216,7 +220,7 @@ def _demand_fields(table: Table, labels: Sequence[str], texts: Sequence[str], ki
                 f"no field {', '.join(map(repr, missing))} among {found}; name others with {flag}"
             )
     if problems:
-        known = {*_SINGLE_FIELDS, *_LABEL_FIELDS, *(name for pair in _PAIR_FIELDS for name in pair)}
+        known = {*Task.usual_texts, *Task.usual_labels, *(name for pair in _PAIR_FIELDS for name in pair)}
         near = [repr(name) for name in table.columns if name not in known and name.strip().lower() in known]
         hint = f" (names are as they stand: {', '.join(near)})" if near else ""
         if not texts and not labels:
@@ -350,7 +354,7 @@ def _with_guessed_kind(card: Card, tables: Collection[Table]) -> Card:
         kind = "regression"
     else:
         kind = "sentence_pair" if len(card.text_fields) == 2 else "single_sentence"
-    notes = [f"no kind given: taken as {kind} from the rows (set it with --kind or in {CARD_NAME})"]
+    notes = [_GUESSED.format(kind)]
     if len(card.label_fields) > 1:
         notes.append(f"columns of noughts and ones are labels: {card.label_field}; choose with --label-field")
     return replace(card, kind=kind, notes=(*card.notes, *notes))

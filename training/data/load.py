@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from training.data.card import Card, Flags, named, read_card
 from training.data.notes import notes_of
@@ -25,6 +26,9 @@ from training.rows.split import draw_validation, paper_file, paper_rows, rule_fo
 from training.rows.tables import Table, read_table
 from training.settings.config import TrainConfig
 from training.tasks import Task
+
+if TYPE_CHECKING:
+    from modeling import Backbone
 
 _MAX_TOLD = 10
 _MAX_LABEL_CHARACTERS = 200
@@ -54,6 +58,12 @@ class TaskData:
     def notes(self) -> tuple[str, ...]:
         """What a person should know of the data."""
         return self.page.notes
+
+    def on(self, backbone: "Backbone") -> "TaskData":
+        """With what only the backbone's tokenizer can tell. Raises ConfigError."""
+        task = self.task.sized(backbone, (self.train, self.validation))
+        train, validation = (task.aligned(backbone, split) for split in (self.train, self.validation))
+        return replace(self, task=task, train=train, validation=validation)
 
 
 @dataclass(frozen=True)
@@ -149,7 +159,8 @@ def labelled(tables: Mapping[str, Table], card: Card) -> tuple[dict[str, Table],
                 f"{table.source}: no labels in {card.label_field!r} among {shown}; add them, or drop the file"
             )
         notes.append(f"{table.source} has no labels: the {split} rows are left out")
-    return kept, notes
+    kept, told = card.task.prepared(kept, card.text_fields, card.label_field, card.place_names)
+    return kept, [*notes, *told]
 
 
 def _is_hidden(table: Table, field: str, train: Table | None) -> bool:

@@ -7,7 +7,7 @@ from training.data.card import Card
 from training.data.reading import Reading
 from training.rows.canonical import TargetError, occurrences
 from training.rows.doubts import shorten_list
-from training.rows.examples import Split, label_counts
+from training.rows.examples import Split, label_counts, labels_of
 from training.rows.items import parts_of
 from training.rows.labels import Labels
 from training.rows.tables import Table
@@ -67,7 +67,7 @@ def _test_notes(tables: Mapping[str, Table], card: Card, task: Task, labels: Lab
 
 def _text_notes(train: Split, validation: Split) -> list[str]:
     notes = []
-    bare = sum(target == () for target in train.targets)
+    bare = sum(not labels_of(target) for target in train.targets)
     if bare:
         notes.append(f"{bare} train rows have no label at all, which is learnt as such")
     if len(validation) < _FEW_ROWS:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adapters_store.adapter_file import AdapterFile
 from adapters_store.errors import AdapterFileError
 from adapters_store.manifest import Manifest
@@ -23,6 +21,7 @@ from training.data.load import Source, as_text, labelled, paper_split, read_tabl
 from training.data.reading import reading_of
 from training.errors import ConfigError, DataError
 from training.file.publish import TextForm
+from training.file.row_answers import entities_of, own_logits, told
 from training.loop.device import pick_device
 from training.loop.encode import Rows, encode_split
 from training.loop.passes import Answered, served
@@ -53,6 +52,7 @@ class RowAnswer:
     truncated: bool
     logits: list[float]
     generated: str | None = None
+    entities: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def evaluate_file(
     if backbone is None:
         backbone = load_backbone(backbone_name or named_backbone(manifest), device=pick_device(device))
     adapter = build_adapter(stored, backbone)
-    rows, task = scored.rows, scored.task
+    rows, task = scored.task.aligned(backbone, scored.rows), scored.task
     limit = manifest.input.max_tokens
     encoded = encode_split(backbone, rows, task, limit, adapter.virtual_tokens, adapter.spec.pooling)
     answered = served(ServedModel(backbone), adapter, encoded, generate=generate)
@@ -315,6 +315,7 @@ def _card(
     flags = replace(
         flags,
         label_field_before=used.get("label_field"),
+        place_names_before=tuple(used.get("place_names") or ()) or None,
         kind=kind,
         text_fields=flags.text_fields or (tuple(fields) if fields else None),
         choice_fields=flags.choice_fields or tuple(used.get("choice_fields") or ()) or None,
@@ -338,7 +339,7 @@ def _names(card: Card, manifest: Manifest, form: TextForm | None) -> tuple[str, 
         return form.names
     if card.task.lists_choices:
         return card.label_names or ()
-    return tuple(manifest.head.labels) if card.task.least_names else ()
+    return card.task.names_of(spec_of(manifest.head))
 
 
 def _task(
@@ -360,27 +361,18 @@ def _answers(
         RowAnswer(
             row=example.row,
             expected=task.told(example.target),
-            label=label,
-            score=score,
+            label=answer.label,
+            score=answer.score,
             tokens=sum(text.num_tokens for text in encoded.of(index)),
             truncated=any(text.truncated for text in encoded.of(index)),
-            logits=[float(value) for value in answered.logits[index]],
+            logits=own_logits(answered.logits, encoded, index, adapter.spec),
             generated=None if answered.texts is None else answered.texts[index],
+            entities=entities_of(answer, example.text),
         )
-        for index, (example, (label, score)) in enumerate(
-            zip(rows.examples, _told(found, adapter, task), strict=True)
+        for index, (example, answer) in enumerate(
+            zip(rows.examples, told(found, encoded, adapter.spec, task), strict=True)
         )
     )
-
-
-def _told(found: Logits, adapter: Adapter, task: Task) -> list[tuple[str | list[str] | None, float]]:
-    """The label of each row with its score; of free text, which has none, the word F1 of what was written."""
-    if task.writes:
-        return [(None, float(score)) for score in found[:, 1]]
-    kind = kind_of(adapter.spec)
-    choices = [[str(index) for index in range(found.shape[1])]] * len(found)
-    answers = kind.decide(adapter.spec, found.astype(np.float64), None, choices)
-    return [(answer.label, answer.score) for answer in answers]
 
 
 def _generated_metrics(

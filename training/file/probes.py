@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 
 from adapters_store.manifest import Probe
+from modeling import Encoded
 from training.loop.encode import Rows
 from training.rows.examples import Split
 from training.rows.items import ChoiceItem, Item, parts_of
@@ -10,6 +11,7 @@ from training.tasks import Logits, Task
 
 MIN_PROBES, MAX_PROBES = 8, 32
 _MAX_TEXT_CHARACTERS = 2_000
+_MAX_WORD_LOGITS = 2_000  # of one probe, for all of its words
 
 
 def probes_of(split: Split, task: Task, encoded: Rows, logits: Logits) -> list[Probe]:
@@ -18,14 +20,26 @@ def probes_of(split: Split, task: Task, encoded: Rows, logits: Logits) -> list[P
     Of free text: the log probability [N, 1] of a right answer, which the probe names.
     """
     items = split.texts
-    rows = choose_probes(
-        task.strata(split.targets),
-        encoded.lengths,
-        encoded.truncated,
-        [sum(map(len, parts_of(item))) for item in items],
+    readable = [row for row in range(len(items)) if not task.reads_words or encoded.of(row)[0].words]
+    strata, lengths, truncated = task.strata(split.targets), encoded.lengths, encoded.truncated
+    chosen = choose_probes(
+        [strata[row] for row in readable],
+        [lengths[row] for row in readable],
+        [truncated[row] for row in readable],
+        [sum(map(len, parts_of(items[row]))) for row in readable],
     )
+    rows = [readable[place] for place in chosen]
+    if task.reads_words:
+        return [_of_words(str(items[row]), encoded.of(row)[0], logits[row], len(task.labels)) for row in rows]
     strings = task.strings(split.targets) if task.writes else [None] * len(items)
     return [_probe(items[row], [float(value) for value in logits[row]], strings[row]) for row in rows]
+
+
+def _of_words(text: str, encoded: Encoded, logits: Logits, num_labels: int) -> Probe:
+    """The first words of a text, so many that a file stays small."""
+    words = encoded.words[: max(1, _MAX_WORD_LOGITS // num_labels)]
+    own = logits[: len(words) * num_labels].tolist()
+    return Probe(text=text, words=[[word.start, word.end] for word in words], logits=own)
 
 
 def _probe(item: Item, logits: Sequence[float], target: str | None) -> Probe:

@@ -9,7 +9,7 @@ values; nothing is trained again.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,7 @@ def prune_file(
     drifts = layer_drifts(adapter, backbone, _file_dtype(stored))
     keep = _checked_keep(keep, drifts)
     limit = manifest.input.max_tokens
+    scored = replace(scored, rows=scored.task.aligned(backbone, scored.rows))
     rows = encode_split(
         backbone, scored.rows, scored.task, limit, adapter.virtual_tokens, adapter.spec.pooling
     )

@@ -67,6 +67,10 @@ class Rows:
         starts = range(0, len(texts), self.per_read)
         return [EncodedApart(tuple(texts[start : start + self.per_read])) for start in starts]
 
+    def numbers(self, rows: Sequence[int]) -> list[int]:
+        """The numbers of their texts among all, in the order of `take`."""
+        return [row * self.per_row + place for row in rows for place in range(self.per_row)]
+
     def with_targets(self, targets: Sequence[Sequence[int]]) -> "Rows":
         """The same rows of one text each, which know the string (as ids, with its end) that they score."""
         pairs = zip(self.encoded, targets, strict=True)

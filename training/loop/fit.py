@@ -5,7 +5,7 @@ files or texts; those are behind the callables of `Learner`.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,8 +112,36 @@ class StageResult:
     history: tuple[EpochRecord, ...]
 
 
+Steps = Generator[list[int], float, StageResult]
+"""A stage in the making: it yields train rows, is sent their loss when gradients are there, and returns."""
+
+
 def fit(plan: StagePlan, learner: Learner, progress: Progress, journal: Journal) -> StageResult:
     """Train one stage and leave the learner's parameters in their best state.
+
+    Raises:
+        TrainingFailedError: as `steps_of`.
+    """
+    steps = steps_of(plan, learner, progress, journal)
+    found = advanced(steps)
+    while not isinstance(found, StageResult):
+        loss = learner.loss(found)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        found = advanced(steps, float(loss.detach()))
+    return found
+
+
+def advanced(steps: Steps, loss: float | None = None) -> list[int] | StageResult:
+    """Go on after a step that had this loss: the rows of the next one, or what the stage reached."""
+    try:
+        return next(steps) if loss is None else steps.send(loss)
+    except StopIteration as over:
+        result: StageResult = over.value
+        return result
+
+
+def steps_of(plan: StagePlan, learner: Learner, progress: Progress, journal: Journal) -> Steps:
+    """All of a stage but losses and their gradients, which are left to whoever runs it.
 
     The state before the first step counts as epoch 0, so a stage never ends worse than it began.
 
@@ -131,7 +159,7 @@ def fit(plan: StagePlan, learner: Learner, progress: Progress, journal: Journal)
     while not state.over(plan):
         state.epoch += 1
         epoch = state.epoch
-        loss = _run_epoch(plan, learner, optimizer, epoch, progress)
+        loss = yield from _run_epoch(plan, learner, optimizer, epoch, progress)
         if epoch % plan.every and epoch < plan.epochs:
             continue
         _record(plan, state, epoch, loss, learner)
@@ -150,17 +178,15 @@ def _check_trainable(plan: StagePlan, learner: Learner) -> None:
 
 def _run_epoch(
     plan: StagePlan, learner: Learner, optimizer: torch.optim.Optimizer, epoch: int, progress: Progress
-) -> float:
+) -> Generator[list[int], float, float]:
     batches = learner.batches(epoch)
     total = 0.0
     for index, rows in enumerate(batches):
         done = (epoch - 1 + (index + 0.5) / len(batches)) / plan.epochs
         set_learning_rate(optimizer, schedule_factor(done, plan.warmup))
-        loss = learner.loss(rows)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        value = yield rows
         norm = clip(learner.parameters.values())
-        value = float(loss.detach())
         _check_step(plan, epoch, index, value, norm)
         if epoch == 1 and index == 0:
             _check_reached(plan, learner)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+_FUSED = {"cpu", "cuda"}
+
 
 @dataclass(frozen=True)
 class Group:
@@ -17,13 +19,18 @@ class Group:
 
 
 def build_optimizer(groups: Sequence[Group]) -> torch.optim.AdamW:
-    """AdamW with bias correction; each group remembers the top of its schedule as `top_lr`."""
+    """AdamW with bias correction; each group remembers the top of its schedule as `top_lr`.
+
+    One kernel updates all parameters, where the device has it.
+    """
+    devices = {parameter.device.type for group in groups for parameter in group.parameters}
     return torch.optim.AdamW(
         [
             {"params": list(g.parameters), "lr": g.lr, "top_lr": g.lr, "weight_decay": g.weight_decay}
             for g in groups
             if g.parameters
-        ]
+        ],
+        fused=devices <= _FUSED,
     )
 
 
@@ -42,7 +49,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 def clip(parameters: Iterable[nn.Parameter], max_norm: float = 1.0) -> float:
     """Scale gradients down to `max_norm` over all of them; returns the norm before."""
-    return float(nn.utils.clip_grad_norm_(list(parameters), max_norm))
+    return float(nn.utils.clip_grad_norm_(list(parameters), max_norm, foreach=True))
 
 
 def decay_groups(parameters: Sequence[nn.Parameter], lr: float, weight_decay: float) -> list[Group]:

@@ -1,63 +1,99 @@
 """Passes over all rows of a split: what an adapter answers, in training and in serving form; features.
 
-Features are what the head reads without any adapter: the states [N, K, H] of a row's K texts, or what its
-readout makes of them; stage one reuses them over all its epochs. Virtual tokens of a method stand in front
-of every text and count in every budget.
+Features are what the head reads without any adapter; stage one reuses them over all its epochs. Virtual
+tokens of a method stand in front of every text and count in every budget.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from modeling import Adapter, Backbone, Encoded, HeadSpec, ServedModel, decoding, readout_of
+from modeling import (
+    Adapter,
+    Backbone,
+    Encoded,
+    HeadSpec,
+    PackedBatch,
+    ServedModel,
+    decoding,
+    readout_of,
+)
+from modeling.kinds.base import by_row
+from modeling.stack import noted
 from training.loop.embedded import embedded
 from training.loop.encode import Rows, state_batches
+from training.loop.precision import RoundedProducts
+from training.loop.prefix import StatesBelow
+from training.loop.states import States, spans
 from training.metrics.ranking import Embedded
 from training.tasks import Logits
 
 
 @dataclass(frozen=True)
 class Answered:
-    """`logits` [N, L] (or [N, K]) as probes record them; `texts`: what was written, where something was;
-    `embedded`: the texts of all rows, where partners are looked for among them."""
+    """`logits` [N, P] as probes record them (L, K, or L of each word; NaN behind the last of a shorter row);
+    `texts`: what was written, where something was; `embedded`: the texts of all rows, where partners are
+    looked for among them."""
 
     logits: Logits
     texts: list[str] | None = None
     embedded: Embedded | None = None
 
 
-def features(backbone: Backbone, rows: Rows, spec: HeadSpec, after_batch: Callable[[], None]) -> Tensor:
-    """What the head reads [N, K', F] of all rows, without gradients."""
+def features(
+    backbone: Backbone,
+    rows: Rows,
+    spec: HeadSpec,
+    after_batch: Callable[[], None],
+    *,
+    below: StatesBelow | None = None,
+    products: RoundedProducts | None = None,
+) -> States:
+    """What the head reads of all rows, without gradients.
+
+    The same pass fills the states `below` a layer. Features are float32's unless `products` are given.
+    """
     readout = readout_of(spec)
-    states = torch.empty((len(rows), rows.per_row, backbone.hidden_size), device=backbone.device)
-    with torch.no_grad():
+    sizes = [sum(readout.num_states(text) for text in rows.of(row)) for row in range(len(rows))]
+    counts = torch.tensor(sizes, dtype=torch.int64, device=backbone.device)
+    values = torch.empty((sum(sizes), backbone.hidden_size), device=backbone.device)
+    starts = counts.cumsum(0) - counts
+    rounded = nullcontext() if products is None else products.used()
+    noting = nullcontext(list[Tensor]()) if below is None else noted(backbone.layers, below.layer)
+    with torch.no_grad(), rounded, noting as entering:
         for batch in state_batches(rows):
             packed = backbone.pack(rows.take(batch))
             with backbone.running(packed) as hidden:
                 found = readout.states(backbone, hidden, packed, spec.pooling)
-            states[torch.as_tensor(batch, device=backbone.device)] = found.view(len(batch), rows.per_row, -1)
+            if below is not None:
+                below.note(packed, rows.numbers(batch), entering.pop()[0])
+            index = torch.as_tensor(batch, device=backbone.device)
+            values[spans(starts[index], counts[index])] = found
             after_batch()
-    return readout.features(states)
+    return States(readout.features(values), counts // rows.per_read)
 
 
 @torch.no_grad()
-def trained(backbone: Backbone, adapter: Adapter, rows: Rows) -> Answered:
-    """What the training form answers; the adapter must be attached."""
+def trained(backbone: Backbone, adapter: Adapter, rows: Rows, below: StatesBelow | None = None) -> Answered:
+    """What the training form answers; the adapter must be attached. Passes begin with the states `below`."""
     readout, virtual = readout_of(adapter.spec), adapter.virtual_tokens
 
-    def logits(texts: list[Encoded]) -> Any:
-        found = readout.logits(backbone, backbone.pack(texts, virtual), adapter.spec, adapter.head)
-        return found.float().cpu().numpy()
+    def logits(batch: Sequence[int]) -> list[Logits]:
+        packed = packed_rows(backbone, rows, batch, virtual, below)
+        found = readout.logits(backbone, packed, adapter.spec, adapter.head)
+        ends = np.cumsum([readout.num_states(text) for text in rows.take(batch)[:: rows.per_read]])
+        return [one.reshape(-1) for one in np.split(found.float().cpu().numpy(), ends[:-1])]
 
     def written(texts: list[Encoded], limit: int) -> list[str]:
         return decoding.generate(backbone, backbone.pack(texts, virtual), limit)
 
-    def embeddings(texts: list[Encoded]) -> list[Logits]:
-        found = readout.embeddings(backbone, backbone.pack(texts, virtual), adapter.spec.pooling)
+    def embeddings(batch: Sequence[int]) -> list[Logits]:
+        packed = packed_rows(backbone, rows, batch, virtual, below)
+        found = readout.embeddings(backbone, packed, adapter.spec.pooling)
         return list(found.float().cpu().numpy())
 
     strings = backbone.label_ids(adapter.spec.labels) if readout.decodes else []
@@ -77,15 +113,16 @@ def served(model: ServedModel, adapter: Adapter, rows: Rows, *, generate: bool =
     try:
         place = model.placement(slot)
 
-        def logits(texts: list[Encoded]) -> Any:
-            asked = rows.together(texts)
+        def logits(batch: Sequence[int]) -> list[Logits]:
+            asked = rows.together(rows.take(batch))
             reads = [(index, slot) for index in range(len(asked))]
-            return np.stack(model.run(asked, [place.body_slot] * len(asked), reads))
+            return model.run(asked, [place.body_slot] * len(asked), reads)
 
         def written(texts: list[Encoded], limit: int) -> list[str]:
             return model.generate(texts, [place.body_slot] * len(texts), limit)
 
-        def embeddings(texts: list[Encoded]) -> list[Logits]:
+        def embeddings(batch: Sequence[int]) -> list[Logits]:
+            texts = rows.take(batch)
             return model.run(texts, [place.body_slot] * len(texts), [(i, slot) for i in range(len(texts))])
 
         extra = place.virtual_tokens + place.decoder_tokens + rows.longest_target
@@ -101,13 +138,22 @@ def served(model: ServedModel, adapter: Adapter, rows: Rows, *, generate: bool =
         model.remove(slot)
 
 
-def _logits(rows: Rows, extra: int, run: Callable[[list[Encoded]], Any]) -> Logits:
-    """Of all rows [N, L], in their order; each text costs `extra` tokens more than its own."""
-    batches = state_batches(rows, extra)
-    found = np.concatenate([run(rows.take(batch)).reshape(len(batch), -1) for batch in batches])
-    logits: Logits = np.empty_like(found, dtype=np.float32)
-    logits[[row for batch in batches for row in batch]] = found
-    return logits
+def packed_rows(
+    backbone: Backbone, rows: Rows, batch: Sequence[int], virtual: int, below: StatesBelow | None
+) -> PackedBatch:
+    """The texts of some rows, to begin with what is kept of them."""
+    packed = backbone.pack(rows.take(batch), virtual)
+    return packed if below is None else below.enter(packed, rows.numbers(batch), backbone.dtype)
+
+
+def _logits(rows: Rows, extra: int, run: Callable[[list[int]], list[Logits]]) -> Logits:
+    """Of all rows [N, P], in their order; each text costs `extra` tokens more than its own."""
+    found: list[Logits] = [np.empty(0, np.float32)] * len(rows)
+    for batch in state_batches(rows, extra):
+        texts = iter(run(batch))
+        for row in batch:
+            found[row] = np.concatenate([next(texts) for _ in range(rows.per_row // rows.per_read)])
+    return by_row(found).astype(np.float32)
 
 
 def _texts(

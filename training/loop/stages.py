@@ -6,17 +6,22 @@ A task without a head has no stage one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from modeling import Adapter, Backbone, HeadSpec, Readout, Wanted, readout_of
 from training.loop.batches import plain_batches, training_batches
-from training.loop.encode import Rows
+from training.loop.encode import Rows, state_batches
 from training.loop.fit import Learner
 from training.loop.optim import Group, decay_groups
-from training.loop.passes import Answered, trained
+from training.loop.passes import Answered, features, packed_rows, trained
+from training.loop.precision import RoundedProducts
+from training.loop.prefix import Below, fill, lowest_layer, room_below
+from training.loop.progress import Progress
+from training.loop.states import States
 from training.settings.config import Hyper
 from training.tasks import Logits, Target, Task
 
@@ -51,10 +56,10 @@ class Material:
 
 @dataclass(frozen=True)
 class Features:
-    """What the head reads off the frozen backbone, of train [N, K, F] and of validation [M, K, F]."""
+    """What heads read of the frozen backbone."""
 
-    train: Tensor
-    validation: Tensor
+    train: States
+    validation: States
 
 
 @dataclass(frozen=True)
@@ -89,20 +94,21 @@ def head_learner(
     """Stage one: `scaled` [H -> L] on the scaled features, started at zero (the problem is convex)."""
     nn.init.zeros_(scaled.weight)
     nn.init.zeros_(scaled.bias)
-    train, validation = scaling.apply(features.train), scaling.apply(features.validation)
+    train, validation = (
+        replace(states, values=scaling.apply(states.values))
+        for states in (features.train, features.validation)
+    )
     size = hyper.batch_size * _HEAD_BATCH_FACTOR
 
-    def logits(states: Tensor) -> Tensor:
-        found: Tensor = scaled(states.flatten(0, 1))
-        return found
+    def logits(states: States) -> Tensor:
+        return states.by_row(scaled(states.values))
 
     def loss(rows: Sequence[int]) -> Tensor:
-        found = logits(train[torch.as_tensor(rows, device=train.device)])
+        found = logits(train.take(rows))
         return material.readout.measured_loss(material.spec, found, material.wanted.take(rows))
 
     def measured() -> tuple[Logits, float]:
-        found = logits(validation).view(len(validation), -1)
-        return material.measured(Answered(found.float().cpu().numpy()))
+        return material.measured(Answered(logits(validation).float().cpu().numpy()))
 
     return Learner(
         task=material.task,
@@ -112,16 +118,64 @@ def head_learner(
         validation=measured,
         batches=lambda epoch: plain_batches(len(train), batch_size=size, seed=seed, epoch=epoch),
         validation_targets=material.validation_targets,
-        exact=train.device.type == "cpu",
+        exact=train.values.device.type == "cpu",
     )
 
 
-def adapter_learner(material: Material, adapter: Adapter, hyper: Hyper, seed: int) -> Learner:
+def frozen_features(
+    material: Material,
+    progress: Progress,
+    below: Below | None = None,
+    products: RoundedProducts | None = None,
+) -> Features:
+    """What the head reads of both splits without any adapter; the same passes fill what is kept `below`.
+
+    Those of train rows come from rounded `products` where they are given; what is measured never does.
+    """
+    num_batches = sum(len(state_batches(rows)) for rows in (material.train, material.validation))
+    progress.begin("features", num_batches)
+    below = below or Below()
+    splits = (material.train, below.train, products), (material.validation, below.validation, None)
+    found = [
+        features(
+            material.backbone, rows, material.spec, lambda: progress.step(None), below=kept, products=rounded
+        )
+        for rows, kept, rounded in splits
+    ]
+    progress.end("features")
+    return Features(*found)
+
+
+def room_for(material: Material, adapter: Adapter, progress: Progress, *, rounded: bool) -> Below:
+    """Room for what enters the lowest layer on which the adapter acts, of both splits; what lacks is told."""
+    layer = lowest_layer(material.backbone, adapter)
+    below = room_below(material.backbone, material.train, material.validation, layer, rounded=rounded)
+    for message in below.told:
+        progress.tell(message)
+    return below
+
+
+def adapter_learner(
+    material: Material,
+    adapter: Adapter,
+    hyper: Hyper,
+    seed: int,
+    *,
+    below: Below | None = None,
+    products: RoundedProducts | None = None,
+) -> Learner:
     """Stage two: the adapter's parameters, and the head with them when `hyper.train_head`.
 
     The adapter must be attached for as long as the learner is used. Body parameters never decay: their
-    neutral value (a scale of one, a pre-trained norm) is not zero.
+    neutral value (a scale of one, a pre-trained norm) is not zero. All passes begin with what is kept `below`
+    a layer, those that train use rounded `products`. Raises ValueError if the adapter acts below that layer.
     """
+    below = below or Below()
+    if below.layer > lowest_layer(material.backbone, adapter):
+        raise ValueError(f"an adapter acts below layer {below.layer}, where passes begin: this is a bug")
+    for rows, kept in ((material.train, below.train), (material.validation, below.validation)):
+        if kept is not None:
+            fill(material.backbone, rows, kept)
     parameters = {f"body.{index}": p for index, p in enumerate(adapter.body_parameters())}
     groups = [Group(tuple(parameters.values()), hyper.lr)]
     if adapter.head is not None and hyper.train_head:
@@ -131,9 +185,10 @@ def adapter_learner(material: Material, adapter: Adapter, hyper: Hyper, seed: in
     backbone, costs = material.backbone, _row_costs(material, adapter)
 
     def loss(rows: Sequence[int]) -> Tensor:
-        batch = backbone.pack(material.train.take(rows), adapter.virtual_tokens)
+        batch = packed_rows(backbone, material.train, rows, adapter.virtual_tokens, below.train)
         wanted = material.wanted.take(rows)
-        return material.readout.loss(backbone, batch, material.spec, adapter.head, wanted)
+        with nullcontext() if products is None else products.used():
+            return material.readout.loss(backbone, batch, material.spec, adapter.head, wanted)
 
     def batches(epoch: int) -> list[list[int]]:
         return training_batches(
@@ -145,7 +200,9 @@ def adapter_learner(material: Material, adapter: Adapter, hyper: Hyper, seed: in
         parameters=parameters,
         groups=groups,
         loss=loss,
-        validation=lambda: material.measured(trained(backbone, adapter, material.validation)),
+        validation=lambda: material.measured(
+            trained(backbone, adapter, material.validation, below.validation)
+        ),
         batches=batches,
         validation_targets=material.validation_targets,
         exact=backbone.device.type == "cpu",

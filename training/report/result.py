@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
@@ -31,6 +31,15 @@ class SeedOutcome:
     def history(self) -> tuple[EpochRecord, ...]:
         """Both stages, in order."""
         return tuple(r for stage in (self.head, self.body) if stage is not None for r in stage.history)
+
+
+def pick_best(outcomes: Sequence[SeedOutcome]) -> SeedOutcome:
+    """The seed with the best validation metric, the first among equals."""
+    best = outcomes[0]
+    for outcome in outcomes[1:]:
+        if best.final.task.metric.better(outcome.final.value, best.final.value):
+            best = outcome
+    return best
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sklearn.metrics import precision_recall_fscore_support
-
 from training.data.load import TaskData
 from training.report.result import TrainResult
 from training.settings.config import TrainConfig
@@ -90,30 +88,13 @@ def _scores(result: TrainResult) -> _Table:
 
 def _per_label(data: TaskData, result: TrainResult) -> list[str]:
     """Precision, recall and F1 by label; nothing where answers are numbers."""
-    task = result.evaluation.task
-    if not task.class_names:
-        return []
-    answers = task.answers(result.evaluation.logits)
-    told = [_as_set(answer) for answer in answers]
-    truth = [_as_set(_names(target, task.class_names)) for target in data.validation.targets]
-    rows = []
-    for label in task.class_names:
-        is_true, is_told = [label in s for s in truth], [label in s for s in told]
-        precision, recall, f1, _ = precision_recall_fscore_support(
-            is_true, is_told, average="binary", zero_division=0.0
-        )
-        rows.append((label, str(sum(is_true)), _number(precision), _number(recall), _number(f1)))
-    return ["## By label", "", *_markdown((("label", "rows", "precision", "recall", "F1"), rows)), ""]
-
-
-def _names(target: object, labels: Sequence[str]) -> object:
-    if isinstance(target, tuple):
-        return [labels[i] for i in target]
-    return labels[target] if isinstance(target, int) else target
-
-
-def _as_set(answer: object) -> frozenset[object]:
-    return frozenset(answer) if isinstance(answer, list) else frozenset([answer])
+    found = result.evaluation.task.by_label(result.evaluation.logits, data.validation.targets)
+    rows = [
+        (one.name, str(one.num_right), _number(one.precision), _number(one.recall), _number(one.f1))
+        for one in found
+    ]
+    head = ("label", "spans" if result.evaluation.task.reads_words else "rows", "precision", "recall", "F1")
+    return ["## By label", "", *_markdown((head, rows)), ""] if rows else []
 
 
 def _facts(result: TrainResult) -> list[tuple[str, str]]:

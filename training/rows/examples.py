@@ -5,10 +5,31 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from training.rows.items import ChoiceItem, Item
 
-Target = int | float | tuple[int, ...] | tuple[str, ...]
+
+class Span(NamedTuple):
+    """A labelled part of a text: `start` to `end` in characters, and the index of its label."""
+
+    start: int
+    end: int
+    label: int
+
+
+@dataclass(frozen=True)
+class WordSpans:
+    """The labelled parts of a text, in order, none over another; and its words as a tokenizer makes them.
+
+    `words` are (start, end) of each; empty until the tokenizer is known.
+    """
+
+    spans: tuple[Span, ...]
+    words: tuple[tuple[int, int], ...] = ()
+
+
+Target = int | float | tuple[int, ...] | tuple[str, ...] | WordSpans
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +68,24 @@ class Split:
 
 
 def label_counts(targets: Iterable[Target]) -> Counter[int]:
-    """How many rows have each label, by its index."""
+    """How many rows have each label, by its index; of spans, how many of these."""
     counts: Counter[int] = Counter()
     for target, count in Counter(targets).items():
-        for index in target if isinstance(target, tuple) else (target,):
+        for index in labels_of(target):
             counts[int(index)] += count
     return counts
 
 
+def labels_of(target: Target) -> tuple[int | float | str, ...]:
+    """All that one row has: none, one or several; a number or a text is one."""
+    if isinstance(target, WordSpans):
+        return tuple(span.label for span in target.spans)
+    return target if isinstance(target, tuple) else (target,)
+
+
 def digest_of(head: Sequence[object], splits: Iterable[Split]) -> str:
     """`sha256:<hex>` of what decides what is learnt: `head` (kind, fields, labels), rows and their order."""
-    encoder = json.JSONEncoder(ensure_ascii=False)
+    encoder = json.JSONEncoder(ensure_ascii=False, default=vars)
     total = hashlib.sha256(encoder.encode(head).encode())
     for split in splits:
         total.update(f"\n{split.name} {len(split)}".encode())

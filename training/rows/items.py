@@ -65,6 +65,23 @@ def plain_texts(fields: Sequence[str]) -> ReadItem:
     return read
 
 
+def joined_words(fields: Sequence[str]) -> ReadItem:
+    """Reads a field as it is, or, of a list of words, these with single spaces between."""
+
+    def read(row: Row) -> Item:
+        found = present(row, fields[0], "--text-fields")
+        is_text = isinstance(found, str) and not found.lstrip().startswith(("['", '["'))
+        words = None if is_text else listed(found)
+        return _string(fields[0], found if words is None else text_of(words))
+
+    return read
+
+
+def text_of(words: Sequence[Any]) -> Any:
+    """The text of words that came apart; what are none is left for whoever reads texts to refuse."""
+    return " ".join(words) if all(isinstance(word, str) for word in words) else words
+
+
 def with_choices(fields: Sequence[str], choice_fields: Sequence[str]) -> ReadItem:
     """Reads the text out of `fields` (joined by spaces) and the choices out of theirs, or out of one list.
 

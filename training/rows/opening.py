@@ -10,7 +10,9 @@ import pyarrow as pa
 
 from training.errors import DataError
 
-_PLAIN = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather", ".xlsx")
+_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather", ".xlsx")
+CONLL = (".conll", ".iob", ".iob2", ".bio", ".txt")
+_PLAIN = (*_TABLES, *CONLL)
 _PACKED = {"": None, ".gz": "gzip", ".zst": "zstd"}
 _FROM_THE_END = {".parquet", ".arrow", ".feather", ".xlsx"}
 FORMATS = tuple(sorted((plain + packed for plain in _PLAIN for packed in _PACKED), key=len, reverse=True))

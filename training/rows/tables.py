@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from training.errors import DataError
 from training.rows.arrow_file import read_arrow
+from training.rows.conll_file import read_conll
 from training.rows.csv_file import read_csv
 from training.rows.json_file import read_json
-from training.rows.opening import FORMATS, format_of, plain_format
+from training.rows.opening import CONLL, FORMATS, format_of, plain_format
 from training.rows.values import Distinct, Part, Values, distinct_values, part_of, plain_value, python_values
 from training.rows.workbook import read_workbook
 
@@ -25,6 +26,7 @@ _READERS: Mapping[str, Callable[[Path, int], Iterator[Part]]] = (
     | dict.fromkeys((".jsonl", ".ndjson", ".json"), read_json)
     | dict.fromkeys((".parquet", ".arrow", ".feather"), read_arrow)
     | {".xlsx": read_workbook}
+    | dict.fromkeys(CONLL, read_conll)
 )
 _MAX_PART_ROWS = 1 << 16
 

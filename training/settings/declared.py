@@ -64,6 +64,12 @@ class Purpose:
         one_of(("compacter",)),
     )
     device: str = _what("auto", "auto, cpu or cuda (a number may follow, cuda:1)", checks.device)
+    precision: str = _what(
+        "auto",
+        "products of the frozen layers in training steps: float32, bfloat16 (sums and all else stay "
+        "float32), or auto: bfloat16 where the processor has it; evaluation is always float32",
+        one_of(("auto", "float32", "bfloat16")),
+    )
     out: str | None = _result(
         None, "adapter file to write; <task>.safetensors when not given", text("a path")
     )
@@ -75,7 +81,8 @@ class Purpose:
 
     kind: str | None = _data(
         None,
-        "single_sentence, sentence_pair, multi_label, multiple_choice, regression, similarity or free_text",
+        "single_sentence, sentence_pair, multi_label, multiple_choice, regression, similarity, token_labels "
+        "or free_text",
         text("a kind of data"),
     )
     text_fields: tuple[str, ...] | None = _data(
@@ -189,10 +196,10 @@ class Numbers(Generic[Gap]):
         None, "a stage stops after this many epochs without a better validation metric", whole(1)
     )
     pooling: str | Gap = _of_head(
-        "mean",
-        "mean, first or pooler; eos on an encoder-decoder; apart (pairs: each text is encoded alone, and the "
-        "head reads both states, their difference and their product)",
-        one_of(("mean", "first", "pooler", "eos", "apart")),
+        "unit",
+        "unit (the mean of the tokens, at length one), mean, first or pooler; eos on an encoder-decoder; "
+        "apart (pairs: each text is encoded alone, the head reads both states, their difference and product)",
+        one_of(("unit", "mean", "first", "pooler", "eos", "apart")),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from training.formats import Scale, scale_for
 from training.metrics.scores import Floats
-from training.rows.examples import Target
+from training.rows.examples import Target, WordSpans
 from training.rows.labels import Labels
 from training.tasks.base import DECODER_KIND, Baseline, Logits, Task
 
@@ -57,7 +57,7 @@ class AsStrings(Task):
 
     def _string(self, target: Target) -> int:
         """The number of the string that stands for a target."""
-        if isinstance(target, tuple):
+        if isinstance(target, tuple | WordSpans):
             raise TypeError(f"a text-to-text target is one label, got {target!r}: this is a bug")
         return int(target) if self.scale is None else self.scale.index(float(target))
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,9 @@ import numpy.typing as npt
 from training.formats import Formatter, Scale
 from training.metrics.scores import Measures, Metric
 from training.rows.canonical import Occurrence
-from training.rows.examples import Split, Target
+from training.rows.examples import Split, Target, labels_of
 from training.rows.labels import Labels, one_label
+from training.rows.tables import Table
 
 if TYPE_CHECKING:  # torch is for what trains: reading data, and telling of it, does without
     import torch
@@ -60,6 +61,12 @@ class Task(ABC):
     writes: ClassVar[bool] = False  # whether its answers are texts
     lists_choices: ClassVar[bool] = False  # whether a head scores texts that each row brings
     may_lack_labels: ClassVar[bool] = False  # whether rows without a label mean something
+    reads_words: ClassVar[bool] = False  # whether a head reads every word of a text
+    usual_texts: ClassVar[tuple[str, ...]] = (
+        "text",
+        "sentence",
+    )  # usual names of fields, the likeliest first
+    usual_labels: ClassVar[tuple[str, ...]] = ("label", "labels")
 
     @classmethod
     def build(
@@ -79,6 +86,22 @@ class Task(ABC):
     def in_text(cls) -> "type[Task] | None":
         """What its labels are to a decoder that writes them; None: it cannot be written."""
         return cls
+
+    @classmethod
+    def prepared(
+        cls, tables: Mapping[str, Table], texts: Sequence[str], label: str, names: Sequence[str] | None
+    ) -> tuple[dict[str, Table], list[str]]:
+        """The tables with what only several fields of a row tell together, and what is told of it.
+
+        `texts` and `label` are the fields, `names` what whole numbers stand for. Raises DataError.
+        """
+        del texts, label, names
+        return dict(tables), []
+
+    @classmethod
+    def names_of(cls, spec: "HeadSpec") -> tuple[str, ...]:
+        """What the data calls the classes of a trained one; nothing where they are numbers or texts."""
+        return spec.labels if cls.least_names else ()
 
     @classmethod
     def read_labels(
@@ -149,6 +172,22 @@ class Task(ABC):
         del backbone, splits
         return self
 
+    def poolings(self, backbone: "Backbone") -> tuple[str, ...]:
+        """What its head may read on this backbone: the usual one first; of pairs also both texts apart."""
+        from modeling.readouts.apart import APART
+
+        return (*backbone.poolings, APART)
+
+    def aligned(self, backbone: "Backbone", split: Split) -> Split:
+        """The same rows with targets in the words of this backbone's tokenizer."""
+        del backbone
+        return split
+
+    def doubts(self, split: Split) -> list[str]:
+        """What a person should know of rows whose targets are aligned."""
+        del split
+        return []
+
     def calibrated(self, logits: Logits, targets: Sequence[Target]) -> "Task":
         """The same task with what is chosen on validation (the threshold). Logits [N, L] in data units."""
         del logits, targets
@@ -172,6 +211,20 @@ class Task(ABC):
     @abstractmethod
     def baseline(self, train: Sequence[Target], targets: Sequence[Target]) -> Baseline:
         """The score of the majority (or mean) of `train` on `targets`."""
+
+    def by_label(self, logits: Logits, targets: Sequence[Target]) -> "list[LabelScore]":
+        """Of each class what is right and told; nothing where answers are numbers."""
+        from sklearn.metrics import precision_recall_fscore_support
+
+        names = self.class_names
+        answers = [_as_set(answer) for answer in self.answers(logits)] if names else []
+        truth = [{names[int(index)] for index in labels_of(target)} for target in targets if names]
+        scores = []
+        for name in names:
+            right, found = [name in one for one in truth], [name in one for one in answers]
+            of_class = precision_recall_fscore_support(right, found, average="binary", zero_division=0.0)
+            scores.append(LabelScore(name, sum(right), *map(float, of_class[:3])))
+        return scores
 
     def balance(self, count: int, total: int) -> float:
         """The weight of a label with `count` of `total` rows, if all labels should count alike."""
@@ -211,6 +264,20 @@ class Task(ABC):
             return None
         name = (self.class_names or self.labels)[chosen.pop()]
         return f"every validation row is answered {name!r}: the adapter ignores the text"
+
+
+class LabelScore(NamedTuple):
+    """One class: how many rows (or spans) are of it, and how well they were found."""
+
+    name: str
+    num_right: int
+    precision: float
+    recall: float
+    f1: float
+
+
+def _as_set(answer: Any) -> frozenset[Any]:
+    return frozenset(answer) if isinstance(answer, list) else frozenset([answer])
 
 
 TASKS: dict[str, type[Task]] = {}

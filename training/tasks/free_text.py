@@ -49,6 +49,7 @@ class FreeText(Task):
     measures = FREE_TEXT
     least_names = 0
     writes = True
+    usual_labels = (*Task.usual_labels, "answers", "answer", "target")
 
     @classmethod
     def build(

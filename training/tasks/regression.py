@@ -12,7 +12,7 @@ import numpy as np
 from training.formats import Formatter
 from training.metrics.scores import REGRESSION, Floats, Metric, scores_of
 from training.rows.canonical import Occurrence, TargetError
-from training.rows.examples import Target
+from training.rows.examples import Target, WordSpans
 from training.rows.labels import Labels
 from training.rows.split import bins_of
 from training.tasks.as_strings import AsStrings
@@ -146,6 +146,6 @@ def parse_number(value: Any, what: str) -> float:
 
 
 def _number(target: Target) -> float:
-    if isinstance(target, tuple):
+    if isinstance(target, tuple | WordSpans):
         raise TypeError(f"a regression target is a number, got {target!r}: this is a bug")
     return float(target)

@@ -20,7 +20,7 @@ from training.tasks.regression import parse_number
 if TYPE_CHECKING:
     import torch
 
-    from modeling import HeadSpec
+    from modeling import Backbone, HeadSpec
 
 _NAMES = ("0", "1")
 _MEANING = {"0": 0, "1": 1, "false": 0, "true": 1}
@@ -43,6 +43,7 @@ class Similarity(Task):
     measures = SIMILARITY
     least_names = 0
     may_lack_labels = True
+    usual_labels = ("label", "labels", "score", "similarity", "similarity_score")
 
     @classmethod
     def build(
@@ -58,6 +59,9 @@ class Similarity(Task):
     def measured_by(cls, names: Sequence[str], spec: "HeadSpec | None" = None) -> Measures:
         scored = len(names) == 1 if spec is None else spec.low is not None
         return SIMILARITY if scored else RETRIEVAL
+
+    def poolings(self, backbone: "Backbone") -> tuple[str, ...]:
+        return backbone.poolings
 
     @classmethod
     def in_text(cls) -> type[Task] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +15,17 @@ from trunkline.calls import Options
 from trunkline.errors import Invalid
 
 PREFIX = "predicted_"
+_ENTITIES = pa.list_(
+    pa.struct(
+        [
+            ("start", pa.int64()),
+            ("end", pa.int64()),
+            ("label", pa.string()),
+            ("text", pa.string()),
+            ("score", pa.float64()),
+        ]
+    )
+)
 _SCORES = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float64())]))
 
 
@@ -38,6 +49,7 @@ FACTS: Mapping[str, Column] = {
     "label": Column(pa.string(), _label),
     "score": Column(pa.float64(), lambda one: one.score),
     "scores": Column(_SCORES, lambda one: None if one.error else one.scores),
+    "entities": Column(_ENTITIES, lambda one: one.entities and [asdict(found) for found in one.entities]),
     "text": Column(pa.string(), lambda one: one.text),
     "index": Column(pa.int64(), lambda one: one.index),
     "embedding": Column(pa.list_(pa.float32()), lambda one: one.embedding),
@@ -47,6 +59,14 @@ FACTS: Mapping[str, Column] = {
     "error": Column(pa.string(), _error),
 }
 _LABELS = Column(pa.list_(pa.string()), _label)
+_OWN: Mapping[str, Mapping[str, Column]] = {
+    "multi_label": {"label": _LABELS},
+    "token_labels": {
+        "label": _LABELS,
+        "logits": Column(pa.list_(pa.list_(pa.float64())), lambda one: one.logits),
+    },
+}
+"""What a kind has in another form."""
 
 
 _UNLABELLED = ("regression", "similarity")
@@ -66,6 +86,7 @@ def facts_of(asked: Asked, reading: Reading | None, options: Options) -> dict[st
         "label": kind not in _UNLABELLED and not (writes and not version.labels),
         "score": scores and not writes,
         "scores": bool(options.get("top_k")) and not writes and kind not in _UNLABELLED,
+        "entities": kind == "token_labels",
         "embedding": embeds,
         "text": writes,
         "index": kind == "multiple_choice",
@@ -75,7 +96,8 @@ def facts_of(asked: Asked, reading: Reading | None, options: Options) -> dict[st
         "error": True,
     }
     found = {name: column for name, column in FACTS.items() if wanted[name]}
-    return found | ({"label": _LABELS} if kind == "multi_label" else {})
+    own = _OWN.get(kind, {})
+    return {name: own.get(name, column) for name, column in found.items()}
 
 
 def answer_columns(

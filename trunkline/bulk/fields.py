@@ -19,6 +19,7 @@ from training.rows.items import (
     Item,
     ReadItem,
     formatted,
+    joined_words,
     plain_texts,
     with_choices,
 )
@@ -28,18 +29,23 @@ from trunkline.errors import Invalid
 _SOURCE = "source"
 _PLAIN = ("text", "text_pair")
 _CHOICES = "choices"
+_WORDS = "token_labels"
 _NAME = re.compile(r"[\w.\-]+")
 """What a column's name looks like, and the first text of a file without a header hardly ever."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What one input is made of, in the task's own names; `fixed` choices are the same for all rows."""
+    """What one input is made of, in the task's own names; `fixed` choices are the same for all rows.
+
+    With `words` a text may also be a list of its words.
+    """
 
     texts: tuple[str, ...]
     choices: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
     formatter: Formatter | None = None
+    words: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,6 +102,11 @@ def reading_for(
                     f"{source}: the column {column!r} that task {reference} reads holds {columns[column]}, "
                     "not texts; say which column does with --text-fields"
                 )
+        if reading.form.words and _are_lists(columns[reading.columns[0]]):
+            told = (
+                f"{reference}: the words in {reading.columns[0]!r} are joined by single spaces; start and "
+                "end of an entity are places in that text"
+            )
     else:
         told = told or f"{reference}: sources are written as {reading.form.formatter.form()!r}"
     return reading, told
@@ -113,9 +124,10 @@ def forms_of(version: Version, fixed: Sequence[str] = ()) -> list[Form]:
             formatter = Formatter.from_config(made)
             return [Form(formatter.fields, formatter=formatter), finished]
         return [finished] if _is_written(version) else [finished, Form(_PLAIN[:1])]
-    own = version.fields or _PLAIN[:1]
+    own, words = version.fields or _PLAIN[:1], version.kind == _WORDS
     alone = [*own, _PLAIN[0]] if version.kind == "similarity" else []  # of one text, its embedding
-    return list(dict.fromkeys([Form(own), Form(_PLAIN[: len(own)]), *(Form((name,)) for name in alone)]))
+    forms = [own, _PLAIN[: len(own)], *((name,) for name in alone)]
+    return list(dict.fromkeys(Form(texts, words=words) for texts in forms))
 
 
 def _forms_with_choices(reads: Mapping[str, Any], fixed: tuple[str, ...]) -> list[Form]:
@@ -208,6 +220,10 @@ def _as_said(
     return Reading(form, wanted)
 
 
+def _are_lists(kind: Any) -> bool:
+    return kind is not None and (pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
 def _may_hold_texts(kind: Any) -> bool:
     """Whether a column of this Arrow type can hold texts, or lists of them; None: anything."""
     if kind is None or pa.types.is_null(kind):
@@ -237,7 +253,7 @@ def _reader(form: Form) -> ReadItem:
         return formatted(form.formatter)
     if form.choices or form.fixed:
         return with_choices(form.texts, form.choices or (_CHOICES,))
-    return plain_texts(form.texts)
+    return joined_words(form.texts) if form.words else plain_texts(form.texts)
 
 
 def _wire(item: Item) -> Any:

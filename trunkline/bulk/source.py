@@ -77,12 +77,12 @@ def open_source(path: Path, *, as_json: bool = False, split: str | None = None) 
     """
     paths = _files(path, split)
     lines = path.name.lower().endswith(_LINES)
-    ending = format_of(path)
+    ending = None if lines else format_of(path)
     if as_json and ending is not None and not ending.startswith(_JSON):
         raise Invalid(f"{path.name} is no file of JSON lines; leave --jsonl out")
     as_json = as_json and ending is None  # of an ending that says so, the content decides
     if not (lines or as_json or path.is_dir() or ending):
-        known = ", ".join(ending for ending in (".txt", *FORMATS[::-1]) if ending.count(".") == 1)
+        known = ", ".join(ending for ending in FORMATS[::-1] if ending.count(".") == 1)
         raise Invalid(
             f"{path.name}: the ending is none of {known} (each also with .gz or .zst); rename or convert the "
             "file, or send one text a line through stdin"

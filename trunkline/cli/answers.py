@@ -8,7 +8,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from trunkline.cli.boundary import FAILED
-from trunkline.cli.printing import cell, note, plain, print_line, print_table, shorten, to_json
+from trunkline.cli.printing import (
+    cell,
+    entities_shown,
+    note,
+    plain,
+    print_line,
+    print_table,
+    shorten,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from trunkline.answers import Prediction
@@ -92,6 +101,8 @@ def _answer(prediction: Prediction) -> str:
     elif prediction.embedding is not None:
         first = ", ".join(f"{value:.4f}" for value in prediction.embedding[:3])
         answer = f"embedding of {len(prediction.embedding)} numbers: {first}, …"
+    elif prediction.entities is not None:
+        answer = entities_shown((one.label, one.text) for one in prediction.entities)
     else:
         answer = cell(prediction.score if prediction.label is None else prediction.label)
     return f"{answer} (text was cut)" if prediction.truncated else answer

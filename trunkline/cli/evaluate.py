@@ -9,7 +9,7 @@ import typer
 
 from trunkline.cli.boundary import guarded
 from trunkline.cli.options import AdapterPath, AsJson
-from trunkline.cli.printing import note, print_facts, print_json, print_table, shorten
+from trunkline.cli.printing import entities_shown, note, print_facts, print_json, print_table, shorten
 from trunkline.cli.train import PANEL
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _print_rows(found: FileEvaluation) -> None:
 
     columns = ["row>", "text", "expected", "answer"]
     answers = [
-        (row.row, _shown(parts_of(item)), row.expected, _answer(row), row.generated)
+        (row.row, _shown(parts_of(item)), _expected(row, parts_of(item)[0]), _answer(row), row.generated)
         for row, item in zip(found.rows, found.texts, strict=True)
     ]
     if found.generated_metrics is not None:
@@ -128,8 +128,16 @@ def _print_rows(found: FileEvaluation) -> None:
 
 
 def _answer(row: RowAnswer) -> str | list[str]:
-    """The label, or the text that was written, or the number."""
+    """The label, or the entities, or the text that was written, or the number."""
+    if row.entities is not None:
+        return entities_shown((one["label"], one["text"]) for one in row.entities)
     return row.label or row.generated or f"{row.score:.4f}"
+
+
+def _expected(row: RowAnswer, text: str) -> object:
+    if row.entities is None:
+        return row.expected
+    return entities_shown((one["label"], text[one["start"] : one["end"]]) for one in row.expected)
 
 
 def _shown(parts: tuple[str, ...]) -> str:

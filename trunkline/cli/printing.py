@@ -84,6 +84,11 @@ def cell(value: object) -> str:
     return str(value)
 
 
+def entities_shown(entities: Iterable[tuple[str, str]]) -> str:
+    """Labels with their texts, in the order of the text."""
+    return ", ".join(f"{label}: {shorten(text, 40)}" for label, text in entities) or "no entity"
+
+
 def labels_of(labels: Sequence[str]) -> list[str]:
     """The first labels, and how many there are; a task without any answers with any text."""
     if len(labels) > MAX_LABELS:

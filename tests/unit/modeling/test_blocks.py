@@ -116,7 +116,7 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
 def test_every_form_in_one_mixed_batch_equals_each_alone_also_after_a_round_trip(family: str) -> None:
     backbone = tiny_backbone(family)
     specs = checks.specs(backbone)
-    encoded = backbone.text.encode(random_texts(len(FORMS), seed=8))
+    encoded = checks.encode(backbone, random_texts(len(FORMS), seed=8))
     served, slots, want = ServedModel(backbone), [], []
     for i, (method, options) in enumerate(FORMS):
         spec, config = specs[i % len(specs)], TINY_OPTIONS[method] | options

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeling.layout import Group, Layout, groups, spans
+from modeling.layout import Group, Layout, groups, parted, spans
 from modeling.packed import PackedBatch, pack
 from modeling.target import first_step, targets
 from modeling.text import Encoded
@@ -33,7 +33,8 @@ def rows_of(tokens: torch.Tensor, lengths: Sequence[int]) -> list[list[int]]:
 
 def grid_rows(group: Group, tokens: torch.Tensor) -> list[list[int]]:
     """The rows of a group's grid without what its mask hides."""
-    grid = group.grid(tokens)
+    (own,) = parted(tokens, [group])
+    grid = group.grid(own)
     assert grid.shape[:2] == (group.rows, group.length)
     if group.mask is None:
         return [row.tolist() for row in grid]
@@ -53,7 +54,8 @@ def test_grids_hold_every_row_once_in_order(lengths: list[int], stretch: float) 
     tokens = torch.arange(1, sum(lengths) + 1)
     found = groups(ints(lengths), CPU, stretch)
     assert [row for group in found for row in grid_rows(group, tokens)] == rows_of(tokens, lengths)
-    assert torch.equal(torch.cat([group.tokens(group.grid(tokens)) for group in found]), tokens)
+    parts = zip(found, parted(tokens, found), strict=True)
+    assert torch.equal(torch.cat([group.tokens(group.grid(part)) for group, part in parts]), tokens)
     first = 0
     for group in found:
         own = lengths[first : first + group.rows]
@@ -64,6 +66,15 @@ def test_grids_hold_every_row_once_in_order(lengths: list[int], stretch: float) 
     for left, right in pairwise(found):
         own = lengths[left.first : right.first + 1]
         assert max(own) > stretch * min(own), "two grids that could be one"
+
+
+def test_groups_with_gaps_between_them_get_their_own_tokens_and_the_gaps_no_gradient() -> None:
+    first, _, last = groups(ints([2, 1, 3]), CPU, 1.0)
+    x = torch.arange(6.0, requires_grad=True)
+    left, right = parted(x, [first, last])
+    assert (left.tolist(), right.tolist()) == ([0.0, 1.0], [3.0, 4.0, 5.0])
+    (gradient,) = torch.autograd.grad(left.sum() + 2 * right.sum(), x)
+    assert gradient.tolist() == [1.0, 1.0, 0.0, 2.0, 2.0, 2.0]
 
 
 def test_padding_in_a_grid_is_zero() -> None:

@@ -27,7 +27,7 @@ class FakeText:
     def __init__(self) -> None:
         self.num_texts = 0
 
-    def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]:
+    def tokenize(self, items: Sequence[TextItem], *, words: bool = False) -> list[Tokens]:
         texts = {text for item in items for text in ((item,) if isinstance(item, str) else item)}
         self.num_texts += len(texts)
         return [

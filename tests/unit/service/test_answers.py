@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from modeling import KINDS, HeadSpec
 from service.api.answers import count_outcome, predictions_of
-from service.engine.request import Column, ItemError
+from service.engine.request import Column, ItemError, Marked
 from service.metrics import Metrics
 from tests.tiny import answer
 from tests.unit.service.fakes import CHOICE, STRINGS, card, value_of
@@ -28,6 +28,8 @@ SPECS = [
     HeadSpec("text_to_text", ("false", "true", "maybe"), pooling="none"),
     HeadSpec("text_to_text", ("only",), pooling="none"),
 ]
+
+MARKS = HeadSpec("token_labels", ("O", "B-x", "I-x"), "first")
 
 
 def _column(spec: HeadSpec, logits: Any) -> Column:
@@ -143,4 +145,54 @@ def test_equal_scores_keep_the_order_of_the_labels() -> None:
 
 
 def test_every_kind_that_is_chosen_is_among_the_specs() -> None:
-    assert {spec.kind for spec in [*SPECS, CHOICE]} >= {name for name in KINDS if name != "text"}
+    specs = [*SPECS, CHOICE, MARKS]
+    assert {spec.kind for spec in specs} >= {name for name in KINDS if name != "text"}
+
+
+def _marked_column(rows: list[list[float]], texts: list[str]) -> Column:
+    """One word of one character each, with a space behind."""
+    column = Column.empty(1, card(spec=MARKS), len(texts), len(MARKS.labels))
+    for index, (row, text) in enumerate(zip(rows, texts, strict=True)):
+        column.marked[index] = Marked(text, [(place, place + 1) for place in range(0, len(text), 2)])
+        column.of_words[index] = np.array(row, np.float32)
+        column.num_tokens[index] = 9
+    return column
+
+
+def test_entities_stand_in_the_text_that_was_sent() -> None:
+    rows: list[list[float]] = [[0, 9, 0, 0, 0, 9, 9, 0, 0], [9, 0, 0], []]
+    got = predictions_of(_marked_column(rows, ["a b c", "d", ""]), top_k=None, raw=False)
+    (entity,) = got[0]["entities"]
+    assert {**entity, "score": 0} == {"start": 0, "end": 3, "label": "x", "text": "a b", "score": 0}
+    assert 0.9 < got[0]["score"] < entity["score"] < 1
+    assert [(one["label"], one["scores"], one["tokens"]) for one in got] == [
+        (["x"], {}, 9),
+        ([], {}, 9),
+        ([], {}, 9),
+    ]
+    assert got[1]["entities"] == got[2]["entities"] == []
+    assert not any("words" in one or "logits" in one for one in got)
+
+
+def test_raw_gives_the_logits_of_each_word() -> None:
+    got = predictions_of(_marked_column([[1, 2, 3, 4, 5, 6], []], ["a b", ""]), top_k=None, raw=True)
+    assert (got[0]["logits"], got[0]["words"]) == ([[1, 2, 3], [4, 5, 6]], [(0, 1), (2, 3)])
+    assert (got[1]["logits"], got[1]["words"]) == ([], [])
+
+
+def test_words_that_are_not_finite_withhold_their_text_alone() -> None:
+    column = _marked_column([[0, 9, 0], [np.nan, 0, 0], [0, np.inf, 0], [9, 0, 0]], list("abcd"))
+    column.errors[3] = ItemError("too_long", "inputs[3] …", 3)
+    got = predictions_of(column, top_k=None, raw=True)
+    assert [one["error"]["code"] if "error" in one else one["label"] for one in got] == [
+        ["x"],
+        "non_finite",
+        "non_finite",
+        "too_long",
+    ]
+
+
+def test_a_text_that_failed_has_no_words() -> None:
+    column = Column.empty(1, card(spec=MARKS), 1, 3)
+    column.errors[0] = ItemError("too_long", "inputs[0] …", 0)
+    assert [set(one) for one in predictions_of(column, top_k=None, raw=True)] == [{"error"}]

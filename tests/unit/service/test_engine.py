@@ -288,7 +288,7 @@ def test_a_cancelled_job_leaves_the_queue_and_is_not_announced(
 
 def test_a_failing_tokenizer_fails_its_job_alone(model: FakeModel) -> None:
     class Broken(FakeText):
-        def tokenize(self, items: Sequence[TextItem]) -> list[Tokens]:
+        def tokenize(self, items: Sequence[TextItem], *, words: bool = False) -> list[Tokens]:
             raise ValueError("tokenizer broke")
 
     engine, metrics = engine_with(model)

@@ -2,11 +2,14 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from modeling import Backbone
 from proof.check import CheckReport
@@ -99,6 +102,7 @@ def quick(data: Path, out: Path, **changes: Any) -> TrainConfig:
         "task": "demo",
         "out": str(out),
         "device": "cpu",
+        "precision": "float32",  # the same numbers on every processor
         "epochs": 3,
         "head_epochs": 5,
         "lr": 5e-3,
@@ -150,3 +154,20 @@ def agree(path: Path, backbone: str) -> CheckReport:
     return CheckReport(
         task, file.manifest.method.name, head.kind, tuple(head.labels), file.digest, file.size_bytes, probes
     )
+
+
+@contextmanager
+def counted(layer: torch.nn.Module) -> Iterator[list[Tensor]]:
+    """Outputs of the real forward pass of a layer."""
+    calls: list[Tensor] = []
+    real: Callable[..., Tensor] = type(layer).forward
+
+    def noting(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        output = real(self, *args, **kwargs)
+        if self is layer:
+            calls.append(output)
+        return output
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(layer), "forward", noting)
+        yield calls

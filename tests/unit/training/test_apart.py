@@ -77,7 +77,7 @@ def test_it_goes_the_whole_way(tmp_path: Path, kind: str, method: str, family: s
 
 
 def test_logits_are_those_of_the_formula(tmp_path: Path, backbone: Backbone) -> None:
-    """Each text in a pass of its own, mean of its tokens, the head by hand."""
+    """Each text in a pass of its own, the mean of its tokens at length one, the head by hand."""
     folder, out = write_pairs(tmp_path / "data", "sentence_pair"), tmp_path / "a.safetensors"
     _trained(folder, out, backbone)
     adapter = examine(out.read_bytes(), backbone).adapter
@@ -86,7 +86,7 @@ def test_logits_are_those_of_the_formula(tmp_path: Path, backbone: Backbone) -> 
     for item, row in zip(found.texts[:4], found.rows, strict=False):
         assert isinstance(item, tuple)
         with torch.no_grad(), adapter.attached(backbone):
-            u, v = (pooled_states(backbone, backbone.pack(backbone.text.encode([t])), "mean") for t in item)
+            u, v = (pooled_states(backbone, backbone.pack(backbone.text.encode([t])), "unit") for t in item)
             by_hand = adapter.head(torch.cat([u, v, (u - v).abs(), u * v], 1))[0]
         np.testing.assert_allclose(row.logits, by_hand.numpy(), rtol=1e-5, atol=1e-5)
 
@@ -110,18 +110,19 @@ def test_a_head_learns_to_compare_apart_what_it_cannot_jointly(tmp_path: Path, b
 
 @pytest.mark.parametrize("per_row", [1, 2])
 def test_features_are_what_the_head_reads(backbone: Backbone, per_row: int) -> None:
-    """[N, K, 4H], in the order of the rows, whatever the batches were."""
+    """K of [4H] for each row, in the order of the rows, whatever the batches were."""
     spec = HeadSpec("single_label", ("a", "b"), pooling="apart")
     pairs = [(f"w{k} " * (1 + k % 5), f"w{k + 9} w3") for k in range(8)]
     items = [ChoiceItem("w1 w2", pair) for pair in pairs] if per_row == 2 else pairs
     rows = encode_items(backbone, items, 32, readout=readout_of(spec))
     assert (len(rows), rows.per_row, rows.per_read) == (8, 2 * per_row, 2)
     found = features(backbone, rows, spec, lambda: None)
-    assert found.shape == (8, per_row, readout_of(spec).width(backbone.hidden_size))
-    states = pooled_states(backbone, backbone.pack(rows.take([5])), "mean").detach()
+    assert found.values.shape == (8 * per_row, readout_of(spec).width(backbone.hidden_size))
+    assert found.counts.tolist() == [per_row] * 8
+    states = pooled_states(backbone, backbone.pack(rows.take([5])), "unit").detach()
     u, v = states[0::2], states[1::2]
     wanted = torch.cat([u, v, (u - v).abs(), u * v], 1)
-    torch.testing.assert_close(found[5], wanted, **checks.TOLERANCE)
+    torch.testing.assert_close(found.take([5]).values, wanted, **checks.TOLERANCE)
 
 
 def test_single_texts_are_refused_before_anything_is_trained(tmp_path: Path, backbone: Backbone) -> None:

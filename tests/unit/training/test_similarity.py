@@ -191,7 +191,7 @@ def test_metrics_belong_to_a_form_of_data(tmp_path: Path, form: str, metric: str
     [
         ({"method": "linear_probe"}, "linear_probe trains a head alone, and similarity has none"),
         ({"epochs": 0}, "nothing to train: hadamard with these epochs"),
-        ({"pooling": "apart"}, "head.pooling"),
+        ({"pooling": "apart"}, "similarity on tiny-bert has unit, mean, first, pooler"),
         ({"class_weights": "auto"}, "class_weights has no meaning for similarity"),
     ],
 )
@@ -257,7 +257,7 @@ def test_without_labels_is_none_of_a_kind_with_a_head(written: Path) -> None:
 def test_a_pooling_that_the_backbone_lacks_is_refused(backbone: Backbone) -> None:
     spec = HeadSpec("similarity", (), pooling="eos")
     (failure,) = readout_of(spec).check_backbone(spec, backbone)
-    assert (failure.field, failure.allowed) == ("head.pooling", "mean, first, pooler")
+    assert (failure.field, failure.allowed) == ("head.pooling", "unit, mean, first, pooler")
     with pytest.raises(Exception, match="eos"):
         Adapter.create(backbone, METHODS["hadamard"].from_config({}), spec)
 

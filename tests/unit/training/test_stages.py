@@ -15,8 +15,21 @@ from tests.unit.training.conftest import quick, write_task, write_text_task
 from training.data.load import load_data
 from training.errors import ConfigError
 from training.loop.encode import Rows, encode_items
+from training.loop.fit import StagePlan, fit
+from training.loop.journal import NoJournal
 from training.loop.passes import features, trained
-from training.loop.stages import Features, Material, Scaling, adapter_learner, head_learner
+from training.loop.precision import RoundedProducts
+from training.loop.progress import NullProgress
+from training.loop.stages import (
+    Features,
+    Material,
+    Scaling,
+    adapter_learner,
+    frozen_features,
+    head_learner,
+    room_for,
+)
+from training.loop.states import States
 from training.rows.items import ChoiceItem, Item, texts_of
 from training.run import prepare
 from training.settings.config import resolve
@@ -27,7 +40,7 @@ def material(backbone: Backbone, tmp_path: Path, **changes: Any) -> Material:
     return prepare(config, resolve(config), load_data(config), backbone)[0]
 
 
-def states_of(backbone: Backbone, rows: Rows) -> torch.Tensor:
+def states_of(backbone: Backbone, rows: Rows) -> States:
     return features(backbone, rows, HeadSpec("single_label", ("a", "b")), lambda: None)
 
 
@@ -47,7 +60,7 @@ def test_features_are_the_states_of_each_row_alone(backbone: Backbone) -> None:
     states = states_of(backbone, rows)
     for index in range(len(texts)):
         alone = pooled_states(backbone, backbone.pack(rows.of(index)), "mean")
-        torch.testing.assert_close(states[index], alone, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(states.take([index]).values, alone, rtol=1e-5, atol=1e-5)
     assert rows.num_truncated == 1
 
 
@@ -81,12 +94,64 @@ def test_body_and_head_have_rates_and_decays_of_their_own(backbone: Backbone, tm
     assert learner.exact
 
 
+def last_layer(backbone: Backbone) -> Adapter:
+    spec = HeadSpec("single_label", ("low", "middle", "high"))
+    return Adapter.create(backbone, METHODS["hadamard"].from_config({"layers": [1]}), spec, seed=0)
+
+
+def test_a_stage_that_begins_at_the_adapted_layer_learns_the_same(backbone: Backbone, tmp_path: Path) -> None:
+    hyper = resolve(quick(tmp_path, tmp_path))
+    parts, found = material(backbone, tmp_path), []
+    for kept in (False, True):
+        adapter = last_layer(backbone)
+        below = room_for(parts, adapter, NullProgress(), rounded=False) if kept else None
+        with adapter.attached(backbone):
+            learner = adapter_learner(parts, adapter, hyper, 0, below=below)
+            found.append(fit(StagePlan("adapter", 3, 0.1), learner, NullProgress(), NoJournal()))
+    whole, begun = found
+    assert whole.history[-1].loss != whole.history[1].loss
+    for one, other in zip(whole.history, begun.history, strict=True):
+        assert one.validation_loss == pytest.approx(other.validation_loss, rel=1e-4)
+        assert one.loss is None or one.loss == pytest.approx(other.loss, rel=1e-4)
+
+
+def test_features_fill_what_the_adapter_stage_begins_with(backbone: Backbone, tmp_path: Path) -> None:
+    parts = material(backbone, tmp_path)
+    below = room_for(parts, last_layer(backbone), NullProgress(), rounded=False)
+    frozen_features(parts, NullProgress(), below)
+    assert below.train is not None
+    assert below.validation is not None
+    assert below.train.known.all()
+    assert below.validation.known.all()
+
+
+def test_an_adapter_below_the_layer_where_passes_begin_is_refused(backbone: Backbone, tmp_path: Path) -> None:
+    parts, adapter = material(backbone, tmp_path), adapter_of(backbone)
+    below = room_for(parts, last_layer(backbone), NullProgress(), rounded=False)
+    with pytest.raises(ValueError, match="acts below layer 1"):
+        adapter_learner(parts, adapter, resolve(quick(tmp_path, tmp_path)), 0, below=below)
+
+
+def test_a_step_with_rounded_products_is_measured_without(backbone: Backbone, tmp_path: Path) -> None:
+    parts, adapter = material(backbone, tmp_path), adapter_of(backbone)
+    hyper, products = resolve(quick(tmp_path, tmp_path)), RoundedProducts(backbone.model)
+    plain = adapter_learner(parts, adapter, hyper, 0)
+    rounded = adapter_learner(parts, adapter, hyper, 0, products=products)
+    with adapter.attached(backbone), torch.no_grad():
+        assert rounded.loss([0, 1, 2]) != plain.loss([0, 1, 2])
+        assert rounded.validation()[1] == plain.validation()[1]
+    given = frozen_features(parts, NullProgress(), products=products)
+    exact = frozen_features(parts, NullProgress())
+    assert not torch.equal(given.train.values, exact.train.values)
+    assert torch.equal(given.validation.values, exact.validation.values)
+
+
 def test_the_head_learns_on_scaled_features_from_zero(backbone: Backbone, tmp_path: Path) -> None:
     """The problem is convex; its loss is that of the head on features with mean 0 and spread 1."""
     hyper, parts = resolve(quick(tmp_path, tmp_path, batch_size=8)), material(backbone, tmp_path)
     states = Features(*(states_of(backbone, rows) for rows in (parts.train, parts.validation)))
-    train, validation = states.train.squeeze(1), states.validation.squeeze(1)
-    scaling, scaled = Scaling.of(states.train), nn.Linear(32, 3)
+    train, validation = states.train.values, states.validation.values
+    scaling, scaled = Scaling.of(train), nn.Linear(32, 3)
     learner = head_learner(parts, states, scaled, scaling, hyper, 0)
     assert learner.exact
     assert learner.loss(range(60)).item() == pytest.approx(math.log(3))
@@ -183,16 +248,16 @@ def test_features_of_choices_are_those_of_each_pair_alone(backbone: Backbone) ->
     assert (len(rows), rows.per_row, len(rows.encoded)) == (5, 3, 15)
     assert rows.lengths == [sum(map(len, rows.of(row))) for row in range(5)]
     states = states_of(backbone, rows)
-    assert states.shape == (5, 3, 32)
+    assert (states.values.shape, states.counts.tolist()) == ((15, 32), [3] * 5)
     pairs = encode_items(backbone, [pair for item in choices(5) for pair in texts_of(item)], 32)
-    torch.testing.assert_close(states.flatten(0, 1), states_of(backbone, pairs).flatten(0, 1))
+    torch.testing.assert_close(states.values, states_of(backbone, pairs).values)
     method, spec = METHODS["hadamard"].from_config({}), HeadSpec("multiple_choice", ("choice",))
     adapter = Adapter.create(backbone, method, spec, seed=0)
     with adapter.attached(backbone):
         scores = torch.from_numpy(trained(backbone, adapter, rows).logits)
     assert scores.shape == (5, 3)
     assert adapter.head is not None
-    torch.testing.assert_close(scores[2, 1], adapter.head(states[2, 1])[0].detach())
+    torch.testing.assert_close(scores[2, 1], adapter.head(states.values[7])[0].detach())
 
 
 def test_virtual_tokens_count_in_the_limit(backbone: Backbone) -> None:
