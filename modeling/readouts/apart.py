@@ -19,7 +19,12 @@ from .base import READOUTS, Cost, Logits, Pass, Reads
 from .pooled import Pooled
 
 APART = "apart"
-"""The pooling that files name; each text's state is the family's first pooling (unit, of a decoder eos)."""
+"""The pooling that files name; `own_pooling` says that of each text."""
+
+
+def own_pooling(backbone: Backbone) -> str:
+    """How each text's state is pooled: files rest on it."""
+    return "eos" if backbone.is_encoder_decoder else "unit"
 
 
 class Apart(Pooled):
@@ -36,7 +41,7 @@ class Apart(Pooled):
         return (APART,)
 
     def cost(self, spec: HeadSpec, strings: Strings, backbone: Backbone) -> Cost:
-        return super().cost(replace(spec, pooling=backbone.poolings[0]), strings, backbone)
+        return super().cost(replace(spec, pooling=own_pooling(backbone)), strings, backbone)
 
     def width(self, hidden_size: int) -> int:
         return 4 * hidden_size
@@ -47,7 +52,7 @@ class Apart(Pooled):
         return torch.cat([u, v, (u - v).abs(), u * v], dim=-1)
 
     def states(self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
-        return super().states(backbone, hidden, batch, backbone.poolings[0])
+        return super().states(backbone, hidden, batch, own_pooling(backbone))
 
     def read(self, run: Pass, reads: Reads) -> list[Logits]:
         """Pairs that several heads read are put together once."""
