@@ -142,8 +142,8 @@ def _head_failures(header: Header, num_labels: int | None) -> list[Failure]:
 
 
 def _headless_failures(header: Header) -> list[Failure]:
-    """A decoder answers with the backbone's own output layer: head tensors would mean nothing."""
-    allowed = "no tensor of a head: the pooling is none"
+    """A decoder answers, or embeddings are compared: head tensors would mean nothing."""
+    allowed = "no tensor of a head: the pooling is none, or there are no labels"
     return [
         Failure(name, "a tensor", allowed, "Remove it.")
         for name in sorted(header.names)

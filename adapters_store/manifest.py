@@ -37,7 +37,7 @@ _SINCE_2 = ("temperature", "abstain")
 """Fields of a head that schema version 2 brought."""
 _CORRECT = "Correct it and write the file again."
 _NO_PAIR = ("null, as input.fields has one", "null: each choice is the second text of a pair")
-_POOLING = "manifest.head.pooling"
+_POOLING, _LABELS = "manifest.head.pooling", "manifest.head.labels"
 _REMEDIES = {"missing": "Add it.", "extra_forbidden": "Remove it."}
 _Violation = tuple[tuple[str | int, ...], str, object]  # where, what is allowed, what was found
 
@@ -90,7 +90,8 @@ class AbstainRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
 
 class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """What the answers are: `labels` in the order of the rows of head/weight, `pooling` none without a head.
+    """What the answers are: `labels` in the order of the rows of head/weight, without which there is no head;
+    `pooling` none where no state is read.
 
     What a kind means, and which of the other fields it has, is for `modeling` to say: here they are only
     sound in themselves, and with each other in a `Manifest`.
@@ -98,7 +99,7 @@ class HeadRef(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
     kind: ShortText
     labels: Annotated[list[ShortText], Field(max_length=MAX_LABELS)]
-    pooling: Literal["unit", "mean", "first", "pooler", "eos", "none"] = "mean"
+    pooling: Literal["unit", "mean", "first", "pooler", "eos", "apart", "none"] = "mean"
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     low: float | None = None
     high: float | None = None
@@ -214,8 +215,6 @@ def _head_violations(head: HeadRef) -> Iterator[_Violation]:
         first = first_seen.setdefault(label, index)
         if first != index:
             yield ("head", "labels", index), f"A label that is not also label {first}", label
-    if not head.labels and head.pooling != NO_POOLING:
-        yield ("head", "labels"), "At least one label for a head", head.labels
     if (head.low is None) != (head.high is None):
         yield ("head", "low"), "Both low and high, or neither", head.low
     if head.low is not None and head.high is not None and head.low >= head.high:
@@ -283,7 +282,11 @@ def parse_manifest(text: str, *, max_values: int = 500_000, judge: Judge = no_ju
         return ParsedManifest(None, None, [*failures, unknown])
     manifest, violations, judged = _violations_of(value, raw, judge)
     pooling, num_labels = _pooling_and_labels(value)
-    has_head = (pooling == NO_POOLING) == any(one.field == _POOLING for one in judged)  # refused: the reverse
+    refused = {one.field for one in judged}
+    if pooling == NO_POOLING or num_labels != 0:
+        has_head = (pooling == NO_POOLING) == (_POOLING in refused)  # refused: the reverse
+    else:
+        has_head = _LABELS in refused  # without labels there is nothing that a head could score
     failures += _said_once(violations, judged)
     return ParsedManifest(None if failures else manifest, num_labels, failures, has_head)
 
@@ -346,6 +349,8 @@ def _said_once(violations: list[Failure], judged: list[Failure]) -> list[Failure
     fields = {one.field for one in judged}
     choices = ".choices"
     silent = fields | {name.removesuffix(choices) + ".logits" for name in fields if name.endswith(choices)}
+    if any(one.field == _LABELS and one.got == show([]) for one in judged):  # how many logits is not known
+        silent |= {one.field for one in violations if one.field.endswith(".logits")}
     return [one for one in violations if one.field not in silent] + judged
 
 

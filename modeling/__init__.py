@@ -24,7 +24,7 @@ from .readouts import READOUTS, Readout, Wanted, file_kinds, kind_of, readout_of
 from .served import Placement, ServedModel
 from .side_by_side import SideBySide
 from .sites import Site, Tap
-from .text import Encoded, TextItem, Tokens
+from .text import Encoded, EncodedApart, EncodedRow, TextItem, Tokens
 
 __all__ = [
     "FAMILIES",
@@ -38,6 +38,8 @@ __all__ = [
     "Backbone",
     "BackboneError",
     "Encoded",
+    "EncodedApart",
+    "EncodedRow",
     "Entering",
     "HeadSpec",
     "Kind",

@@ -30,7 +30,7 @@ _HEAD_INIT_STD = 0.02
 
 @dataclass(frozen=True, slots=True)
 class PackedAdapter:
-    """The serving form: op parameters by tap and shared ones, the head's weight [L, H], bias [L] and spec.
+    """The serving form: op parameters by tap and shared ones, the head's weight [L, F], bias [L] and spec.
 
     A text-to-text task has no head of its own. `weights` is set for an exclusive method: what the
     backbone's weights become.
@@ -93,9 +93,8 @@ class Adapter:
     def _build(cls, backbone: Backbone, method: Method, spec: HeadSpec) -> Adapter:
         """With the paper's initial values, from the current random state."""
         readout, head = readout_of(spec), None
-        has_head = readout.has_head
         weights = method.weights(backbone.parameters)
-        if weights is not None and has_head and set(weights.file_tensors()) == {OUTPUT_LAYER}:
+        if weights is not None and not readout.decodes and set(weights.file_tensors()) == {OUTPUT_LAYER}:
             raise MethodError(
                 f"method {method.name}: train_output_layer needs a text_to_text task on this backbone, whose "
                 f"output layer is not its embedding: a {spec.kind} task does not read it"
@@ -107,8 +106,8 @@ class Adapter:
         body = {
             tap: method.build(tap, frozen_module(backbone.model, tap.path), shared).float() for tap in taps
         }
-        if has_head:
-            head = nn.Linear(backbone.hidden_size, len(spec.labels))
+        if readout.has_head:
+            head = nn.Linear(readout.width(backbone.hidden_size), len(spec.labels))
             nn.init.normal_(head.weight, std=_HEAD_INIT_STD)
             nn.init.zeros_(head.bias)
         return cls(method, spec, body, head, shared, weights)
@@ -198,9 +197,9 @@ class Adapter:
         return named
 
 
-def usable_taps(taps: Sequence[Tap], *, has_head: bool) -> list[Tap]:
-    """The taps that a task passes: one with a head does not read the output layer."""
-    return [tap for tap in taps if not has_head or tap.site is not Site.LM_HEAD]
+def usable_taps(taps: Sequence[Tap], *, decodes: bool) -> list[Tap]:
+    """The taps that a task passes: only where a decoder answers, the output layer is read."""
+    return [tap for tap in taps if decodes or tap.site is not Site.LM_HEAD]
 
 
 @dataclass(frozen=True, slots=True)

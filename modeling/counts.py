@@ -190,7 +190,7 @@ def count(
     _check_room(method, config)
     with torch.device("meta"):
         weights = method.weights(model)
-        parameters = _body(method, usable_taps(family.taps(config), has_head=not text_to_text), model)
+        parameters = _body(method, usable_taps(family.taps(config), decodes=text_to_text), model)
     parameters += 0 if weights is None else sum(p.numel() for p in weights.parameters())
     total = sum(p.numel() for p in model.parameters())
     head = labels * (int(config.hidden_size) + 1)

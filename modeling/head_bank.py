@@ -1,6 +1,6 @@
 """The heads of all resident adapters: different numbers of labels in one batch, without a loop over heads.
 
-All weight rows lie one after another; a head is a span of them. One thread uses a `HeadBank`.
+All weight rows of one width F lie one after another; a head is a span of them. One thread uses a `HeadBank`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 _MIN_GROWTH = 64  # rows; beyond that an eighth of what there is
-_CHUNK_ROWS = 32_768  # weight rows multiplied at a time, so that wide heads need no more than some 50 MB
+_CHUNK_VALUES = 12_582_912  # weights multiplied at a time, so that heads of many labels need some 50 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +24,16 @@ class _Span:
 
 
 class HeadBank:
-    """Weight rows [N, H] and biases [N] of every head; spans are reused first-fit."""
+    """Weight rows [N, F] and biases [N] of every head; spans are reused first-fit."""
 
-    def __init__(self, hidden_size: int, device: torch.device) -> None:
-        self._weight = torch.zeros(0, hidden_size, device=device)
+    def __init__(self, width: int, device: torch.device) -> None:
+        self._weight = torch.zeros(0, width, device=device)
         self._bias = torch.zeros(0, device=device)
         self._spans: dict[int, _Span] = {}
         self._free: list[_Span] = []
 
     def write(self, slot: int, weight: Tensor, bias: Tensor) -> None:
-        """Give `slot` the head with weight [L, H] and bias [L]."""
+        """Give `slot` the head with weight [L, F] and bias [L]."""
         span = self._take(weight.shape[0])
         self._spans[slot] = span
         self._weight[span.start : span.start + span.count] = weight.to(self._weight)
@@ -53,24 +53,25 @@ class HeadBank:
         self._free = joined
 
     def read(
-        self, pooled: Tensor, rows: Sequence[int], slots: Sequence[int]
+        self, features: Tensor, rows: Sequence[int], slots: Sequence[int]
     ) -> list[npt.NDArray[np.float32]]:
-        """Logits [L] of head `slots[i]` on `pooled[rows[i]]`, pooled [B, H]; in the order of the reads."""
+        """Logits [L] of head `slots[i]` on `features[rows[i]]`, of features [B, F]; in the order of reads."""
         spans = [self._spans[slot] for slot in slots]
         counts = np.array([span.count for span in spans])
         ends = np.cumsum(counts)
         within = np.arange(ends[-1]) - np.repeat(ends - counts, counts)
         index = np.repeat([span.start for span in spans], counts) + within
         label, row = (
-            torch.from_numpy(a).to(pooled.device) for a in (index, np.repeat(np.array(rows), counts))
+            torch.from_numpy(a).to(features.device) for a in (index, np.repeat(np.array(rows), counts))
         )
-        chunks = zip(torch.split(label, _CHUNK_ROWS), torch.split(row, _CHUNK_ROWS), strict=True)
-        logits = torch.cat([self._multiply(pooled, *chunk) for chunk in chunks])
+        most = max(1, _CHUNK_VALUES // self._weight.shape[1])
+        chunks = zip(torch.split(label, most), torch.split(row, most), strict=True)
+        logits = torch.cat([self._multiply(features, *chunk) for chunk in chunks])
         return np.split(logits.cpu().numpy(), ends[:-1])
 
-    def _multiply(self, pooled: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        """Weight rows `labels` [N] times states `rows` [N], each with its own -> logits [N]."""
-        products = self._weight.index_select(0, labels) * pooled.index_select(0, rows)  # [N, H]
+    def _multiply(self, features: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """Weight rows `labels` [N] times features `rows` [N], each with its own -> logits [N]."""
+        products = self._weight.index_select(0, labels) * features.index_select(0, rows)  # [N, F]
         return products.sum(-1) + self._bias.index_select(0, labels)
 
     def _take(self, count: int) -> _Span:
@@ -94,3 +95,34 @@ class HeadBank:
     def nbytes(self) -> int:
         """Bytes on the device, spare rows included."""
         return self._weight.nbytes + self._bias.nbytes
+
+
+class HeadBanks:
+    """The heads of every width F that a readout gives them to read: a bank for each, made with its first."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._banks: dict[int, HeadBank] = {}
+
+    def write(self, slot: int, weight: Tensor, bias: Tensor) -> None:
+        """Give `slot` the head with weight [L, F] and bias [L]."""
+        width = weight.shape[1]
+        if width not in self._banks:
+            self._banks[width] = HeadBank(width, self._device)
+        self._banks[width].write(slot, weight, bias)
+
+    def clear(self, slot: int) -> None:
+        """Give back what `slot` has, if it has a head."""
+        for bank in self._banks.values():
+            bank.clear(slot)
+
+    def read(
+        self, features: Tensor, rows: Sequence[int], slots: Sequence[int]
+    ) -> list[npt.NDArray[np.float32]]:
+        """As `HeadBank.read`, by heads that are all as wide as the features [B, F]."""
+        return self._banks[features.shape[1]].read(features, rows, slots)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device, spare rows included."""
+        return sum(bank.nbytes for bank in self._banks.values())

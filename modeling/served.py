@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,11 @@ from . import decoding
 from .adapter import PackedAdapter
 from .backbone import Backbone
 from .banks import Banks
-from .head_bank import HeadBank
+from .head_bank import HeadBanks
 from .methods.exclusive import Weights
 from .packed import PackedBatch
 from .readouts import Pass, Readout, Reads, readout_of
-from .text import Encoded
+from .text import Encoded, EncodedRow
 
 Logits = npt.NDArray[np.float32]
 
@@ -62,7 +63,7 @@ class ServedModel:
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
         self._banks = Banks(backbone)
-        self._heads = HeadBank(backbone.hidden_size, backbone.device)
+        self._heads = HeadBanks(backbone.device)
         self._residents: dict[int, _Resident] = {}
         self._free: list[int] = []
         self._in_place: tuple[int, Mapping[str, Tensor]] | None = None  # of the last exclusive adapter
@@ -71,8 +72,8 @@ class ServedModel:
     def install(self, packed: PackedAdapter) -> int:
         """Make an adapter resident and return its slot (1 or more). A failure leaves nothing behind."""
         readout, exclusive = readout_of(packed.spec), packed.weights is not None
-        strings = [] if readout.has_head else self.backbone.label_ids(packed.spec.labels)
-        cost = readout.cost(packed.spec, strings)
+        strings = self.backbone.label_ids(packed.spec.labels) if readout.decodes else []
+        cost = readout.cost(packed.spec, strings, self.backbone)
         slot = self._free.pop() if self._free else len(self._residents) + 1
         body_slot = slot if packed.body or exclusive else 0
         placement = Placement(slot, body_slot, packed.virtual_tokens, exclusive, cost.fixed, cost.per_token)
@@ -103,14 +104,20 @@ class ServedModel:
 
     @torch.inference_mode()
     def run(
-        self, encoded: Sequence[Encoded], body_slots: Sequence[int], reads: Sequence[tuple[int, int]]
+        self, encoded: Sequence[EncodedRow], body_slots: Sequence[int], reads: Sequence[tuple[int, int]]
     ) -> list[Logits]:
         """One pass: row i is `encoded[i]` under `body_slots[i]`; each read (row, slot) gives logits [L].
 
-        Raises ValueError if the body of an exclusive adapter is not the only one in the batch.
+        A row whose texts are encoded apart is a sequence for each. Raises ValueError if the body of an
+        exclusive adapter is not the only one in the batch.
         """
-        with self._selected(encoded, body_slots) as batch, self.backbone.running(batch) as hidden:
-            return self._read(Pass(self.backbone, batch, hidden, self._heads), reads)
+        sequences = [part for row in encoded for part in row.parts]
+        ends = list(accumulate(len(row.parts) for row in encoded))
+        places = [range(end - len(row.parts), end) for row, end in zip(encoded, ends, strict=True)]
+        slots = [slot for slot, own in zip(body_slots, places, strict=True) for _ in own]
+        with self._selected(sequences, slots) as batch, self.backbone.running(batch) as hidden:
+            run = Pass(self.backbone, batch, hidden, self._heads)
+            return self._read(run, [(places[row], slot) for row, slot in reads])
 
     def generate(
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], max_new_tokens: int
@@ -160,8 +167,8 @@ class ServedModel:
             self._in_place = slot, {name: w.to(self.backbone.dtype) for name, w in weights().items()}
         return self._in_place[1]
 
-    def _read(self, run: Pass, reads: Sequence[tuple[int, int]]) -> list[Logits]:
-        """The logits of all reads, those that are read alike together."""
+    def _read(self, run: Pass, reads: Sequence[tuple[Sequence[int], int]]) -> list[Logits]:
+        """The logits of all reads (sequences of the batch, slot), those that are read alike together."""
         alike: dict[tuple[object, str], list[int]] = {}
         for number, (_, slot) in enumerate(reads):
             resident = self._residents[slot]
@@ -171,7 +178,7 @@ class ServedModel:
             rows, slots = zip(*(reads[number] for number in numbers), strict=True)
             residents = [self._residents[slot] for slot in slots]
             strings = [
-                resident.readout.strings(resident.strings, run.batch.encoded[row])
+                resident.readout.strings(resident.strings, run.batch.encoded[row[0]])
                 for resident, row in zip(residents, rows, strict=True)
             ]
             asked = Reads(pooling, rows, slots, strings)

@@ -28,6 +28,11 @@ class Tokens:
     second: list[int] | None
     words: tuple[Word, ...] = ()
 
+    def apart(self) -> tuple[Tokens, ...]:
+        """Each text for itself."""
+        each = (self.first,) if self.second is None else (self.first, self.second)
+        return tuple(Tokens(ids, None) for ids in each)
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -47,6 +52,41 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def parts(self) -> tuple[Encoded, ...]:
+        """The sequences that the backbone reads: this one."""
+        return (self,)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedApart:
+    """The texts of one row, each a sequence of its own: encoded apart, and read together.
+
+    Its length is that of all sequences, `num_tokens` that of the longest, as the limit is for each.
+    """
+
+    parts: tuple[Encoded, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def num_tokens(self) -> int:
+        return max(part.num_tokens for part in self.parts)
+
+    @property
+    def truncated(self) -> bool:
+        return any(part.truncated for part in self.parts)
+
+    @property
+    def target(self) -> tuple[int, ...]:
+        """No string is scored after several texts."""
+        return ()
+
+
+EncodedRow = Encoded | EncodedApart
+"""What the backbone reads for one row: a text or a pair as one sequence, or each text as its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from modeling import (
     AdapterError,
     Backbone,
     Encoded,
+    EncodedRow,
     HeadSpec,
     MethodError,
     TextError,
@@ -43,7 +44,7 @@ class Candidate:
 
     manifest: Manifest
     adapter: Adapter
-    probes: tuple[tuple[Encoded, ...], ...]
+    probes: tuple[tuple[EncodedRow, ...], ...]
     digest: str
     size_bytes: int
 
@@ -78,6 +79,9 @@ def judge(head: HeadRef, probes: Sequence[Probe]) -> list[Failure]:
         if (probe.choices is not None) != kind.choices:
             allowed = "A list of choices" if kind.choices else f"No choices: the kind is {spec.kind}"
             failures.append(Failure(f"{place}.choices", repr(probe.choices)[:80], allowed, _CORRECT))
+        if readout.pairs and probe.text_pair is None and probe.choices is None:
+            allowed = f"A second text: the pooling {spec.pooling} reads pairs"
+            failures.append(Failure(f"{place}.text_pair", "null", allowed, _CORRECT))
         if (probe.words is not None) != readout.reads_words:
             allowed = "A list of words" if readout.reads_words else f"No words: the kind is {spec.kind}"
             failures.append(Failure(f"{place}.words", repr(probe.words)[:80], allowed, _CORRECT))
@@ -163,7 +167,7 @@ def _room_failures(manifest: Manifest, virtual_tokens: int, backbone: Backbone) 
 
 def _string_failures(manifest: Manifest, backbone: Backbone) -> list[Failure]:
     """Label strings and targets are read by the decoder, which has as many positions as the encoder."""
-    if readout_of(spec_of(manifest.head)).has_head:
+    if not readout_of(spec_of(manifest.head)).decodes:
         return []
     strings = {f"manifest.head.labels.{i}": label for i, label in enumerate(manifest.head.labels)}
     targets = {f"manifest.probes.{i}.target": probe.target for i, probe in enumerate(manifest.probes)}
@@ -184,19 +188,23 @@ def _string_failures(manifest: Manifest, backbone: Backbone) -> list[Failure]:
 
 def _encode_probes(
     manifest: Manifest, backbone: Backbone, failures: list[Failure]
-) -> tuple[tuple[Encoded, ...], ...]:
+) -> tuple[tuple[EncodedRow, ...], ...]:
     """The rows of each probe, each with the string that it scores if it names one."""
-    limit, found = manifest.input.max_tokens, []
+    limit = manifest.input.max_tokens
+    found: list[tuple[EncodedRow, ...]] = []
     try:
+        readout = readout_of(spec_of(manifest.head))
         for index, probe in enumerate(manifest.probes):
             texts = rows_of(probe.text, probe.text_pair, probe.choices)
-            rows = backbone.text.encode(texts, limit, words=probe.words is not None)
             if probe.words is not None:
-                rows = [_with_first_words(rows[0], probe.words, index, failures)]
-            if probe.target is not None:
+                row = backbone.text.encode(texts, limit, words=True)[0]
+                found.append((_with_first_words(row, probe.words, index, failures),))
+            elif probe.target is None:
+                found.append(tuple(readout.encode(backbone.text, texts, limit)))
+            else:
                 (ids,) = backbone.label_ids([probe.target])
-                rows = [replace(row, target=tuple(ids)) for row in rows]
-            found.append(tuple(rows))
+                rows = backbone.text.encode(texts, limit)
+                found.append(tuple(replace(row, target=tuple(ids)) for row in rows))
     except TextError as error:
         remedy = "train it with a limit that this backbone has."
         failures.append(Failure("manifest.input.max_tokens", str(limit), str(error), remedy))

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from failures import Failure
-from modeling import Encoded, Placement, ServedModel
+from modeling import EncodedRow, Placement, ServedModel
 from modeling.served import BARE, Logits
 from proof.candidate import Candidate
 from proof.errors import Refused
 
-Probes = Sequence[Sequence[Encoded]]
+Probes = Sequence[Sequence[EncodedRow]]
 """The rows of each probe: one, or one per choice."""
 
 
@@ -51,7 +51,7 @@ class ProbeReport:
 class ProbeBatch:
     """The arguments of one `ServedModel.run`; only the probes' rows are read."""
 
-    encoded: list[Encoded] = field(default_factory=list)
+    encoded: list[EncodedRow] = field(default_factory=list)
     body_slots: list[int] = field(default_factory=list)
     reads: list[tuple[int, int]] = field(default_factory=list)
 
@@ -91,15 +91,16 @@ def plan_probes(
     return batches
 
 
-def _fitting(neighbour: Placement, encoded: Encoded, max_row_tokens: int) -> Placement:
-    fits = len(encoded) + neighbour.virtual_tokens <= max_row_tokens
+def _fitting(neighbour: Placement, encoded: EncodedRow, max_row_tokens: int) -> Placement:
+    fits = max(map(len, encoded.parts)) + neighbour.virtual_tokens <= max_row_tokens
     return neighbour if fits and not neighbour.exclusive else BARE
 
 
-def _cost_tokens(placement: Placement, encoded: Encoded) -> int:
+def _cost_tokens(placement: Placement, encoded: EncodedRow) -> int:
     per_token = 1 + placement.decoder_per_token
     decoder_tokens = placement.decoder_tokens + len(encoded.target)
-    return len(encoded) * per_token + placement.virtual_tokens + decoder_tokens
+    virtual_tokens = placement.virtual_tokens * len(encoded.parts)
+    return len(encoded) * per_token + virtual_tokens + decoder_tokens
 
 
 def replay(model: ServedModel, batch: ProbeBatch) -> list[Logits]:

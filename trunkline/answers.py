@@ -44,13 +44,15 @@ class Prediction:
     """One task's answer for one input.
 
     `label` is a string (single label, text to text), the chosen text, a list of strings (multi-label; of
-    token labels those of its entities, each once) or None (regression, failed item, and `unknown`: the task
-    withholds a label whose score is under its threshold; the scores are there). `scores` maps names to
-    probabilities, or to the value for a regression, best first. `index` is the place of the chosen one among
-    the choices. `text` is what was written with `generate=True`; `label` is then the same if it is one of the
-    labels, and there is no score. `tokens` is the input's length before truncation. `logits` is filled when
-    asked for with `raw=True`. `entities` are what was found in a text, in its order; None for other kinds;
-    with `raw=True` there is one list of logits for each word, which `words` has as (start, end).
+    token labels those of its entities, each once) or None (regression, similarity, failed item, and
+    `unknown`: the task withholds a label whose score is under its threshold; the scores are there).
+    `scores` maps names to probabilities, or to the value for a regression, best first. `index` is the
+    place of the chosen one among the choices. `text` is what was written with `generate=True`; `label` is
+    then the same if it is one of the labels, and there is no score. A similarity answers a pair with its
+    score, and a text alone with its `embedding`, of length one. `tokens` is the input's length before
+    truncation. `logits` is filled when asked for with `raw=True`. `entities` are what was found in a
+    text, in its order; None for other kinds; with `raw=True` there is one list of logits for each word,
+    which `words` has as (start, end).
     """
 
     task: str
@@ -64,6 +66,7 @@ class Prediction:
     error: ItemError | None = None
     index: int | None = None
     text: str | None = None
+    embedding: list[float] | None = None
     entities: list[Entity] | None = None
     words: list[tuple[int, int]] | None = None
     unknown: bool = False
@@ -167,6 +170,7 @@ def _prediction(task: str, version: int | None, index: int, item: Json) -> Predi
         logits=item.get("logits"),
         index=item.get("index"),
         text=item.get("text"),
+        embedding=item.get("embedding"),
         entities=_entities(item),
         words=None if item.get("words") is None else [(start, end) for start, end in item["words"]],
         unknown=bool(item.get("unknown")),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,18 +20,24 @@ from failures import Failure
 from .. import decoding
 from ..backbone import Backbone
 from ..decoding import Strings
-from ..head_bank import HeadBank
+from ..head_bank import HeadBanks
 from ..kinds import KINDS, HeadSpec
 from ..kinds.base import refused
 from ..packed import PackedBatch
 from ..registry import Registry
 from ..sites import Site, Tap
-from ..text import Encoded
+from ..text import Encoded, EncodedApart, EncodedRow, TextEncoder, TextItem, Tokens
 
 DECODER_KIND = "text_to_text"
 """What files call every task that a decoder answers."""
 
 Logits = npt.NDArray[np.float32]
+
+
+class Assembler(Protocol):
+    """What puts special tokens around ids: a `TextEncoder`, or what stands for one."""
+
+    def assemble(self, tokens: Tokens, max_tokens: int | None = None) -> Encoded: ...
 
 
 class Cost(NamedTuple):
@@ -48,18 +54,19 @@ class Pass:
     backbone: Backbone
     batch: PackedBatch
     hidden: Tensor
-    heads: HeadBank
+    heads: HeadBanks
 
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """What is read of a pass: row `rows[i]` (the caller's number) by the adapter in `slots[i]`.
+    """What is read of a pass: the sequences `rows[i]` (the caller's numbers) by the adapter in `slots[i]`.
 
-    `strings[i]` are what a decoder scores there, as ids.
+    They are one, or as many as the texts of a row that are encoded apart. `strings[i]` are what a decoder
+    scores there, as ids.
     """
 
     pooling: str
-    rows: Sequence[int]
+    rows: Sequence[Sequence[int]]
     slots: Sequence[int]
     strings: Sequence[Strings]
 
@@ -87,15 +94,25 @@ class Readout(ABC):
     """One way to read a task's answer off a backbone.
 
     `file_kind` is what files call every kind that is read so; None: each by its own name. With `has_head` the
-    adapter brings a linear layer [L, H]; without, a decoder answers. `writes`: the answer is a text.
-    `reads_words`: a row has L logits for each of its words, so that rows differ in length, and what is
-    encoded for it knows its words.
+    adapter brings a linear layer [L, F] on F numbers, H unless `width` says otherwise. `writes`: the answer
+    is a text. `apart`: of a pair, each text is a sequence of its own; `pairs`: nothing but pairs can be read;
+    `embeds`: a text alone is answered with its embedding [H]. `reads_words`: a row has L logits for each of
+    its words, so that rows differ in length, and what is encoded for it knows its words.
     """
 
     name: ClassVar[str]
     file_kind: ClassVar[str | None] = None
     has_head: ClassVar[bool] = False
     writes: ClassVar[bool] = False
+    apart: ClassVar[bool] = False
+    pairs: ClassVar[bool] = False
+    embeds: ClassVar[bool] = False
+
+    @property
+    def decodes(self) -> bool:
+        """Whether a decoder answers."""
+        return self.file_kind == DECODER_KIND
+
     reads_words: ClassVar[bool] = False
 
     def reads(self, spec: HeadSpec) -> bool:
@@ -126,12 +143,41 @@ class Readout(ABC):
         return [Failure("head.kind", DECODER_KIND, f"heads, as {backbone.name} has no decoder", remedy)]
 
     def passes(self, tap: Tap) -> bool:
-        """Whether a task passes this tap: one with a head does not read the output layer."""
-        return not self.has_head or tap.site is not Site.LM_HEAD
+        """Whether a task passes this tap: only where a decoder answers, the output layer is read."""
+        return self.decodes or tap.site is not Site.LM_HEAD
 
     @abstractmethod
-    def cost(self, spec: HeadSpec, strings: Strings) -> Cost:
-        """Of one text; `strings` are the labels as ids."""
+    def cost(self, spec: HeadSpec, strings: Strings, backbone: Backbone) -> Cost:
+        """Of one text on this backbone; `strings` are the labels as ids."""
+
+    def assemble(self, text: Assembler, tokens: Tokens, max_tokens: int | None) -> EncodedRow:
+        """What the backbone reads for a text or a pair. Raises TextError as `TextEncoder.assemble`."""
+        if not self.apart:
+            return text.assemble(tokens, max_tokens)
+        return EncodedApart(tuple(text.assemble(one, max_tokens) for one in tokens.apart()))
+
+    def encode(
+        self, text: TextEncoder, items: Sequence[TextItem], max_tokens: int | None
+    ) -> list[EncodedRow]:
+        """Texts and pairs as `assemble` has them."""
+        found = text.tokenize(items, words=self.reads_words)
+        return [self.assemble(text, tokens, max_tokens) for tokens in found]
+
+    def width(self, hidden_size: int) -> int:
+        """F, how many numbers a head reads of a row."""
+        return hidden_size
+
+    def features(self, states: Tensor) -> Tensor:
+        """What a head reads [M', F], out of the states [M, H] of sequences."""
+        return states
+
+    def finds(self, spec: HeadSpec) -> bool:
+        """Whether what is measured is how well partners are found among the texts of all rows."""
+        return False
+
+    def embeddings(self, backbone: Backbone, batch: PackedBatch, pooling: str) -> Tensor:
+        """The training form of what a text alone is answered with [B, H], with whatever is attached."""
+        raise TypeError(f"{self.name} gives no embeddings: this is a bug")
 
     def strings(self, labels: Strings, text: Encoded) -> Strings:
         """What a decoder scores after one text."""
@@ -142,7 +188,7 @@ class Readout(ABC):
         return 1
 
     def states(self, backbone: Backbone, hidden: Tensor, batch: PackedBatch, pooling: str) -> Tensor:
-        """Of a batch that runs: what the head reads [M, H], text by text in the caller's order."""
+        """Of a batch that runs: the states [M, H] that are read, by sequence in the caller's order."""
         raise TypeError(f"{self.name} has no head: this is a bug")
 
     def read(self, run: Pass, reads: Reads) -> list[Logits]:
@@ -151,7 +197,7 @@ class Readout(ABC):
         A decoder's are log p(string | text). What is read by the same function is read in one call, of
         whichever readout.
         """
-        asked = list(zip(reads.rows, reads.strings, strict=True))
+        asked = [(row, strings) for (row,), strings in zip(reads.rows, reads.strings, strict=True)]
         found = decoding.score(run.backbone, run.hidden, run.batch, asked)
         return [values.float().cpu().numpy() for values in found]
 

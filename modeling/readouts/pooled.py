@@ -1,4 +1,4 @@
-"""pooled: a linear head [L, H] on one state for each text; different heads share a batch.
+"""pooled: a linear head [L, F] on what is read of each text, its state [H]; different heads share a batch.
 
 A row of K texts (choices) has one logit from each: logits [B K, 1] of its texts are [B, K] of the rows.
 """
@@ -26,13 +26,17 @@ class Pooled(Readout):
     name = "pooled"
     has_head = True
 
+    def poolings(self, backbone: Backbone) -> tuple[str, ...]:
+        """The poolings that this backbone has."""
+        return backbone.poolings
+
     def check_backbone(self, spec: HeadSpec, backbone: Backbone) -> list[Failure]:
-        if spec.pooling in backbone.poolings:
+        if spec.pooling in self.poolings(backbone):
             return []
-        known = ", ".join(backbone.poolings)
+        known = ", ".join(self.poolings(backbone))
         return [Failure("head.pooling", repr(spec.pooling), known, "train for this backbone.")]
 
-    def cost(self, spec: HeadSpec, strings: Strings) -> Cost:
+    def cost(self, spec: HeadSpec, strings: Strings, backbone: Backbone) -> Cost:
         """A decoder's last state costs its pass over the text."""
         return Cost(per_token=int(spec.pooling == "eos"))
 
@@ -60,7 +64,7 @@ class Pooled(Readout):
 
     def read(self, run: Pass, reads: Reads) -> list[Logits]:
         states = self.states(run.backbone, run.hidden, run.batch, reads.pooling)
-        return run.heads.read(states, reads.rows, reads.slots)
+        return run.heads.read(states, [row for (row,) in reads.rows], reads.slots)
 
     def logits(
         self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None
@@ -78,7 +82,7 @@ class Pooled(Readout):
     ) -> Tensor:
         assert head is not None, "a pooled state is read by a head: this is a bug"
         states = self.states(backbone, hidden, batch, spec.pooling)
-        return linear(states, head.weight, head.bias)
+        return linear(self.features(states), head.weight, head.bias)
 
     def loss_of(
         self,

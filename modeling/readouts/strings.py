@@ -37,7 +37,7 @@ class LabelStrings(Readout):
             failures.append(refused("labels", list(spec.labels), "strings with characters"))
         return failures
 
-    def cost(self, spec: HeadSpec, strings: Strings) -> Cost:
+    def cost(self, spec: HeadSpec, strings: Strings, backbone: Backbone) -> Cost:
         return Cost(fixed=sum(map(len, strings)))
 
     def logits(

@@ -49,7 +49,7 @@ class Words(Readout):
         """No decoder runs."""
         return tap.stack == "encoder" and super().passes(tap)
 
-    def cost(self, spec: HeadSpec, strings: Strings) -> Cost:
+    def cost(self, spec: HeadSpec, strings: Strings, backbone: Backbone) -> Cost:
         return Cost()
 
     def num_states(self, text: Encoded) -> int:
@@ -62,8 +62,9 @@ class Words(Readout):
 
     def read(self, run: Pass, reads: Reads) -> list[Logits]:
         """Flat [W L] of each read."""
-        counts = [len(run.batch.encoded[row].words) for row in reads.rows]
-        places = _places(run.batch, reads.rows)
+        rows = [row for (row,) in reads.rows]
+        counts = [len(run.batch.encoded[row].words) for row in rows]
+        places = _places(run.batch, rows)
         if not len(places):
             return [np.empty(0, np.float32) for _ in counts]
         states = run.hidden.index_select(0, put(places, run.hidden.device)).float()

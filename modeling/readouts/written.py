@@ -36,7 +36,7 @@ class Written(Readout):
             failures.append(refused("max_new_tokens", None, allowed))
         return failures
 
-    def cost(self, spec: HeadSpec, strings: Strings) -> Cost:
+    def cost(self, spec: HeadSpec, strings: Strings, backbone: Backbone) -> Cost:
         """What a row's own string costs is known with the row."""
         return Cost()
 

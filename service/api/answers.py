@@ -32,6 +32,8 @@ def predictions_of(column: Column, *, top_k: int | None, raw: bool) -> list[Pred
 def _raw(column: Column, index: int) -> Prediction:
     """The logits of an item: one per label or choice, or one list of them per word with the words."""
     row, marked = column.logits[index].tolist(), column.marked.get(index)
+    if index in column.embeddings:  # there is no second text, and so no logit
+        return {"logits": []}
     if not column.card.readout.reads_words:
         return {"logits": row[: len(column.choices[index])] if index in column.choices else row}
     if marked is None or index not in column.of_words:  # it has an error
@@ -75,6 +77,8 @@ def _scored(column: Column, top_k: int | None) -> list[Prediction]:
     choices = [column.choices.get(i, ()) for i in range(len(column.num_tokens))] if card.kind.choices else ()
     with np.errstate(all="ignore"):  # rows with an error hold anything; they are replaced later
         answers = card.kind.decide(card.spec, column.logits.astype(np.float64), top_k, choices)
+    if card.readout.embeds:
+        return [_compared(column, index, answer) for index, answer in enumerate(answers)]
     found = [_answer(answer, choices=card.kind.choices) for answer in answers]
     if card.spec.abstain is not None:  # `unknown` stands only where a label is withheld
         for answer, prediction in zip(answers, found, strict=True):
@@ -86,6 +90,13 @@ def _answer(answer: Answer, *, choices: bool) -> Prediction:
     if not choices:
         return {"label": answer.label, "score": answer.score, "scores": answer.scores}
     return {"label": answer.label, "index": answer.choice, "score": answer.score, "scores": answer.scores}
+
+
+def _compared(column: Column, index: int, answer: Answer) -> Prediction:
+    """How alike two texts are, or the embedding of one."""
+    if index not in column.embeddings:
+        return {"label": answer.label, "score": answer.score, "scores": answer.scores}
+    return {"label": None, "score": None, "scores": {}, "embedding": column.embeddings[index].tolist()}
 
 
 def _generated(column: Column) -> list[Prediction]:
@@ -109,7 +120,8 @@ def count_outcome(metrics: Metrics, task: str, column: Column) -> None:
 
 def _withhold_non_finite(column: Column) -> None:
     finite = np.isfinite(column.logits).all(axis=1)  # [N]
-    odd = [index for index, row in column.of_words.items() if not np.isfinite(row).all()]
+    values = {**column.embeddings, **column.of_words}
+    odd = [index for index, row in values.items() if not np.isfinite(row).all()]
     for index in [*np.flatnonzero(~finite).tolist(), *odd]:
         message = f"inputs[{index}]: the model's output is not finite; no answer is better than a wrong one"
         column.errors.setdefault(index, ItemError("non_finite", message, index))

@@ -75,7 +75,7 @@ def _check_kinds(residents: Sequence[Resident[ServingCard]]) -> None:
             "generate", f"{one.task}: {one.card.spec.kind}", "tasks of the kind text_to_text", "leave it out"
         )
         for one in residents
-        if one.card.readout.has_head
+        if not one.card.readout.decodes
     ]
     if wrong:
         names = ", ".join(problem.got for problem in wrong)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from pydantic_core import to_json
@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from failures import Failure
 
-from ..engine.items import num_chars_of, num_row_chars_of, num_rows_of
+from ..engine.items import is_pair, num_chars_of, num_row_chars_of, num_rows_of
 from ..engine.request import Column, Job, ServingCard
 from ..errors import (
     ITEM_CODES,
@@ -35,6 +35,9 @@ from .errors import STATUS_CLIENT_LEFT
 from .generation import check_generate
 from .reading import read_json
 from .routes import PROBLEMS, service_of
+
+if TYPE_CHECKING:
+    from modeling import ServedModel
 
 router = APIRouter(tags=["predict"])
 
@@ -78,7 +81,10 @@ async def predict(request: Request) -> Response:
         max_new_tokens = check_generate(ask, residents, parts.max_new_tokens)
         check_top_k(ask, residents)
         widths = [0 if max_new_tokens else num_outputs(resident.card, items) for resident in residents]
-        told = [width * num_told(one.card, items, ask) for width, one in zip(widths, residents, strict=True)]
+        told = [
+            num_told(one.card, items, ask, width, parts.model)
+            for one, width in zip(residents, widths, strict=True)
+        ]
         check_scores(sum(told), len(items), settings.max_scores)
         columns = [
             Column.empty(resident.slot, resident.card, len(items), width)
@@ -122,14 +128,24 @@ def num_outputs(card: ServingCard, items: Sequence[object]) -> int:
     """Logits per item: one per label, or as many as the item with most choices has."""
     if card.kind.choices:
         return max(map(num_rows_of, items))
-    return len(card.spec.labels)
+    return len(card.spec.labels) or 1  # without labels and without texts: one number
 
 
-def num_told(card: ServingCard, items: Sequence[object], ask: schemas.PredictRequest) -> int:
-    """How often an answer can hold a task's outputs: once, or for every word where logits are asked for."""
+def num_told(
+    card: ServingCard,
+    items: Sequence[object],
+    ask: schemas.PredictRequest,
+    width: int,
+    model: ServedModel,
+) -> int:
+    """Numbers of one answer: its `width` outputs, those of every word where logits are asked for, or the
+    embedding that a text alone is answered with.
+    """
+    if card.readout.embeds and not all(map(is_pair, items)):
+        return model.backbone.hidden_size
     if not (ask.raw and card.readout.reads_words):
-        return 1
-    return min(card.max_tokens, max(1, *map(num_chars_of, items)))
+        return width
+    return width * min(card.max_tokens, max(1, *map(num_chars_of, items)))
 
 
 def check_top_k(ask: schemas.PredictRequest, residents: Sequence[Resident[ServingCard]]) -> None:

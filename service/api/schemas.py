@@ -29,6 +29,10 @@ class PredictRequest(BaseModel):
                 {"task": "intent", "inputs": ["where is my parcel?"], "top_k": 3},
                 {"tasks": ["intent", "urgency"], "inputs": ["where is my parcel?"]},
                 {"task": "duplicate", "inputs": [{"text": "no light", "text_pair": "the lamp stays dark"}]},
+                {
+                    "task": "alike",
+                    "inputs": ["the lamp stays dark", {"text": "no light", "text_pair": "dark"}],
+                },
                 {"task": "cause", "inputs": [{"text": "it rained", "choices": ["it is wet", "it is dry"]}]},
                 {"task": "rte-t5", "inputs": ["sentence1: … sentence2: …"], "generate": True},
             ]
@@ -104,16 +108,22 @@ class Prediction(BaseModel):
 
     label: str | list[str] | None = Field(
         None,
-        description="multi_label: a list; multiple_choice: the chosen text; regression, unknown: null; "
+        description="multi_label: a list; multiple_choice: the chosen text; regression, similarity, unknown: "
+        "null; "
         "token_labels: a list of the labels of its entities, each once, in their order in the text; "
         "generated: the text if it is one of the labels, else null",
     )
     score: float | None = Field(
-        description="null for a generated text; token_labels: the probability of all its entities together, "
-        "and of no others"
+        description="null for a generated text and for an embedding; similarity: in the units of the data's "
+        "scores, without scores the cosine; token_labels: the probability of all its entities together, and "
+        "of no others"
     )
     scores: dict[str, float] = Field(
-        description="best first, cut to top_k; empty for a generated text and for token_labels"
+        description="best first, cut to top_k; empty for a generated text, for an embedding and for "
+        "token_labels; similarity: the cosine"
+    )
+    embedding: list[float] | None = Field(
+        None, description="similarity, of a text without text_pair alone: its embedding, of length one"
     )
     unknown: bool | None = Field(
         None, description="true where the label is withheld: its score is under the task's threshold"
@@ -124,12 +134,14 @@ class Prediction(BaseModel):
     index: int | None = Field(None, description="multiple_choice alone: the chosen one's place in choices")
     text: str | None = Field(None, description="generate alone: the generated text")
     tokens: int = Field(
-        description="length of the input (of the longest pair of text and choice), before truncation, "
-        "special tokens included"
+        description="length of the input (of the longest pair of text and choice; of the longer text where a "
+        "pair is encoded apart), before truncation, special tokens included"
     )
     truncated: bool
     logits: list[float] | list[list[float]] | None = Field(
-        None, description="raw: one per label, or per choice; token_labels: for each word, one per tag"
+        None,
+        description="raw: one per label, or per choice; similarity: the cosine of a pair; token_labels: for "
+        "each word, one per tag",
     )
     words: list[tuple[int, int]] | None = Field(
         None, description="raw with token_labels alone: start and end of each word that was not cut"
@@ -187,7 +199,9 @@ class VersionInfo(BaseModel):
     reason: str | None = Field(None, description="why it could not be loaded")
     method: str | None = None
     kind: str | None = None
-    labels: list[str] | None = Field(None, description="empty for a text_to_text that answers with any text")
+    labels: list[str] | None = Field(
+        None, description="empty for a similarity, and for any text as an answer"
+    )
     max_new_tokens: int | None = Field(None, description="longest answer of a task without labels")
     abstain: dict[str, float] | None = Field(
         None,

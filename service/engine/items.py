@@ -69,6 +69,11 @@ def num_rows_of(item: object) -> int:
     return max(1, len(_choices_of(item))) if isinstance(item, dict) else 1
 
 
+def is_pair(item: object) -> bool:
+    """Whether a raw item comes with a second text."""
+    return isinstance(item, dict) and item.get("text_pair") is not None
+
+
 def num_row_chars_of(item: object) -> int:
     """Characters of all rows of a raw item: its text stands in every one."""
     if not isinstance(item, dict):
@@ -184,7 +189,7 @@ def wrong_form(card: ServingCard, item: Item, index: int) -> ItemError | None:
     if item.pair is not None and len(fields) == 1:
         message = f"inputs[{index}] has a text_pair, but this task reads one text ({fields[0]}); leave it out"
         return ItemError("text_pair_not_allowed", message, index)
-    if item.pair is None and len(fields) != 1:
+    if item.pair is None and len(fields) != 1 and not card.readout.embeds:
         message = (
             f"inputs[{index}] has no text_pair, but this task reads two texts ({', '.join(fields)}); "
             'send {"text": "…", "text_pair": "…"}'

@@ -18,7 +18,7 @@ from ..errors import ITEM_CODES
 from ..logs import request_id
 
 if TYPE_CHECKING:
-    from modeling import Encoded, HeadSpec, Kind, Placement, Readout
+    from modeling import EncodedRow, HeadSpec, Kind, Placement, Readout
 
 _numbers = itertools.count(1)
 
@@ -81,6 +81,7 @@ class Column:
     errors: dict[int, ItemError] = field(default_factory=dict)
     choices: dict[int, tuple[str, ...]] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
+    embeddings: dict[int, Logits] = field(default_factory=dict)  # [H] each, of items that are a text alone
     marked: dict[int, Marked] = field(default_factory=dict)
     of_words: dict[int, Logits] = field(default_factory=dict)
 
@@ -98,14 +99,19 @@ class Column:
     @property
     def num_logits(self) -> int:
         """What has been computed for it."""
-        return int(self.logits.size) + sum(map(len, self.of_words.values()))
+        more = [*self.of_words.values(), *self.embeddings.values()]
+        return int(self.logits.size) + sum(map(len, more))
 
     def put(self, row: Row, value: Logits | str) -> None:
-        """Enter what came out of a row: logits [L] or [W L], the one of a choice, or a generated text."""
+        """Enter what came out of a row: logits [L] or [W L], the one of a choice, a generated text or the
+        embedding of a text.
+        """
         if isinstance(value, str):
             self.texts[row.item] = value
         elif row.item in self.marked:
             self.of_words[row.item] = value
+        elif self.card.readout.embeds and len(row.encoded.parts) == 1:
+            self.embeddings[row.item] = value
         elif row.choice is None:
             self.logits[row.item] = value
         else:
@@ -131,14 +137,14 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One text under one body slot, read by the heads of one or several columns of its job.
+    """One text, or a pair, under one body slot, read by the heads of one or several columns of its job.
 
     `choice` is its place among the rows of an item with choices, None for the only row of an item.
     """
 
     job: Job
     item: int
-    encoded: Encoded
+    encoded: EncodedRow
     body_slot: int
     choice: int | None = None
     slots: tuple[int, ...] = ()
@@ -153,9 +159,9 @@ class Row:
         Labels that are scored cost each task its own; the decoder's pass over the text is one for all.
         """
         placement, new_tokens = column.card.placement, self.job.max_new_tokens
-        length = len(self.encoded.ids)
+        length = len(self.encoded)
         if not self.slots:
-            self.num_tokens = length + placement.virtual_tokens + new_tokens
+            self.num_tokens = length + placement.virtual_tokens * len(self.encoded.parts) + new_tokens
             # under an exclusive body: with that body's rows alone; one that generates: with as many tokens
             own = placement.body_slot if placement.exclusive else 0
             self.group = (own, new_tokens) if own or new_tokens else None

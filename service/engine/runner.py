@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from .request import Logits, Row
 
 if TYPE_CHECKING:
-    from modeling import Encoded, PackedAdapter, Placement
+    from modeling import Encoded, EncodedRow, PackedAdapter, Placement
 
 # A batch that fails for every row (a lost device) is not halved for ever: failing passes allowed per batch.
 MAX_FAILURES = 64
@@ -24,7 +24,7 @@ class Model(Protocol):
     def remove(self, slot: int) -> None: ...
     def placement(self, slot: int) -> Placement: ...
     def run(
-        self, encoded: Sequence[Encoded], body_slots: Sequence[int], reads: Sequence[tuple[int, int]]
+        self, encoded: Sequence[EncodedRow], body_slots: Sequence[int], reads: Sequence[tuple[int, int]]
     ) -> list[Logits]: ...
     def generate(
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], max_new_tokens: int
@@ -70,14 +70,15 @@ def run_rows(model: Model, rows: Sequence[Row], on_failure: OnFailure) -> list[O
 
 
 def _run_once(model: Model, rows: Sequence[Row]) -> list[Outcome]:
-    encoded, body_slots = [row.encoded for row in rows], [row.body_slot for row in rows]
+    body_slots = [row.body_slot for row in rows]
     max_new_tokens = rows[0].job.max_new_tokens  # the same for all: they are of one group
     if max_new_tokens:
-        texts = model.generate(encoded, body_slots, max_new_tokens)
+        alone = [part for row in rows for part in row.encoded.parts]  # a decoder reads one sequence a row
+        texts = model.generate(alone, body_slots, max_new_tokens)
         assert len(texts) == len(rows), "the model generated for other rows than it was given; this is a bug"
         return [[text] * len(row.slots) for text, row in zip(texts, rows, strict=True)]
     reads = [(i, slot) for i, row in enumerate(rows) for slot in row.slots]
-    logits = model.run(encoded, body_slots, reads)
+    logits = model.run([row.encoded for row in rows], body_slots, reads)
     assert len(logits) == len(reads), "the model answered other reads than it was asked; this is a bug"
     outcomes: list[Outcome] = []
     start = 0

@@ -18,7 +18,7 @@ from .items import Item, chunk_end, parse_item, too_long, wrong_form
 from .request import ItemError, Job, Marked, Row
 
 if TYPE_CHECKING:
-    from modeling import Encoded, TextItem, Tokens
+    from modeling import Encoded, EncodedRow, TextItem, Tokens
 
     from .request import Column
 
@@ -87,20 +87,21 @@ class Tokenizer:
         self._queue.add(job, rows, last=end == len(job.items))
 
     def _rows(self, job: Job, index: int, item: Item, variants: Sequence[Tokens]) -> list[Row]:
-        """The rows of one item: one per choice, body slot and length, read by the heads of its columns."""
-        rows: dict[tuple[int, int, int], Row] = {}
-        by_limit: dict[int, list[Encoded]] = {}
+        """The rows of one item: one per choice, body slot and lengths, read by the heads of its columns."""
+        rows: dict[tuple[int, tuple[int, ...], int], Row] = {}
+        known: dict[tuple[bool, int], list[EncodedRow]] = {}
         for number, column in enumerate(job.columns):
-            limit = column.card.max_tokens
-            encoded = by_limit.get(limit)
+            readout, limit = column.card.readout, column.card.max_tokens
+            encoded = known.get((readout.apart, limit))
             if encoded is None:
-                encoded = by_limit[limit] = [self._text.assemble(tokens, limit) for tokens in variants]
+                encoded = [readout.assemble(self._text, tokens, limit) for tokens in variants]
+                known[readout.apart, limit] = encoded
             error = _enter(job, column, index, item, encoded)
             if error is not None:
                 column.errors[index] = error
                 continue
             for choice, one in enumerate(encoded):
-                key = column.card.placement.body_slot, len(one.ids), choice
+                key = column.card.placement.body_slot, tuple(map(len, one.parts)), choice
                 row = rows.get(key)
                 if row is None:
                     whole = item.choices is None
@@ -109,7 +110,9 @@ class Tokenizer:
         return list(rows.values())
 
 
-def _enter(job: Job, column: Column, index: int, item: Item, encoded: Sequence[Encoded]) -> ItemError | None:
+def _enter(
+    job: Job, column: Column, index: int, item: Item, encoded: Sequence[EncodedRow]
+) -> ItemError | None:
     """Enter what one task will say of an item beside its answer; or return why there will be none."""
     error = wrong_form(column.card, item, index)
     if error is not None:
@@ -121,5 +124,7 @@ def _enter(job: Job, column: Column, index: int, item: Item, encoded: Sequence[E
     if item.choices is not None:
         column.choices[index] = item.choices
     if column.card.readout.reads_words:
-        column.marked[index] = Marked(item.text, [(word.start, word.end) for word in encoded[0].words])
+        column.marked[index] = Marked(
+            item.text, [(word.start, word.end) for word in encoded[0].parts[0].words]
+        )
     return None

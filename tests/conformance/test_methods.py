@@ -40,6 +40,16 @@ def test_served_equals_each_row_alone(family: str, method: str) -> None:
         checks.check_mixed_batch(tiny_backbone(family), [method, None, method, "bitfit", method], TEXTS)
 
 
+@pytest.mark.parametrize(("family", "method"), [pair for pair in PAIRS if pair[1] in PER_ROW])
+def test_texts_apart_beside_others_equal_each_row_alone(family: str, method: str) -> None:
+    """Pairs read by a head, cosines and embeddings under each method; those of exclusive ones are above."""
+    backbone = tiny_backbone(family)
+    kinds = [checks.APART_SPECS[0], *checks.similarities(backbone)]
+    texts = [*TEXTS[1:], ("w1 w2", "w3"), ("", "w4 w5"), "w6"]
+    methods = [method, None, method, "bitfit", method, method, method]
+    checks.check_mixed_batch(backbone, methods, texts, kinds=kinds)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("turn", [0, 1])
 def test_all_methods_in_one_batch(family: str, turn: int) -> None:

@@ -26,7 +26,7 @@ from adapters_store import (
     Provenance,
     write_adapter,
 )
-from modeling import Adapter, Backbone, HeadSpec, TextItem, decoding
+from modeling import Adapter, Backbone, HeadSpec, TextItem, decoding, readout_of
 from tests.conformance import checks
 from tests.integration.world import TEXTS, Live
 from tests.tiny import tiny_model, tokenizer
@@ -59,7 +59,8 @@ def item_of(spec: HeadSpec, number: int) -> Item:
     """The `number`-th input of a task of this form."""
     text = TEXTS[number % len(TEXTS)]
     if spec.kind != "multiple_choice":
-        return text
+        pairs = readout_of(spec).apart
+        return {"text": text, "text_pair": TEXTS[(3 * number + 5) % len(TEXTS)]} if pairs else text
     choices = [TEXTS[(number + 7 * k + 1) % len(TEXTS)] for k in range(2 + number % 3)]
     return {"text": text, "choices": list(dict.fromkeys(choices))}
 
@@ -77,7 +78,7 @@ def logits_alone(
     backbone: Backbone, adapter: Adapter, item: Item, max_tokens: int | None = None
 ) -> list[float]:
     """The reference: each row alone, training form; [L], [K] of K choices, or [W L] of W words."""
-    rows = backbone.text.encode(rows_of(item), max_tokens, words=True)
+    rows = readout_of(adapter.spec).encode(backbone.text, rows_of(item), max_tokens)
     found = [checks.logits_alone(backbone, adapter, row) for row in rows]
     return torch.cat(found).tolist()
 
@@ -121,7 +122,9 @@ def served(
                 "high": spec.high,
             }
         ),
-        input=InputRef(fields=["text"], max_tokens=max_tokens),
+        input=InputRef(
+            fields=["text", "text_pair"] if readout_of(spec).apart else ["text"], max_tokens=max_tokens
+        ),
         provenance=Provenance(code_version="test", config={}, seed=seed),
         probes=[_probe(backbone, adapter, item_of(spec, number), max_tokens) for number in range(1, 9)],
     )

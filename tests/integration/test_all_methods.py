@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modeling import METHODS, Backbone, HeadSpec
+from modeling import METHODS, Backbone, HeadSpec, readout_of
 from service.engine.items import num_rows_of
 from service.settings import Settings
 from tests.conformance.checks import WORD_SPECS, exclusive
@@ -35,6 +35,7 @@ FORMS = [
     HeadSpec("multi_label", ("a", "b", "c"), threshold=0.4),
     HeadSpec("single_label", tuple(f"topic {k}" for k in range(7)), pooling="first"),
     HeadSpec("regression", ("value",)),
+    HeadSpec("single_label", ("other", "same"), pooling="apart"),
     *WORD_SPECS,
 ]
 # Always among them, whatever else is registered; linear_probe is the bare row.
@@ -157,6 +158,8 @@ def test_all_tasks_in_one_request(live: Live, backbone: Backbone, tasks: dict[st
         for text, prediction in zip(TEXTS[:3], result["predictions"], strict=True):
             if task.spec.kind == "multiple_choice":
                 assert prediction["error"]["code"] == "choices_required"
+            elif readout_of(task.spec).pairs:
+                assert prediction["error"]["code"] == "text_pair_required"
             else:
                 assert_close(np.ravel(prediction["logits"]), logits_alone(backbone, task.adapter, text))
 

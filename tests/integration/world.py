@@ -30,7 +30,7 @@ from adapters_store import (
     Provenance,
     write_adapter,
 )
-from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem
+from modeling import METHODS, Adapter, Backbone, HeadSpec, TextItem, readout_of
 from service.app import build_app
 from service.settings import Settings
 from service.state import Service
@@ -44,6 +44,8 @@ SPECS: dict[str, HeadSpec] = {
     "urgency": HeadSpec("regression", ("urgency",), low=-1.0, high=1.0),
     "same": HeadSpec("single_label", ("different", "same")),
     "probe": HeadSpec("single_label", ("no", "yes", "maybe")),
+    "alike": HeadSpec("regression", ("likeness",), pooling="apart"),
+    "agree": HeadSpec("single_label", ("no", "yes", "perhaps"), pooling="apart"),
 }
 METHOD_OF = {
     "mood": "hadamard",
@@ -52,8 +54,10 @@ METHOD_OF = {
     "urgency": "ln_tuning",
     "same": "hadamard",
     "probe": "linear_probe",
+    "alike": "hadamard",
+    "agree": "linear_probe",
 }
-PAIR_TASKS = frozenset({"same"})
+PAIR_TASKS = frozenset({"same", "alike", "agree"})
 TEXTS = [text for text in random_texts(120, 5) if isinstance(text, str)]
 
 
@@ -93,7 +97,7 @@ def adapter_of(backbone: Backbone, task: str, seed: int = 0) -> Adapter:
 
 def logits_alone(backbone: Backbone, adapter: Adapter, item: TextItem, max_tokens: int = 64) -> list[float]:
     """The reference: one row, training form."""
-    (encoded,) = backbone.text.encode([item], max_tokens)
+    (encoded,) = readout_of(adapter.spec).encode(backbone.text, [item], max_tokens)
     logits: list[float] = checks.logits_alone(backbone, adapter, encoded).tolist()
     return logits
 

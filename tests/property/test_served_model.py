@@ -23,12 +23,14 @@ from modeling import (
     Adapter,
     Backbone,
     Encoded,
+    EncodedRow,
     HeadSpec,
     ServedModel,
     decoding,
     readout_of,
 )
-from tests.conformance.checks import TOLERANCE, trained
+from tests.conformance.checks import TOLERANCE, encoded_for, trained
+from tests.conformance.checks import logits_alone as by_head
 from tests.conformance.options import tiny_options
 from tests.tiny import CONFIGS, VARIANTS, hidden_of, pooled_states, random_backbone, random_texts
 
@@ -65,10 +67,12 @@ SPECS = [
     HeadSpec("multi_label", _labels(9), pooling="first"),
     HeadSpec("regression", ("value",)),
     HeadSpec("multiple_choice", ("choice",)),
+    HeadSpec("single_label", _labels(4), pooling="apart"),
 ]
 SEQ2SEQ_SPECS = [
     HeadSpec("single_label", _labels(3), pooling="eos"),
     HeadSpec("regression", ("value",), pooling="eos"),
+    HeadSpec("regression", ("value",), pooling="apart"),
     HeadSpec("text_to_text", ("w1", "w2 w3", "w4 w5 w6"), pooling="none"),
     HeadSpec("text_to_text", ("w7", "w8"), pooling="none"),
     HeadSpec("text_to_text", (), pooling="none", max_new_tokens=MAX_NEW_TOKENS),
@@ -111,10 +115,19 @@ def rows_of(model: str) -> list[Encoded]:
     return [replace(one, target=tuple(ids)) for one, ids in zip(encoded, targets, strict=True)]
 
 
+def row_of(model: str, kind: Kind | None, text: int) -> EncodedRow:
+    """A text as an adapter of this kind reads it: of a pair each text apart, or as one sequence."""
+    if kind is None or not readout_of(kind.spec).apart:
+        return rows_of(model)[text]
+    return encoded_for(reference(model), kind.spec, TEXTS[text])
+
+
 @cache
 def logits_alone(model: str, kind: Kind, text: int) -> torch.Tensor:
     """[L] of one row in training form."""
     backbone, adapter, row = reference(model), adapter_of(model, kind), rows_of(model)[text]
+    if readout_of(kind.spec).apart:
+        return by_head(backbone, adapter, row_of(model, kind, text))
     spec, batch = adapter.spec, backbone.pack([row], adapter.virtual_tokens)
     with torch.no_grad(), adapter.attached(backbone):
         if readout_of(spec).writes:
@@ -236,7 +249,8 @@ class ServedMachine(RuleBasedStateMachine):
         assert placement.body_slot == (slot if has_body else 0)
         labels = kind.spec.labels if kind.spec.kind == "text_to_text" else ()
         strings = self.served.backbone.label_ids(labels) if labels else []
-        read = sum(map(len, strings)), int(kind.spec.pooling == "eos")
+        reads_again = kind.spec.pooling in ("eos", "apart") and self.served.backbone.is_encoder_decoder
+        read = sum(map(len, strings)), int(reads_again)
         assert (placement.decoder_tokens, placement.decoder_per_token) == read
         return slot
 
@@ -288,11 +302,15 @@ class ServedMachine(RuleBasedStateMachine):
         if data is not None:
             heads = [slot for slot in self.live if not self.served.placement(slot).body_slot]
             bare = [row for row, slot in enumerate(slots) if not self._body(slot)]
-            if heads and bare:
-                more = st.tuples(st.sampled_from(bare), st.sampled_from(heads))
-                reads += data.draw(st.lists(more, max_size=4))
+            fitting = [
+                (row, head) for row in bare for head in heads if self._apart(slots[row]) == self._apart(head)
+            ]
+            if fitting:
+                reads += data.draw(st.lists(st.sampled_from(fitting), max_size=4))
             reads = data.draw(st.permutations(reads))
-        rows = [rows_of(self.model)[text] for text in texts]
+        rows = [
+            row_of(self.model, self.live.get(slot), text) for text, slot in zip(texts, slots, strict=True)
+        ]
         found = self.served.run(rows, [self._body(slot) for slot in slots], reads)
         assert len(found) == len(reads)
         for (row, slot), logits in zip(reads, found, strict=True):
@@ -308,6 +326,9 @@ class ServedMachine(RuleBasedStateMachine):
 
     def _body(self, slot: int) -> int:
         return self.served.placement(slot).body_slot if slot else 0
+
+    def _apart(self, slot: int) -> bool:
+        return slot in self.live and readout_of(self.live[slot].spec).apart
 
     def _exclusive(self, slot: int) -> bool:
         return adapter_of(self.model, self.live[slot]).weights is not None

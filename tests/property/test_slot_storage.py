@@ -202,7 +202,7 @@ def test_wide_heads_are_multiplied_in_chunks(monkeypatch: pytest.MonkeyPatch) ->
 
     bank, _ = heads(7, 5)
     pooled = torch.tensor([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]])
-    monkeypatch.setattr(head_bank, "_CHUNK_ROWS", 4)
+    monkeypatch.setattr(head_bank, "_CHUNK_VALUES", 4 * HIDDEN)
     found = bank.read(pooled, [1, 0, 0], [1, 2, 1])
     assert [logits.tolist() for logits in found] == [[6.0] * 7, [6.0] * 5, [3.0] * 7]
 

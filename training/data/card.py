@@ -164,6 +164,10 @@ def read_card(data: Path, tables: Mapping[str, Table], flags: Flags) -> Card:
     return card
 
 
+def _may_lack_labels(kind: str) -> bool:
+    return TASKS.get(kind, Task).may_lack_labels
+
+
 def _label_fields(said: Mapping[str, Any], table: Table, kind: str, before: str | None) -> tuple[str, ...]:
     """As given (commas part one-hot columns), as in training, by their usual name; nothing when unclear."""
     for given in (said.get("label_field"), before):
@@ -179,7 +183,7 @@ def _label_fields(said: Mapping[str, Any], table: Table, kind: str, before: str 
     names = tuple(said.get("label_names") or ())
     if not found and names and all(name in table.columns for name in names):
         return names
-    return () if found else one_hot_columns(table)
+    return () if found or _may_lack_labels(kind) else one_hot_columns(table)
 
 
 def _guess_text_fields(table: Table, kind: str, labels: Sequence[str]) -> tuple[str, ...]:
@@ -197,8 +201,8 @@ def _demand_fields(table: Table, labels: Sequence[str], texts: Sequence[str], ki
     problems, found = [], ", ".join(sorted(table.columns)) or "(none)"
     if not texts:
         problems.append(f"which of the fields {found} is the text? say so with --text-fields")
-    if not labels:
-        usual = TASKS.get(kind, Task).usual_labels
+    usual = TASKS.get(kind, Task).usual_labels
+    if not labels and not (_may_lack_labels(kind) and not set(usual) & set(table.columns)):
         shown = f"{', '.join(map(repr, usual[:-1]))} and {usual[-1]!r}"
         several = sum(name in table.columns for name in usual) > 1
         problems.append(
@@ -239,7 +243,7 @@ def _in_order_of(names: Sequence[str], labels: tuple[str, ...], source: str) -> 
 
 def _own_names(tables: Mapping[str, Table], labels: Sequence[str]) -> tuple[str, ...]:
     """Names in the files' own metadata, or of one-hot columns."""
-    if len(labels) > 1:
+    if len(labels) != 1:
         return tuple(labels)
     found = [table.class_names[labels[0]] for table in tables.values() if labels[0] in table.class_names]
     return tuple(dict.fromkeys(name for names in found for name in names))

@@ -145,6 +145,9 @@ def labelled(tables: Mapping[str, Table], card: Card) -> tuple[dict[str, Table],
     kept: dict[str, Table] = {}
     notes = []
     for split, bare in tables.items():
+        if not card.label_fields:  # every row is as good as one with this label
+            kept[split] = replace(bare, columns={**bare.columns, card.label_field: [1] * bare.num_rows})
+            continue
         table = bare
         if all(field in bare.columns for field in card.label_fields):
             table, told = named(bare.joined(card.label_fields, card.label_field), card, tables.get("train"))
@@ -320,7 +323,7 @@ def _metric(
     card: Card, names: tuple[str, ...], config: TrainConfig, official: str | None
 ) -> tuple[Metric, list[str]]:
     """As asked for; else a recipe's mean of the task's metrics; else what the card names first."""
-    known = card.task.measures
+    known = card.task.measured_by(names)
     if config.metric is not None:
         return demand_metric(config.metric, known, names), []
     if config.recipe is not None:
@@ -362,7 +365,7 @@ def _paper_note(rule: str, config: TrainConfig) -> str:
 
 
 def _check_learnable(task: Task, train: Split, validation: Split) -> None:
-    if len(set(train.targets)) < 2:
+    if len(set(train.targets)) < 2 and not task.learns_one:
         raise DataError(
             f"{train.source}: all {len(train)} train rows have the label {task.told(train.targets[0])!r}; "
             "add rows with others"

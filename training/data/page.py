@@ -36,7 +36,7 @@ class Page:
             ("files", ", ".join(self.sources.values())),
             ("rows", ", ".join(f"{count:,} {split}" for split, count in self.rows.items())),
             ("text", " + ".join(self.text_fields)),
-            ("label", self.label_field),
+            ("label", self.label_field or "no field"),
             ("ignored", ", ".join(self.ignored_fields) or "no field"),
             ("kind", self.kind),
             ("labels", f"{len(self.labels)}: {counts}" if self.labels else "none: numbers or texts"),

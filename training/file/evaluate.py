@@ -145,16 +145,18 @@ def evaluate_file(
     stored = stored_file(Path(path))
     manifest = stored.manifest
     scored = load_rows(Path(data), split, manifest, flags or Flags(), max_rows, split_rule)
-    if generate and readout_of(spec_of(manifest.head)).has_head:
-        raise ConfigError(f"task {manifest.task} is answered by a head: only text-to-text tasks generate")
+    if generate and not readout_of(spec_of(manifest.head)).decodes:
+        raise ConfigError(
+            f"task {manifest.task} is not written by a decoder: only text-to-text tasks generate"
+        )
     if backbone is None:
         backbone = load_backbone(backbone_name or named_backbone(manifest), device=pick_device(device))
     adapter = build_adapter(stored, backbone)
     rows, task = scored.task.aligned(backbone, scored.rows), scored.task
     limit = manifest.input.max_tokens
-    encoded = encode_split(backbone, rows, task, limit, adapter.virtual_tokens)
+    encoded = encode_split(backbone, rows, task, limit, adapter.virtual_tokens, adapter.spec.pooling)
     answered = served(ServedModel(backbone), adapter, encoded, generate=generate)
-    found = task.found(answered.logits, answered.texts, rows.targets)
+    found = task.found(answered.logits, answered.texts, rows.targets, answered.embedded)
     return FileEvaluation(
         task=manifest.task,
         digest=stored.digest,

@@ -115,7 +115,9 @@ def prune_file(
     keep = _checked_keep(keep, drifts)
     limit = manifest.input.max_tokens
     scored = replace(scored, rows=scored.task.aligned(backbone, scored.rows))
-    rows = encode_split(backbone, scored.rows, scored.task, limit, adapter.virtual_tokens)
+    rows = encode_split(
+        backbone, scored.rows, scored.task, limit, adapter.virtual_tokens, adapter.spec.pooling
+    )
     runs = list(_runs(backbone, adapter, drifts, rows, scored, progress))
     score, chosen, recorded = runs[len(drifts) - keep]
     smaller = _manifest(stored, chosen, scored, rows, score.metrics, recorded)

@@ -140,7 +140,7 @@ def _checked_values(
     task: Task, recorded: Evaluation, answered: Answered, data: TaskData, dtype: str
 ) -> dict[str, float]:
     targets = data.validation.targets
-    values = task.scores(task.found(answered.logits, answered.texts, targets), targets)
+    values = task.scores(task.found(answered.logits, answered.texts, targets, answered.embedded), targets)
     value, share = values[task.metric.name], 3 / len(data.validation)
     allowed = share + 1e-3 if dtype == "float32" else 0.02 + share
     if not abs(value - recorded.value) <= allowed * max(1.0, abs(recorded.value)):

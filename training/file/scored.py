@@ -109,7 +109,7 @@ def _labels(
     """
     found, own, field = occurrences(tables.values(), card.label_field), card.label_names, card.label_field
     if not names:
-        return card.task.read_labels(found, None, field)
+        return card.task.read_labels(found, own, field)
     if len(card.label_fields) == 1:
         labels, told = card.task.read_labels(found, names, field, places=given and own is None)
         by_place = given or names == tuple(map(str, range(len(names))))
@@ -130,7 +130,7 @@ def _card(
     """How to read the data: by its own card, by flags, and for the rest as in training."""
     used, spec = manifest.provenance.config, spec_of(manifest.head)
     readout = readout_of(spec)
-    form = None if readout.has_head else TextForm.from_config(used)
+    form = TextForm.from_config(used) if readout.decodes else None
     if form is not None:
         fields: Sequence[str] | None = form.formatter.fields
     else:
@@ -152,7 +152,7 @@ def _card(
 def _check_kind(data: Path, kind: str | None, manifest: Manifest) -> None:
     """Before fields are looked for that another kind of data would have: a head answers one kind."""
     wanted = manifest.head.kind
-    if kind in TASKS and readout_of(spec_of(manifest.head)).has_head and TASKS[kind].kind != wanted:
+    if kind in TASKS and not readout_of(spec_of(manifest.head)).decodes and TASKS[kind].kind != wanted:
         raise DataError(
             f"{data.name}: the data is {kind}, the adapter {wanted}; take other data, or correct --kind"
         )
@@ -170,7 +170,7 @@ def _names(card: Card, manifest: Manifest, form: TextForm | None) -> tuple[str, 
 def _task(
     card: Card, manifest: Manifest, wanted: str | None, names: Sequence[str], form: TextForm | None
 ) -> Task:
-    spec, known = spec_of(manifest.head), card.task.measures
+    known = card.task.measured_by(names, spec := spec_of(manifest.head))
     labels = tuple(names) or spec.labels[:1]
     metric, _ = read_metric(card.metric, known, labels)
     if wanted is not None:

@@ -77,7 +77,7 @@ def prepare(
     """
     _check_form(config, hyper, data.task, backbone)
     train_rows, validation_rows = (
-        encode_split(backbone, split, data.task, hyper.max_tokens, virtual)
+        encode_split(backbone, split, data.task, hyper.max_tokens, virtual, hyper.pooling)
         for split in (data.train, data.validation)
     )
     weights = class_weights(config.class_weights, data.task, data.train.targets)

@@ -24,20 +24,24 @@ from modeling import (
 )
 from modeling.kinds.base import by_row
 from modeling.stack import noted
+from training.loop.embedded import embedded
 from training.loop.encode import Rows, state_batches
 from training.loop.precision import RoundedProducts
 from training.loop.prefix import StatesBelow
 from training.loop.states import States, spans
+from training.metrics.ranking import Embedded
 from training.tasks import Logits
 
 
 @dataclass(frozen=True)
 class Answered:
     """`logits` [N, P] as probes record them (L, K, or L of each word; NaN behind the last of a shorter row);
-    `texts`: what was written, where something was."""
+    `texts`: what was written, where something was; `embedded`: the texts of all rows, where partners are
+    looked for among them."""
 
     logits: Logits
     texts: list[str] | None = None
+    embedded: Embedded | None = None
 
 
 def features(
@@ -73,7 +77,7 @@ def features(
             index = torch.as_tensor(batch, device=backbone.device)
             values[spans(starts[index], counts[index])] = found
             after_batch()
-    return States(values, counts)
+    return States(readout.features(values), counts // rows.per_read)
 
 
 @torch.no_grad()
@@ -84,15 +88,23 @@ def trained(backbone: Backbone, adapter: Adapter, rows: Rows, below: StatesBelow
     def logits(batch: Sequence[int]) -> list[Logits]:
         packed = packed_rows(backbone, rows, batch, virtual, below)
         found = readout.logits(backbone, packed, adapter.spec, adapter.head)
-        ends = np.cumsum([readout.num_states(text) for text in rows.take(batch)])
+        ends = np.cumsum([readout.num_states(text) for text in rows.take(batch)[:: rows.per_read]])
         return [one.reshape(-1) for one in np.split(found.float().cpu().numpy(), ends[:-1])]
 
     def written(texts: list[Encoded], limit: int) -> list[str]:
         return decoding.generate(backbone, backbone.pack(texts, virtual), limit)
 
-    strings = [] if readout.has_head else backbone.label_ids(adapter.spec.labels)
-    cost = readout.cost(adapter.spec, strings)
+    def embeddings(batch: Sequence[int]) -> list[Logits]:
+        packed = packed_rows(backbone, rows, batch, virtual, below)
+        found = readout.embeddings(backbone, packed, adapter.spec.pooling)
+        return list(found.float().cpu().numpy())
+
+    strings = backbone.label_ids(adapter.spec.labels) if readout.decodes else []
+    cost = readout.cost(adapter.spec, strings, backbone)
     extra = virtual + cost.fixed + cost.per_token * rows.longest + rows.longest_target
+    if readout.finds(adapter.spec):
+        values = embedded(rows, extra, embeddings)
+        return Answered(values.cosines, embedded=values)
     limit = adapter.spec.max_new_tokens if readout.writes else None
     texts = None if limit is None else _texts(rows, virtual, limit, written)
     return Answered(_logits(rows, extra, logits), texts)
@@ -105,15 +117,22 @@ def served(model: ServedModel, adapter: Adapter, rows: Rows, *, generate: bool =
         place = model.placement(slot)
 
         def logits(batch: Sequence[int]) -> list[Logits]:
-            texts = rows.take(batch)
-            reads = [(index, slot) for index in range(len(texts))]
-            return model.run(texts, [place.body_slot] * len(texts), reads)
+            asked = rows.together(rows.take(batch))
+            reads = [(index, slot) for index in range(len(asked))]
+            return model.run(asked, [place.body_slot] * len(asked), reads)
 
         def written(texts: list[Encoded], limit: int) -> list[str]:
             return model.generate(texts, [place.body_slot] * len(texts), limit)
 
+        def embeddings(batch: Sequence[int]) -> list[Logits]:
+            texts = rows.take(batch)
+            return model.run(texts, [place.body_slot] * len(texts), [(i, slot) for i in range(len(texts))])
+
         extra = place.virtual_tokens + place.decoder_tokens + rows.longest_target
-        found = _logits(rows, extra + place.decoder_per_token * rows.longest, logits)
+        extra += place.decoder_per_token * rows.longest
+        found = _logits(rows, extra, logits)
+        if readout_of(spec).finds(spec):
+            return Answered(found, embedded=embedded(rows, extra, embeddings))
         if not (generate or readout_of(spec).writes):
             return Answered(found)
         limit = spec.max_new_tokens or max(map(len, model.backbone.label_ids(spec.labels))) + 1
@@ -136,7 +155,7 @@ def _logits(rows: Rows, extra: int, run: Callable[[list[int]], list[Logits]]) ->
     for batch in state_batches(rows, extra):
         texts = iter(run(batch))
         for row in batch:
-            found[row] = np.concatenate([next(texts) for _ in range(rows.per_row)])
+            found[row] = np.concatenate([next(texts) for _ in range(rows.per_row // rows.per_read)])
     return by_row(found).astype(np.float32)
 
 

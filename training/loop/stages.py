@@ -47,7 +47,7 @@ class Material:
         logits = torch.from_numpy(answered.logits).to(self.backbone.device)
         loss = float(self.readout.measured_loss(self.spec, logits, self.validation_wanted))
         in_units = self.task.in_units(answered.logits)
-        return self.task.found(in_units, answered.texts, self.validation_targets), loss
+        return self.task.found(in_units, answered.texts, self.validation_targets, answered.embedded), loss
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def adapter_learner(
 def _row_costs(material: Material, adapter: Adapter) -> list[int]:
     """Tokens that a train row costs: its texts, virtual tokens, and what the decoder reads."""
     rows, strings = material.train, material.wanted.strings
-    per_token = 1 + material.readout.cost(material.spec, ()).per_token
+    per_token = 1 + material.readout.cost(material.spec, (), material.backbone).per_token
     virtual = adapter.virtual_tokens * rows.per_row
     decoded = [len(ids) for ids in strings] or [0] * len(rows)
     return [length * per_token + virtual + read for length, read in zip(rows.lengths, decoded, strict=True)]

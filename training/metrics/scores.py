@@ -277,4 +277,9 @@ REGRESSION = Measures(
         "rmse": lambda truth, told: float(np.sqrt(np.square(truth - told).mean())),
     },
 )
+SIMILARITY = Measures(
+    "similarity",
+    "spearman",
+    {name: REGRESSION.values[name] for name in ("spearman", "pearson", "pearson_spearman")},
+)
 MULTIPLE_CHOICE = Measures("multiple_choice", "accuracy", {"accuracy": SINGLE_LABEL.values["accuracy"]})

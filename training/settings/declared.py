@@ -90,7 +90,8 @@ class Purpose:
 
     kind: str | None = _data(
         None,
-        "single_sentence, sentence_pair, multi_label, multiple_choice, regression, token_labels or free_text",
+        "single_sentence, sentence_pair, multi_label, multiple_choice, regression, similarity, token_labels "
+        "or free_text",
         text("a kind of data"),
     )
     text_fields: tuple[str, ...] | None = _data(
@@ -215,8 +216,9 @@ class Numbers(Generic[Gap]):
     )
     pooling: str | Gap = _of_head(
         "unit",
-        "unit (the mean of the tokens, at length one), mean, first or pooler; eos on an encoder-decoder",
-        one_of(("unit", "mean", "first", "pooler", "eos")),
+        "unit (the mean of the tokens, at length one), mean, first or pooler; eos on an encoder-decoder; "
+        "apart (pairs: each text is encoded alone, the head reads both states, their difference and product)",
+        one_of(("unit", "mean", "first", "pooler", "eos", "apart")),
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # torch is for what trains: reading data, and telling of it, 
     import torch
 
     from modeling import Answer, Backbone, HeadSpec
+    from training.metrics.ranking import Embedded
 
 Logits = npt.NDArray[np.float32]
 DataKinds = Mapping[str, tuple[int, ...]]
@@ -61,6 +62,7 @@ class Task(ABC):
     weighted: ClassVar[bool] = False  # whether class weights mean something
     writes: ClassVar[bool] = False  # whether its answers are texts
     lists_choices: ClassVar[bool] = False  # whether a head scores texts that each row brings
+    may_lack_labels: ClassVar[bool] = False  # whether rows without a label mean something
     reads_words: ClassVar[bool] = False  # whether a head reads every word of a text
     usual_texts: ClassVar[tuple[str, ...]] = (
         "text",
@@ -75,6 +77,12 @@ class Task(ABC):
         """Of these label names. `text` may name the class whose F1 is shown, `spec` is a trained one's."""
         del text, spec
         return cls(names, metric)
+
+    @classmethod
+    def measured_by(cls, names: Sequence[str], spec: "HeadSpec | None" = None) -> Measures:
+        """The metrics there are for data with these label names, or for a trained task."""
+        del names, spec
+        return cls.measures
 
     @classmethod
     def in_text(cls) -> "type[Task] | None":
@@ -113,6 +121,11 @@ class Task(ABC):
     def class_names(self) -> tuple[str, ...]:
         """What a class index of a target means; nothing where targets are numbers or texts."""
         return self.labels
+
+    @property
+    def learns_one(self) -> bool:
+        """Whether there is something to learn where all labels are the same."""
+        return False
 
     def parse(self, value: Any, labels: Labels) -> Target:
         """One value of the label field. Raises TargetError."""
@@ -162,8 +175,10 @@ class Task(ABC):
         return self
 
     def poolings(self, backbone: "Backbone") -> tuple[str, ...]:
-        """What its head may read on this backbone."""
-        return backbone.poolings
+        """What its head may read on this backbone: the usual one first; of pairs also both texts apart."""
+        from modeling.readouts.apart import APART
+
+        return (*backbone.poolings, APART)
 
     def aligned(self, backbone: "Backbone", split: Split) -> Split:
         """The same rows with targets in the words of this backbone's tokenizer."""
@@ -180,9 +195,15 @@ class Task(ABC):
         del logits, targets
         return self
 
-    def found(self, logits: Logits, texts: Sequence[str] | None, targets: Sequence[Target]) -> Logits:
-        """What `scores` judges: the logits, or what written texts score."""
-        del texts, targets
+    def found(
+        self,
+        logits: Logits,
+        texts: Sequence[str] | None,
+        targets: Sequence[Target],
+        embedded: "Embedded | None" = None,
+    ) -> Logits:
+        """What `scores` judges: the logits, or what written texts score, or what is found by embeddings."""
+        del texts, targets, embedded
         return logits
 
     @abstractmethod

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from modeling import Backbone, HeadSpec
+    from training.metrics.ranking import Embedded
 
 _SCORES = ("exact_match", "f1")
 
@@ -114,7 +115,13 @@ class FreeText(Task):
                 )
         return replace(self, max_new_tokens=longest[0])
 
-    def found(self, logits: Logits, texts: Sequence[str] | None, targets: Sequence[Target]) -> Logits:
+    def found(
+        self,
+        logits: Logits,
+        texts: Sequence[str] | None,
+        targets: Sequence[Target],
+        embedded: "Embedded | None" = None,
+    ) -> Logits:
         """What each row's text [N] scores [N, 2]."""
         if texts is None:
             raise TypeError("nobody has written the answers: this is a bug")

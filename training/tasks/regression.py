@@ -63,15 +63,7 @@ class Regression(Task):
 
     def parse(self, value: Any, labels: Labels) -> float:
         """A finite number, also written as text."""
-        if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
-            raise TargetError(f"{value!r} ({type(value).__name__})"[:120], "a regression label is a number")
-        if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
-            comma = " with a point, not a comma" if "," in str(value) else ""
-            raise TargetError(f"{value!r}"[:120], f"a regression label is a number{comma}")
-        number = float(value)
-        if not math.isfinite(number):
-            raise TargetError(f"{number}", "a regression label is a finite number; correct or remove the row")
-        return number
+        return parse_number(value, "a regression label")
 
     def strata(self, targets: Sequence[Target], fraction: float = 0.1) -> list[tuple[int, ...]]:
         """Bins by rank, so that a drawn split spans the range."""
@@ -152,6 +144,19 @@ class Regression(Task):
 
     def _array(self, targets: Sequence[Target]) -> Floats:
         return np.asarray([_number(target) for target in targets], dtype=np.float64)
+
+
+def parse_number(value: Any, what: str) -> float:
+    """A finite number, also written as text. Raises TargetError, which says what it is to be."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        raise TargetError(f"{value!r} ({type(value).__name__})"[:120], f"{what} is a number")
+    if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
+        comma = " with a point, not a comma" if "," in str(value) else ""
+        raise TargetError(f"{value!r}"[:120], f"{what} is a number{comma}")
+    number = float(value)
+    if not math.isfinite(number):
+        raise TargetError(f"{number}", f"{what} is a finite number; correct or remove the row")
+    return number
 
 
 def _number(target: Target) -> float:

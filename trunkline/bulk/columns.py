@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from trunkline.answers import Prediction
-from trunkline.bulk.asking import Asked
+from trunkline.bulk.asking import Asked, Question
+from trunkline.bulk.fields import Reading
 from trunkline.calls import Options
 from trunkline.errors import Invalid
 
@@ -51,6 +52,7 @@ FACTS: Mapping[str, Column] = {
     "entities": Column(_ENTITIES, lambda one: one.entities and [asdict(found) for found in one.entities]),
     "text": Column(pa.string(), lambda one: one.text),
     "index": Column(pa.int64(), lambda one: one.index),
+    "embedding": Column(pa.list_(pa.float32()), lambda one: one.embedding),
     "logits": Column(pa.list_(pa.float64()), lambda one: one.logits),
     "truncated": Column(pa.bool_(), lambda one: None if one.error else one.truncated),
     "version": Column(pa.int64(), lambda one: one.version),
@@ -67,18 +69,28 @@ _OWN: Mapping[str, Mapping[str, Column]] = {
 """What a kind has in another form."""
 
 
-def facts_of(asked: Asked, options: Options) -> dict[str, Column]:
-    """What an answer of this task has: a regression no label, a text that was written no score."""
+_UNLABELLED = ("regression", "similarity")
+
+
+def facts_of(asked: Asked, reading: Reading | None, options: Options) -> dict[str, Column]:
+    """What an answer of this task has: a regression no label, a text that was written no score.
+
+    A similarity has the score of a pair, or the embedding of a text; both where rows (read as inputs, without
+    a `reading`) may be either.
+    """
     kind, version = asked.version.kind, asked.version
+    embeds = kind == "similarity" and (reading is None or len(reading.form.texts) == 1)
+    scores = not embeds or reading is None
     writes = kind == "text_to_text" and (bool(options.get("generate")) or not version.labels)
     wanted = {
-        "label": kind != "regression" and not (writes and not version.labels),
-        "score": not writes,
-        "scores": bool(options.get("top_k")) and not writes and kind != "regression",
+        "label": kind not in _UNLABELLED and not (writes and not version.labels),
+        "score": scores and not writes,
+        "scores": bool(options.get("top_k")) and not writes and kind not in _UNLABELLED,
         "entities": kind == "token_labels",
+        "embedding": embeds,
         "text": writes,
         "index": kind == "multiple_choice",
-        "logits": bool(options.get("raw")) and not writes,
+        "logits": bool(options.get("raw")) and scores and not writes,
         "truncated": bool(options.get("truncate")),
         "version": True,
         "error": True,
@@ -89,18 +101,20 @@ def facts_of(asked: Asked, options: Options) -> dict[str, Column]:
 
 
 def answer_columns(
-    asked: Sequence[Asked], options: Options, prefix: str | None, taken: Mapping[str, Any]
+    question: Question, prefix: str | None, taken: Mapping[str, Any]
 ) -> list[dict[str, Column]]:
     """The columns of each task by name: `predicted_label` of one, `sentiment@2.label` of several.
 
     Raises:
         Invalid: a name that a column of the input has already.
     """
-    many = len(asked) > 1
+    many = len(question.asked) > 1
     found = []
-    for one in asked:
+    for one, reading in zip(question.asked, question.readings, strict=True):
         start = f"{prefix or ''}{one.reference}." if many else (PREFIX if prefix is None else prefix)
-        found.append({f"{start}{name}": column for name, column in facts_of(one, options).items()})
+        found.append(
+            {f"{start}{name}": column for name, column in facts_of(one, reading, question.options).items()}
+        )
     both = [name for columns in found for name in columns if name in taken]
     if both:
         raise Invalid(

@@ -125,7 +125,9 @@ def forms_of(version: Version, fixed: Sequence[str] = ()) -> list[Form]:
             return [Form(formatter.fields, formatter=formatter), finished]
         return [finished] if _is_written(version) else [finished, Form(_PLAIN[:1])]
     own, words = version.fields or _PLAIN[:1], version.kind == _WORDS
-    return list(dict.fromkeys([Form(own, words=words), Form(_PLAIN[: len(own)], words=words)]))
+    alone = [*own, _PLAIN[0]] if version.kind == "similarity" else []  # of one text, its embedding
+    forms = [own, _PLAIN[: len(own)], *((name,) for name in alone)]
+    return list(dict.fromkeys(Form(texts, words=words) for texts in forms))
 
 
 def _forms_with_choices(reads: Mapping[str, Any], fixed: tuple[str, ...]) -> list[Form]:
@@ -180,11 +182,19 @@ def _missing(reference: str, own: Form, columns: Mapping[str, Any], source: str)
     )
 
 
+def _like(forms: Sequence[Form], said: Said) -> Form:
+    """The task's own form; where plain texts may be one or two, that of as many as are said."""
+    plain = [form for form in forms if form.formatter is None and not (form.choices or form.fixed)]
+    if said.text_fields and len(plain) == len(forms):
+        return next((form for form in plain if len(form.texts) == len(said.text_fields)), forms[0])
+    return forms[0]
+
+
 def _as_said(
     reference: str, forms: Sequence[Form], columns: Mapping[str, Any], said: Said, source: str
 ) -> Reading:
     """Each own field in the column that was given in its place."""
-    form = forms[0]
+    form = _like(forms, said)
     texts, choices = said.text_fields or form.texts, said.choice_fields or form.choices
     if said.choices and not said.choice_fields:
         form, choices = replace(form, choices=(), fixed=said.choices), ()

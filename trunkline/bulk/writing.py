@@ -86,7 +86,7 @@ def open_part(output: Output, source: Source, question: Question) -> tuple[Part,
     """
     kind = format_for(output.path)
     check_out(output.path, source.paths)
-    columns = answer_columns(question.asked, question.options, output.prefix, source.columns)
+    columns = answer_columns(question, output.prefix, source.columns)
     types = dict(source.columns)
     for own in columns:
         types |= {name: column.type for name, column in own.items()}

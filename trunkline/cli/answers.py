@@ -101,6 +101,9 @@ def _answer(prediction: Prediction) -> str:
         answer = cell(prediction.text)
     elif prediction.unknown:
         answer = UNKNOWN
+    elif prediction.embedding is not None:
+        first = ", ".join(f"{value:.4f}" for value in prediction.embedding[:3])
+        answer = f"embedding of {len(prediction.embedding)} numbers: {first}, …"
     elif prediction.entities is not None:
         answer = entities_shown((one.label, one.text) for one in prediction.entities)
     else:

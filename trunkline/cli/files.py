@@ -199,6 +199,8 @@ def _outputs(manifest: Manifest) -> str:
     head = manifest.head
     if head.max_new_tokens is not None:
         return f"answers of at most {head.max_new_tokens} tokens"
+    if not head.labels:
+        return "the cosine of two texts, the embedding of one"
     return f"{len(head.labels)} outputs"
 
 

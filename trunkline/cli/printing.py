@@ -90,10 +90,10 @@ def entities_shown(entities: Iterable[tuple[str, str]]) -> str:
 
 
 def labels_of(labels: Sequence[str]) -> list[str]:
-    """The first labels, and how many there are; a task without any answers with any text."""
+    """The first labels, and how many there are; a task without any answers with any text, or embeds."""
     if len(labels) > MAX_LABELS:
         return [*labels[:MAX_LABELS], f"… ({len(labels)})"]
-    return [*labels] or ["any text"]
+    return [*labels] or ["none: any text, or an embedding"]
 
 
 def size(num_bytes: int) -> str:

@@ -110,7 +110,7 @@ def _facts(result: TrainResult) -> list[tuple[str, object]]:
 
 
 def _outputs(result: TrainResult) -> str:
-    return f"{len(result.labels)} outputs" if result.labels else "any text"
+    return f"{len(result.labels)} outputs" if result.labels else "no labels"
 
 
 def _print_scores(result: TrainResult) -> None:

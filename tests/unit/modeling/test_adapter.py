@@ -110,6 +110,6 @@ def test_wide_heads_are_read_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = backbone.text.encode(["w1", "w2 w3", "w4"])
     reads = [(i, slot) for i in range(3)]
     whole = served.run(encoded, [0] * 3, reads)
-    monkeypatch.setattr(head_bank, "_CHUNK_ROWS", 7)
+    monkeypatch.setattr(head_bank, "_CHUNK_VALUES", 7 * 32)
     for got, want in zip(served.run(encoded, [0] * 3, reads), whole, strict=True):
         assert (got == want).all()

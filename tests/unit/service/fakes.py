@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from modeling import Encoded, HeadSpec, Placement, TextItem, Tokens, kind_of, readout_of
+from modeling import Encoded, EncodedRow, HeadSpec, Placement, TextItem, Tokens, kind_of, readout_of
 from service.api.predict import num_outputs
 from service.engine.engine import Engine
 from service.engine.request import Column, Job, Row, ServingCard
@@ -63,7 +63,7 @@ class FakeModel:
     """
 
     def __init__(self) -> None:
-        self.batches: list[tuple[list[Encoded], list[int], list[tuple[int, int]]]] = []
+        self.batches: list[tuple[list[EncodedRow], list[int], list[tuple[int, int]]]] = []
         self.generated: list[tuple[list[int], int]] = []
         self.threads: set[int] = set()
         self.fail: Callable[[Sequence[Encoded]], Exception | None] = lambda encoded: None
@@ -96,22 +96,23 @@ class FakeModel:
         self.generated.append((list(body_slots), max_new_tokens))
         return [f"{sum(one.ids)} by {slot}" for one, slot in zip(encoded, body_slots, strict=True)]
 
-    def _enter(self, encoded: Sequence[Encoded], body_slots: Sequence[int]) -> None:
+    def _enter(self, encoded: Sequence[EncodedRow], body_slots: Sequence[int]) -> None:
         self.entered.set()
         assert self.gate.wait(20)
         self.threads.add(threading.get_ident())
         if len(set(body_slots)) > 1 and any(map(self._exclusive, body_slots)):
             raise ValueError("an exclusive body among others")
-        error = self.fail(encoded)
+        error = self.fail([part for row in encoded for part in row.parts])
         if error is not None:
             raise error
 
     def run(
-        self, encoded: Sequence[Encoded], body_slots: Sequence[int], reads: Sequence[tuple[int, int]]
+        self, encoded: Sequence[EncodedRow], body_slots: Sequence[int], reads: Sequence[tuple[int, int]]
     ) -> list[Any]:
         self._enter(encoded, body_slots)
         self.batches.append((list(encoded), list(body_slots), list(reads)))
-        return [np.array([sum(encoded[row].ids), slot], dtype=np.float32) for row, slot in reads]
+        sums = [sum(number for part in row.parts for number in part.ids) for row in encoded]
+        return [np.array([sums[row], slot], dtype=np.float32) for row, slot in reads]
 
 
 def card(

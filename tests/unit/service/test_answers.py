@@ -27,13 +27,15 @@ SPECS = [
     HeadSpec("regression", ("value",), low=0.0),
     HeadSpec("text_to_text", ("false", "true", "maybe"), pooling="none"),
     HeadSpec("text_to_text", ("only",), pooling="none"),
+    HeadSpec("similarity", ()),
+    HeadSpec("similarity", (), low=1.0, high=5.0),
 ]
 
 MARKS = HeadSpec("token_labels", ("O", "B-x", "I-x"), "first")
 
 
 def _column(spec: HeadSpec, logits: Any) -> Column:
-    column = Column.empty(1, card(spec=spec), len(logits), len(spec.labels))
+    column = Column.empty(1, card(spec=spec), len(logits), (len(spec.labels) or 1))
     column.logits[:] = logits
     column.num_tokens[:] = range(3, 3 + len(logits))
     return column
@@ -51,7 +53,7 @@ def test_a_column_is_answered_as_its_rows_would_be(
     spec: HeadSpec, num_items: int, top_k: int | None, raw: bool, data: st.DataObject
 ) -> None:
     values = st.floats(-200, 200, width=32) | st.sampled_from([0.0, 1.0, -1.0, 3e38, -3e38])
-    shape = (num_items, len(spec.labels))
+    shape = (num_items, (len(spec.labels) or 1))
     logits = data.draw(hnp.arrays(np.float32, shape, elements=values))
     got = predictions_of(_column(spec, logits), top_k=top_k, raw=raw)
     for index, (row, prediction) in enumerate(zip(logits, got, strict=True)):
@@ -68,7 +70,7 @@ def test_a_column_is_answered_as_its_rows_would_be(
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_non_finite_logits_are_withheld_and_counted(spec: HeadSpec, bad: float) -> None:
-    logits = np.ones((4, len(spec.labels)), dtype=np.float32)
+    logits = np.ones((4, (len(spec.labels) or 1)), dtype=np.float32)
     logits[2, -1] = bad
     column = _column(spec, logits)
     column.errors[0] = ItemError("too_long", "inputs[0] …", 0)
@@ -131,6 +133,17 @@ def test_a_generated_text_is_a_label_or_not_and_has_no_score() -> None:
     common: dict[str, Any] = {"score": None, "scores": {}, "tokens": 0, "truncated": False}
     assert got[:2] == [{"label": "true", "text": "true"} | common, {"label": None, "text": "truely"} | common]
     assert got[2]["error"]["code"] == "too_long"
+
+
+def test_an_embedding_that_is_not_finite_is_withheld() -> None:
+    """Beside one that is, and a pair."""
+    column = _column(HeadSpec("similarity", ()), np.full((3, 1), 0.5))
+    column.embeddings = {0: np.array([1, np.nan], np.float32), 1: np.array([0, 1], np.float32)}
+    got = predictions_of(column, top_k=None, raw=True)
+    assert got[0]["error"]["code"] == "non_finite"
+    assert (got[1]["embedding"], got[1]["score"], got[1]["logits"]) == ([0.0, 1.0], None, [])
+    assert (got[2]["score"], got[2]["scores"], got[2]["logits"]) == (0.5, {"cosine": 0.5}, [0.5])
+    assert column.num_logits == 7
 
 
 def test_when_every_item_failed_nothing_was_generated() -> None:

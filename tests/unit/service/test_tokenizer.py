@@ -102,7 +102,7 @@ def test_an_item_with_choices_becomes_a_row_for_each() -> None:
     items = [{"text": "a bb", "choices": ["ccc", "d e"]}, {"text": "f", "choices": ["g", "h", "i"]}]
     one = job(items, card(spec=CHOICE), announce=Finished())
     queue = _rows(one, text)
-    assert [(row.item, row.choice, row.encoded.ids) for row in queue.rows] == [
+    assert [(row.item, row.choice, row.encoded.parts[0].ids) for row in queue.rows] == [
         (0, 0, [1, 1, 2, 3, 2]),
         (0, 1, [1, 1, 2, 1, 1, 2]),
         *((1, choice, [1, 1, 1, 2]) for choice in range(3)),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from modeling import READOUTS, Backbone
 from modeling.kinds import KINDS
@@ -145,7 +146,7 @@ def test_a_new_kind_goes_the_whole_way(tmp_path: Path, backbone: Backbone, reado
 
     candidate = examine(out.read_bytes(), backbone)
     states = _states(backbone, candidate, str(found.texts[0]))
-    read = states.mean(0) if readout == "pooled" else states.max(0).values
+    read = normalize(states.mean(0), dim=0) if readout == "pooled" else states.max(0).values
     assert candidate.adapter.head is not None
     by_hand = candidate.adapter.head(read).tolist()
     assert found.rows[0].logits == pytest.approx(by_hand, abs=1e-4)

@@ -267,5 +267,5 @@ def test_what_belongs_to_a_head_is_refused(tmp_path: Path, changes: dict[str, An
 
 def test_a_head_alone_has_no_text_form(tmp_path: Path, t5: Backbone) -> None:
     config = quick(write_text_task(tmp_path / "d"), tmp_path / "a.safetensors", **TEXT, method="linear_probe")
-    with pytest.raises(ConfigError, match="linear_probe trains a head alone, and text-to-text has none"):
+    with pytest.raises(ConfigError, match="linear_probe trains a head alone, and text_to_text has none"):
         run(config, t5)

@@ -232,5 +232,5 @@ def test_a_candidate_replays_only_the_words_of_its_probe(tmp_path: Path, backbon
     long = next(probe for probe in plain["probes"] if len(probe["words"]) > 2)
     long |= {"words": long["words"][:2], "logits": long["logits"][:10]}
     data = write_adapter(type(stored.manifest).model_validate(plain), stored.tensors)
-    assert 2 in {len(row.words) for (row,) in examine(data, backbone).probes}
+    assert 2 in {len(row.parts[0].words) for (row,) in examine(data, backbone).probes}
     assert check_file(data, backbone).probes.count == 32

@@ -170,6 +170,10 @@ def _version(**told: Any) -> Version:
         (_version(kind="multiple_choice"), [Form(("text",), ("choices",))]),
         (_version(kind="text_to_text", example="{source}"), [Form(("source",)), Form(("text",))]),
         (_version(kind="text_to_text", example="rte a: {a}"), [Form(("source",))]),
+        (
+            _version(kind="similarity", fields=("a", "b")),
+            [Form(("a", "b")), Form(("text", "text_pair")), Form(("a",)), Form(("b",)), Form(("text",))],
+        ),
     ],
 )
 def test_the_forms_of_a_task(version: Version, forms: list[Form]) -> None:

@@ -49,7 +49,7 @@ def test_a_line_names_what_was_found(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_columns_of_entities_have_types_that_parquet_keeps() -> None:
-    columns = facts_of(Asked("ner", "ner", VERSION), {"raw": True, "truncate": True})
+    columns = facts_of(Asked("ner", "ner", VERSION), None, {"raw": True, "truncate": True})
     assert [*columns] == ["label", "score", "entities", "logits", "truncated", "version", "error"]
     answers = read_result(
         "ner",
