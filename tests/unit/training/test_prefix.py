@@ -168,3 +168,14 @@ def test_states_kept_in_bfloat16_enter_as_the_backbone_computes() -> None:
     (near, *_), (exact, *_) = (gradients(backbone, adapter, rows, b) for b in (below, None))
     assert near.dtype == torch.float32
     assert 0 < abs(near - exact) < 0.05 * exact
+
+
+def test_states_of_other_texts_and_unknown_ones_are_not_read() -> None:
+    backbone = tiny_backbone("bert")
+    rows, others = rows_on(backbone), encode_items(backbone, ["w1", "w2 w3", "w4"], 32)
+    below = filled(backbone, rows, 1)
+    with pytest.raises(AssertionError, match="of other texts"):
+        packed_rows(backbone, others, [0, 1], 0, below)
+    empty = StatesBelow.room(backbone, rows, 1, torch.float32)
+    with pytest.raises(AssertionError, match="before they are known"):
+        packed_rows(backbone, rows, [0, 1], 0, empty)
