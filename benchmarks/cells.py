@@ -5,7 +5,6 @@ finds on them are the same for every method of a task (same seed), so they are m
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,13 @@ from training.run import build_method, prepare, settle, stage_plan, train_head
 from training.settings.config import Hyper, TrainConfig
 
 PROBE = "linear_probe"
+SETTINGS: dict[str, dict[str, Any]] = {
+    "stackoverflow20": {"max_train_rows": 5_000},
+    "sst2": {"max_train_rows": 5_000},
+    "mrpc": {"metric": "f1+accuracy"},
+    "stsb": {"metric": "pearson+spearman"},
+}
+"""Of the data, where a task has others than the defaults: rows, and the metric where papers average two."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +44,6 @@ class Cell:
     options: dict[str, Any] = field(default_factory=dict)
     precision: str = "bfloat16"
     evaluate_steps: int = 0
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A cell of a result file: its key there, and on what it is trained; `settings` are the data's."""
-
-    key: str
-    task: str
-    cell: Cell
-    seed: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 class TaskBench:
@@ -118,44 +113,6 @@ class TaskBench:
 def _point(epoch: EpochRecord, metric: str) -> list[float | None]:
     loss = None if epoch.loss is None else round(epoch.loss, 5)
     return [epoch.epoch, loss, round(epoch.values[metric], 5)]
-
-
-def missing(name: str, wanted: Iterable[Wanted]) -> Iterator[Wanted]:
-    """Those that `results/<name>.json` lacks, or has at another rate, when it is their turn."""
-    return (one for one in wanted if not is_done(one, record.read(name)))
-
-
-def is_done(one: Wanted, found: dict[str, Any]) -> bool:
-    """Whether the results have the cell, trained at the rate that is wanted (0: the method's default)."""
-    cell = found.get(one.key)
-    return cell is not None and one.cell.lr in (0, cell["settings"]["lr"])
-
-
-def train_cells(
-    name: str,
-    cells: Iterable[Wanted],
-    data: Path,
-    minutes: float,
-    add: Callable[[str, str, dict[str, Any]], None] = record.add,
-) -> None:
-    """Train each cell and `add` it to `results/<name>.json`, whose state may decide which is the next.
-
-    Cells of the same data and seed that follow each other share its preparation. No cell is started after
-    `minutes`.
-    """
-    until = time.time() + 60 * minutes
-    backbone, opened, bench = None, None, None
-    for one in cells:
-        if time.time() > until:
-            print("out of time; run again to go on")
-            return
-        backbone = backbone or open_backbone()
-        if bench is None or opened != (one.task, one.seed, one.settings):
-            opened = (one.task, one.seed, one.settings)
-            bench = TaskBench(backbone, data, one.task, one.seed, one.settings)
-        made = bench.run(one.cell)
-        add(name, one.key, made)
-        print(one.key, made["metric"], f"{100 * made['value']:.2f}", f"{made['seconds']} s", flush=True)
 
 
 def open_backbone() -> Backbone:
