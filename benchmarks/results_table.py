@@ -2,9 +2,9 @@
 
 All methods train with their shipped defaults through `training.run` and are scored through the serving form
 on test rows that chose nothing; what is held out of the train rows is drawn by the run itself. `full` is
-tuned: of three rates, with as many epochs as all others have by default, the one whose held-out scores
-are best on average over the seeds. Beside them scikit-learn on embeddings, PEFT's LoRA with its library's own Trainer,
-and SetFit where rows are few. A seed draws the rows and seeds the training.
+tuned: of three rates, with as many epochs as all others have by default, the one whose held-out scores are
+best on average over the seeds. Beside them scikit-learn on embeddings, PEFT's LoRA with its library's own
+Trainer, and SetFit where rows are few. A seed draws the rows and seeds the training.
 
     python -m benchmarks.results_table --data ../shared/data --workers 14 --device cuda --minutes 9
     python -m benchmarks.results_table --table        # only print what there is

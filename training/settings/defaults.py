@@ -39,8 +39,8 @@ class MethodDefaults(Numbers[None]):
     published: Published | None = None
 
 
-# The rates are those that `benchmarks/recipe.py` compared (docs/results.md, "The recipe"); where two were equal
-# within their error, the lower one, which longer runs bear better. What was compared stands beside each.
+# The rates are those that `benchmarks/recipe.py` compared (docs/results.md, "The recipe"); where two were
+# equal within their error, the lower one, which longer runs bear better. What was compared stands beside each.
 DEFAULTS: Mapping[str, MethodDefaults] = {
     # 5e-3, 1e-2 and 2e-2; the paper states no numbers
     "hadamard": MethodDefaults(lr=1e-2),
