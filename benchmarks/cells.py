@@ -5,7 +5,6 @@ finds on them are the same for every method of a task (same seed), so they are m
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,23 @@ from torch import nn
 from benchmarks import record
 from modeling import Adapter, Backbone, load_backbone
 from training.data.load import load_data
+from training.learning.material import build_method, prepare, settle, stage_plan
+from training.learning.seed import fitted_head, soften
 from training.loop.fit import EpochRecord, StageResult, fit
 from training.loop.journal import NoJournal
 from training.loop.precision import products_of
 from training.loop.progress import NullProgress
-from training.loop.stages import adapter_learner, frozen_features
-from training.run import build_method, prepare, settle, stage_plan, train_head
+from training.loop.stages import adapter_learner, frozen_features, measured_head
 from training.settings.config import Hyper, TrainConfig
 
 PROBE = "linear_probe"
+SETTINGS: dict[str, dict[str, Any]] = {
+    "stackoverflow20": {"max_train_rows": 5_000},
+    "sst2": {"max_train_rows": 5_000},
+    "mrpc": {"metric": "f1+accuracy"},
+    "stsb": {"metric": "pearson+spearman"},
+}
+"""Of the data, where a task has others than the defaults: rows, and the metric where papers average two."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +47,6 @@ class Cell:
     evaluate_steps: int = 0
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A cell of a result file: its key there, and on what it is trained; `settings` are the data's."""
-
-    key: str
-    task: str
-    cell: Cell
-    seed: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
 class TaskBench:
     """A task's data on one backbone: loaded, tokenised, and its head trained on frozen features, once."""
 
@@ -64,24 +60,30 @@ class TaskBench:
         hyper = settle(config, self.data, backbone)
         self.material, _ = prepare(config, hyper, self.data, backbone)
         features = frozen_features(self.material, NullProgress())
-        self.head = nn.Linear(backbone.hidden_size, len(self.data.task.labels))
-        self.first = train_head(self.material, features, self.head, hyper, seed, NullProgress(), NoJournal())
+        strata = self.data.task.strata(self.data.train.targets)
+        fitted = fitted_head(self.material, features.train, strata, None, seed)
+        self.head = nn.Linear(fitted.weight.shape[1], len(fitted.weight))
+        fitted.put_into(self.head)
+        device = backbone.device
+        self.first = measured_head(
+            self.material, features.validation, fitted.weight.to(device), fitted.bias.to(device)
+        )
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Train the cell from the shared head; its record."""
         started = time.monotonic()
         adapter, hyper = self.made(cell)
         body = None if cell.method == PROBE else self._adapter(adapter, hyper, cell)
-        result, metric = body or self.first, self.data.task.metric.name
+        best, metric = self.first if body is None else body.best, self.data.task.metric.name
         count = 0 if body is None else adapter.num_body_parameters
         return {
             "task": self._given["task"],
             "method": cell.method,
             "seed": self.seed,
             "metric": metric,
-            "value": result.best.value,
-            "values": dict(result.best.values),
-            "head_only": self.first.best.value,
+            "value": best.value,
+            "values": dict(best.values),
+            "head_only": self.first.value,
             "parameters": count,
             "share_percent": 100 * count / self.backbone.num_parameters,
             "best_epoch": 0 if body is None else body.best_epoch,
@@ -110,57 +112,20 @@ class TaskBench:
         adapter = Adapter.create(self.backbone, made, self.material.spec, seed=self.seed)
         assert adapter.head is not None
         adapter.head.load_state_dict(self.head.state_dict())
+        soften(adapter.head, self.material.spec, hyper.head_start)
         return adapter, hyper
 
     def _adapter(self, adapter: Adapter, hyper: Hyper, cell: Cell) -> StageResult:
         with adapter.attached(self.backbone):
             products = products_of(cell.precision, self.backbone.model, self.backbone.device)
             learner = adapter_learner(self.material, adapter, hyper, self.seed, products=products)
-            plan = stage_plan("adapter", hyper, len(learner.batches(1)))
+            plan = stage_plan(hyper, len(learner.batches(1)), keep_last=True)
             return fit(plan, learner, NullProgress(), NoJournal())
 
 
 def _point(epoch: EpochRecord, metric: str) -> list[float | None]:
     loss = None if epoch.loss is None else round(epoch.loss, 5)
     return [epoch.epoch, loss, round(epoch.values[metric], 5)]
-
-
-def missing(name: str, wanted: Iterable[Wanted]) -> Iterator[Wanted]:
-    """Those that `results/<name>.json` lacks, or has at another rate, when it is their turn."""
-    return (one for one in wanted if not is_done(one, record.read(name)))
-
-
-def is_done(one: Wanted, found: dict[str, Any]) -> bool:
-    """Whether the results have the cell, trained at the rate that is wanted (0: the method's default)."""
-    cell = found.get(one.key)
-    return cell is not None and one.cell.lr in (0, cell["settings"]["lr"])
-
-
-def train_cells(
-    name: str,
-    cells: Iterable[Wanted],
-    data: Path,
-    minutes: float,
-    add: Callable[[str, str, dict[str, Any]], None] = record.add,
-) -> None:
-    """Train each cell and `add` it to `results/<name>.json`, whose state may decide which is the next.
-
-    Cells of the same data and seed that follow each other share its preparation. No cell is started after
-    `minutes`.
-    """
-    until = time.time() + 60 * minutes
-    backbone, opened, bench = None, None, None
-    for one in cells:
-        if time.time() > until:
-            print("out of time; run again to go on")
-            return
-        backbone = backbone or open_backbone()
-        if bench is None or opened != (one.task, one.seed, one.settings):
-            opened = (one.task, one.seed, one.settings)
-            bench = TaskBench(backbone, data, one.task, one.seed, one.settings)
-        made = bench.run(one.cell)
-        add(name, one.key, made)
-        print(one.key, made["metric"], f"{100 * made['value']:.2f}", f"{made['seconds']} s", flush=True)
 
 
 def open_backbone() -> Backbone:

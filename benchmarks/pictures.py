@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import low_resource, method_quality, record
-from benchmarks.cells import PROBE
-from benchmarks.method_quality import Line, complete_tasks, lines
+from benchmarks import few_rows, record, results_table
+from benchmarks.intervals import mean
+from benchmarks.results_table import FULL, PROBE, Line, lines
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 _PLACES = ((6, 4), (6, -10), (-6, 4), (-6, -10), (0, 9), (0, -15), (14, 14), (-14, -20), (14, -22), (-14, 16))
@@ -17,31 +17,28 @@ _PLACES = ((6, 4), (6, -10), (-6, 4), (-6, -10), (0, 9), (0, -15), (14, 14), (-1
 
 def score_against_parameters(cells: dict[str, Any]) -> Path | None:
     """A labelled point for each method; the probe, which has no parameters, and full as lines."""
-    found = lines(cells)
-    tasks = complete_tasks(found)
-    points = [(line, line.average(tasks)) for line in found]
-    done = [(line, value) for line, value in points if value is not None]
-    if not any(line.method == method_quality.FULL for line, _ in done):
+    done = [(line, line.average) for line in lines(cells)]
+    if not any(line.method == FULL for line, _ in done):
         return None
     figure, (axes,) = _canvas()
     axes.set_xscale("log")
     for line, value in done:
-        if line.method in (PROBE, method_quality.FULL):
+        if line.method in (PROBE, FULL):
             axes.axhline(value, color="0.6", linewidth=0.8, linestyle="--")
             axes.annotate(line.method, (0.01, value), (0, 3), xycoords=("axes fraction", "data"),
                           textcoords="offset points", fontsize=8, color="0.4")  # fmt: skip
-    plain = [(line, value) for line, value in done if line.parameters and line.method != method_quality.FULL]
+    plain = [(line, value) for line, value in done if line.parameters and line.method != FULL]
     axes.scatter([line.parameters for line, _ in plain], [value for _, value in plain], s=22, color="C0")
     _label(figure, axes, plain)
     axes.set_xlabel("trained parameters, without the head")
     axes.set_ylabel("average score x 100")
-    axes.set_title(", ".join(tasks), fontsize=8)
+    axes.set_title(", ".join(results_table.whole_tasks(cells)), fontsize=8)
     return _saved(figure, "score_against_parameters")
 
 
 def score_against_rows(cells: dict[str, Any]) -> Path | None:
     """A panel for each task, in it a curve for each method over the numbers of training rows."""
-    tasks = [task for task in low_resource.TASKS if any(key.startswith(f"{task}/") for key in cells)]
+    tasks = [task for task in few_rows.TASKS if any(key.startswith(f"{task}, ") for key in cells)]
     if not tasks:
         return None
     figure, panels = _canvas(len(tasks))
@@ -52,15 +49,14 @@ def score_against_rows(cells: dict[str, Any]) -> Path | None:
 
 
 def _draw_rows(axes: Any, cells: dict[str, Any], task: str) -> None:
-    """The curves of one task, and the head alone."""
-    sizes = list(low_resource.EPOCHS)
-    heads: dict[int, float] = {}
-    for method in low_resource.METHODS:
-        own = {rows: cells.get(f"{task}/{rows}/{method}") for rows in sizes}
-        known = {rows: cell for rows, cell in own.items() if cell}
-        heads |= {rows: 100 * cell["head_only"] for rows, cell in known.items()}
-        axes.plot(list(known), [100 * cell["value"] for cell in known.values()], marker="o", label=method)
-    axes.plot(list(heads), list(heads.values()), color="0.6", linestyle="--", label=PROBE)
+    """The curves of one task, with the standard errors of the seeds; those without an adapter are dashed."""
+    sizes = list(few_rows.ROWS)
+    found = {rows: few_rows.results(cells, task, rows) for rows in sizes}
+    for name in (*few_rows.METHODS, FULL):
+        means = {rows: mean(list(own[name].values())) for rows, own in found.items() if own[name]}
+        values, errors = [one.value for one in means.values()], [one.error for one in means.values()]
+        style = "--" if name in (PROBE, "logistic_cv") else "-"
+        axes.errorbar(list(means), values, yerr=errors, marker="o", linestyle=style, label=name)
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{rows:,}" for rows in sizes])
     axes.minorticks_off()
@@ -124,8 +120,8 @@ def _saved(figure: Any, name: str) -> Path:
 
 def main() -> int:
     drawn = (
-        score_against_parameters(record.read(method_quality.NAME)),
-        score_against_rows(record.read(low_resource.NAME)),
+        score_against_parameters(record.read(results_table.NAME)),
+        score_against_rows(record.read(few_rows.NAME)),
     )
     for path in drawn:
         if path is not None:

@@ -2,7 +2,7 @@
 
 The Hadamard paper keeps 8 of 12 layers (0.022 % of BERT-base) and reports almost the same scores. Here: an
 adapter of all layers is pruned without training again; and two thirds of the layers, chosen by drift or from
-the top, are trained from the start. Rate, rows and epochs are those of `method_quality`, in float32.
+the top, are trained from the start, by the shipped defaults, on at most 5,000 rows.
 
     python -m benchmarks.pruning --data ../shared/data      # resumes: finished tasks are kept
     python -m benchmarks.pruning --table                    # only print what there is
@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import method_quality, record, tables
-from benchmarks.cells import open_backbone
+from benchmarks import record, tables
+from benchmarks.cells import SETTINGS, open_backbone
 from training.file.prune import prune_file
 from training.run import train
 from training.settings.config import TrainConfig
@@ -28,20 +28,16 @@ PRESET = "last-two-thirds"
 def run_task(task: str, data: Path, seed: int) -> dict[str, Any]:
     """Train, prune, and train with two thirds of the layers alone."""
     backbone = open_backbone()
-    lr = method_quality.chosen_rate(record.read(method_quality.NAME), METHOD)
     settings: dict[str, Any] = {
         "data": str(data / task),
         "task": task,
         "method": METHOD,
-        "lr": lr,
-        "epochs": method_quality.EPOCHS,
-        "evaluate_steps": method_quality.AT_THE_END,
         "seed": seed,
-        **method_quality.TASKS[task],
+        **SETTINGS.get(task, {}),
     }
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "all.safetensors"
-        train(TrainConfig(**settings, out=str(out)), backbone=backbone)
+        whole = train(TrainConfig(**settings, out=str(out)), backbone=backbone)
         pruned = prune_file(out, data / task, backbone=backbone)
     alone = {}
     for name, layers in (("drift", list(pruned.kept)), (PRESET, PRESET)):
@@ -58,7 +54,7 @@ def run_task(task: str, data: Path, seed: int) -> dict[str, Any]:
         ],
         "alone": alone,
         "seed": seed,
-        "settings": {"lr": lr, "epochs": method_quality.EPOCHS},
+        "settings": dict(whole.hyper),
         "backbone_parameters": backbone.num_parameters,
         "origin": record.origin(),
     }

@@ -14,7 +14,7 @@ It goes on where it stopped: cells that are in the result file are not made agai
 
 import statistics
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
@@ -151,6 +151,37 @@ def _interval(share: Mean | None) -> str:
         return ""
     low, high = share.interval()
     return f"{low:.1f} to {high:.1f} %"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method of ours on average over the tasks that all of them have, and its trained parameters."""
+
+    method: str
+    average: float
+    parameters: int
+
+
+def whole_tasks(cells: Cells) -> list[str]:
+    """The tasks of which every method of ours has a cell."""
+    found = {task.name: results(cells, task) for task in TASKS}
+    return [task for task, by_name in found.items() if all(by_name[name] for name in (*METHODS, FULL))]
+
+
+def lines(cells: Cells) -> list[Line]:
+    """The methods in the order of their size, for a picture; none while no task is whole."""
+    tasks, sizes = whole_tasks(cells), _sizes(cells)
+    found = {task.name: results(cells, task) for task in TASKS if task.name in tasks}
+    made = [
+        Line(
+            name,
+            statistics.fmean(statistics.fmean(own[name].values()) for own in found.values()),
+            sizes[name][0],
+        )
+        for name in (*METHODS, FULL)
+        if tasks
+    ]
+    return sorted(made, key=lambda line: line.parameters)
 
 
 def _sizes(cells: Cells) -> dict[str, tuple[int, float]]:

@@ -75,8 +75,8 @@ class Ours:
 
     def __init__(self, method: str, precision: str, folder: Path, backbone: Any, setting: Setting) -> None:
         from training.data.load import load_data
+        from training.learning.material import build_method, prepare, settle
         from training.loop.precision import products_of
-        from training.run import build_method, prepare, settle
         from training.settings.config import TrainConfig
 
         config = TrainConfig(

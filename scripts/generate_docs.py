@@ -12,12 +12,6 @@ A place for a section is a pair of comments; what stands between them is replace
     <!-- generated: counts bert-base -->      parameters, share and file size of every method, by model
     <!-- generated: paper-shares t5-base -->  the papers' trainable shares beside ours
     <!-- generated: benchmarks -->            what the scripts in benchmarks/ measured last
-    <!-- generated: method-quality rates -->  of `benchmarks.method_quality`: quality, rates, defaults, tried
-                                              or precision
-    <!-- generated: low-resource trec -->     of `benchmarks.low_resource`, on a task
-    <!-- generated: longer-training -->       of `benchmarks.longer_training`
-    <!-- generated: seeds -->                 of `benchmarks.seeds`
-    <!-- generated: pruning -->               of `benchmarks.pruning`
     <!-- generated: research-layers ia3 -->  of `benchmarks.research_layers`: a method, alone, agreement or
                                               answer
     <!-- generated: research-sharing rule -->  of `benchmarks.research_sharing`: shared, start, rule or answer
@@ -199,29 +193,18 @@ def benchmarks() -> str:
 
 
 def quality_results() -> str:
-    """Adapters beside full fine-tuning; nothing while the probe, the baseline or Hadamard is incomplete."""
-    from benchmarks import quality, record
+    """Every method beside full fine-tuning and the alternatives; nothing before the first run."""
+    from benchmarks import record, results_table
 
-    cells = record.read(quality.NAME)
-    wanted = {f"{task}/{method}" for task in quality.TASKS for method in ("linear_probe", "full", "hadamard")}
-    if wanted - cells.keys():
+    cells = record.read(results_table.NAME)
+    if not cells:
         return ""
     return (
-        "Validation metric (x 100) on MiniLM, one run each; `full` is full fine-tuning of every parameter,\n"
-        "with the same data, loop and head ([quality.json](benchmarks/results/quality.json)):\n\n"
-        f"{quality.table(cells)}\n"
-        f"They were made at the rates of then ({_rates(cells)}); `trunkline train` now takes those of\n"
-        "[docs/results.md](docs/results.md).\n\n"
-        "All methods, with one rate for all tasks, are in [docs/results.md](docs/results.md). That table is\n"
-        "stricter: 5,000 rows of SST-2 where these are 10,000, F1 beside accuracy on MRPC, the state after\n"
-        "three epochs where these are the best of three to five, steps in bfloat16. So figures differ.\n"
+        "Test scores (x 100) on MiniLM, shipped defaults, mean ± standard error over seeds; the rows are\n"
+        "explained in [docs/results.md](docs/results.md)"
+        " ([results_table.json](benchmarks/results/results_table.json)):\n\n"
+        f"{results_table.table(cells)}\n"
     )
-
-
-def _rates(cells: dict[str, Any]) -> str:
-    """The learning rate of every method with a body, from the cells themselves."""
-    used = {cell["method"]: cell["settings"]["lr"] for cell in cells.values() if cell["settings"]["lr"]}
-    return ", ".join(f"`{method}` {lr:g}" for method, lr in used.items())
 
 
 def mixed_batch_results() -> str:
@@ -270,40 +253,6 @@ def paper_shares(architecture: str) -> str:
     from benchmarks import papers
 
     return papers.table(architecture) + "\n"
-
-
-def method_quality(what: str = "quality") -> str:
-    """Tables of the results of `benchmarks/method_quality.py`: quality, rates or precision."""
-    from benchmarks import method_quality, record
-
-    own = method_quality
-    show = {f.__name__: f for f in (own.quality, own.rates, own.defaults, own.tried, own.precision)}
-    return show[what](record.read(own.NAME)) + "\n"
-
-
-def low_resource(task: str) -> str:
-    from benchmarks import low_resource, record
-
-    return low_resource.table(record.read(low_resource.NAME), task) + "\n"
-
-
-def longer_training() -> str:
-    from benchmarks import longer_training, method_quality, record
-
-    found = record.read(longer_training.NAME)
-    return longer_training.table(found, record.read(method_quality.NAME)) + "\n"
-
-
-def seeds() -> str:
-    from benchmarks import method_quality, record, seeds
-
-    return seeds.table(record.read(seeds.NAME), record.read(method_quality.NAME)) + "\n"
-
-
-def pruning() -> str:
-    from benchmarks import pruning, record
-
-    return pruning.table(record.read(pruning.NAME)) + "\n"
 
 
 def training_cost(shape: str, device: str, batch: str) -> str:
@@ -372,11 +321,6 @@ SECTIONS: dict[str, Callable[..., str]] = {
     "counts": counts,
     "paper-shares": paper_shares,
     "benchmarks": benchmarks,
-    "method-quality": method_quality,
-    "low-resource": low_resource,
-    "longer-training": longer_training,
-    "seeds": seeds,
-    "pruning": pruning,
     "measured": measured,
     "training-cost": training_cost,
     "research-layers": research_layers,

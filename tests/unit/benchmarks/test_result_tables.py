@@ -140,3 +140,17 @@ def test_few_rows_have_a_column_for_each_number_of_rows() -> None:
     assert "| `hadamard` | 60.0 ± 10.0 |  |  | 90.0 ± 0.0 |" in text
     assert "| `full` | 40.0 ± 0.0 |  |  |  |" in text
     assert few_rows.sst2(cells).count("\n") == 1
+
+
+def test_the_picture_has_the_tasks_that_every_method_has() -> None:
+    cells: dict[str, Any] = {}
+    for name in (*results_table.METHODS, "full at 0.0001"):
+        for task, value in (("trec", 0.9), ("cola", 0.5)):
+            size = {"parameters": len(name), "share_percent": 1.0}
+            cells |= _cells(task, name, [value], held_out=value, **size)
+    assert results_table.lines(cells)[0].average == pytest.approx(70.0)
+    del cells["cola/bitfit/0"]
+    found = {line.method: line for line in results_table.lines(cells)}
+    assert found["bitfit"].average == found["full"].average == pytest.approx(90.0)
+    assert found["bitfit"].parameters == len("bitfit")
+    assert results_table.lines({}) == []
