@@ -54,8 +54,7 @@ def longest_epochs() -> int:
 
 
 def _full(rate: float) -> Contender:
-    steps = Numbers.__dataclass_fields__["min_steps"].metadata["fallback"]
-    return ours(f"{FULL} at {rate:g}", FULL, lr=rate, epochs=longest_epochs(), min_steps=steps)
+    return ours(f"{FULL} at {rate:g}", FULL, lr=rate, epochs=longest_epochs())
 
 
 METHODS = tuple(name for name in REGISTERED if name != FULL)

@@ -153,8 +153,8 @@ def _kind(manifest: Manifest) -> Kind:
     kind = kind_of(spec_of(manifest.head))
     if kind.margin_word is None:
         raise DataError(
-            f"task {manifest.task} is a {kind.name}: it has no single answer that layers could be weighed by; "
-            "give a file of labels, of numbers or of written texts"
+            f"task {manifest.task} is a {kind.name}: it has no single answer that layers could be weighed "
+            "by; give a file of labels, numbers or written texts"
         )
     return kind
 
