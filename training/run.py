@@ -32,6 +32,7 @@ from training.report.cautions import cautions_of, warmup_caution
 from training.report.result import SeedOutcome, TrainResult, pick_best
 from training.report.write import check_report, write_report
 from training.settings.config import Hyper, TrainConfig
+from training.tasks import Logits
 
 
 def train(
@@ -192,4 +193,11 @@ def _result(
         notes=tuple(notes),
         warnings=cautions_of(best, config.method, baseline, warmup),
         on_all_rows=best.on_all_rows,
+        out_of_fold=_unseen(best),
     )
+
+
+def _unseen(best: SeedOutcome) -> Logits | None:
+    """Logits of train rows by heads on the frozen backbone that have not seen them."""
+    found = None if best.fitted is None else best.fitted.out_of_fold
+    return None if found is None else best.final.task.in_units(found.float().numpy())
