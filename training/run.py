@@ -33,7 +33,6 @@ from training.report.cautions import cautions_of, warmup_caution
 from training.report.result import SeedOutcome, TrainResult, pick_best
 from training.report.write import check_report, write_report
 from training.settings.config import Hyper, TrainConfig
-from training.tasks import Logits
 
 
 def train(
@@ -196,11 +195,5 @@ def _result(
         notes=tuple(notes),
         warnings=cautions_of(best, config.method, baseline, warmup),
         on_all_rows=best.on_all_rows,
-        out_of_fold=_unseen(best),
+        out_of_fold=best.out_of_fold,
     )
-
-
-def _unseen(best: SeedOutcome) -> Logits | None:
-    """Logits of train rows by heads on the frozen backbone that have not seen them."""
-    found = None if best.fitted is None else best.fitted.out_of_fold
-    return None if found is None else best.final.task.in_units(found.float().numpy())
