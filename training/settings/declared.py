@@ -212,7 +212,7 @@ class Numbers(Generic[Gap]):
         0.0, "decay of the head's weights in stage two; adapter parameters never decay", checks.not_negative
     )
     patience: int | None = _number(
-        8, "a stage stops after this many epochs without a better validation metric", whole(1)
+        20, "a stage stops after this many epochs without a better validation metric", whole(1)
     )
     pooling: str | Gap = _of_head(
         "unit",
