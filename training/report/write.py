@@ -117,6 +117,8 @@ def _curves(result: TrainResult) -> Iterator[Section]:
     figures = []
     for stage in dict.fromkeys(record.stage for record in result.history):
         records = [record for record in result.history if record.stage == stage]
+        if len(records) == 1:  # a head is fitted in one go
+            continue
         losses = [("train", "a", [(r.epoch, r.loss) for r in records if r.loss is not None])]
         losses.append(("validation", "b", [(r.epoch, r.validation_loss) for r in records]))
         series = [Series(name, points, style) for name, style, points in losses]

@@ -275,8 +275,10 @@ def test_a_stage_without_epochs_has_no_curve(
         quick(task_folder(), tmp_path / "a.safetensors"), backbone=backbone, progress=Told(), verify=agree
     )
     assert list(_curves(replace(result, history=()))) == []
-    one = EpochRecord("head", 0, None, 1.0, {"accuracy": 0.5})
-    (section,) = _curves(replace(result, history=(one,)))
+    head = EpochRecord("head", 1, 0.5, 1.0, {"accuracy": 0.5})
+    assert list(_curves(replace(result, history=(head,)))) == []
+    body = [EpochRecord("adapter", epoch, None, 1.0, {"accuracy": 0.5}) for epoch in (0, 1)]
+    (section,) = _curves(replace(result, history=(head, *body)))
     assert len(section.figures) == 2
 
 
