@@ -191,7 +191,11 @@ def better(one: Evaluation, other: Evaluation) -> bool:
 
 
 def clearly_better(one: Evaluation, other: Evaluation) -> bool:
-    """In metric and loss, and by more than one standard error of a share of so few rows."""
-    error = 0.5 / max(1, len(one.logits)) ** 0.5
-    apart = abs(one.value - other.value) > error
-    return apart and one.task.metric.better(one.value, other.value) and one.loss < other.loss
+    """In metric and loss, and by more than one standard error of a share of so few rows.
+
+    Of a metric that is an error, in the data's units, by as large a part of it.
+    """
+    metric, error = one.task.metric, 0.5 / max(1, len(one.logits)) ** 0.5
+    unit = 1.0 if metric.higher_is_better else other.value
+    apart = abs(one.value - other.value) > error * unit
+    return apart and metric.better(one.value, other.value) and one.loss < other.loss
