@@ -38,10 +38,10 @@ def search(run: SeedRun, journal: Journal, seconds: float, clock: Clock = time.m
     found = halve(arms, _asked(lab, pace), lab.shares(arms[0]))
     finals, told = {**heads, **found.tried[1.0]}, []
     if not found.tried[1.0]:
-        told.append(_too_short(run, heads))
+        told.append(_too_short(seconds, heads))
     if not any(trial.rank for trial in finals.values()):
         finals = _first_that_works(lab, arms)
-    winner = smallest_of_best(finals, lab.judge.worse, lambda trial: trial.file_bytes)
+    winner = smallest_of_best(finals, lab.judge.worse_or_less_sure, lambda trial: trial.file_bytes)
     assert winner is not None, "a search without an end is refused before: this is a bug"
     run.progress.end("lab")
     tried: Tried = {**found.tried, 1.0: finals}
@@ -66,9 +66,10 @@ def _is_layered(run: SeedRun) -> bool:
     return len(LAYER_PRESETS[UPPER](num_layers)) < num_layers
 
 
-def _too_short(run: SeedRun, heads: Mapping[Arm, Trial]) -> str:
-    what = "the head alone is kept" if heads else "the first that can be trained is, and takes longer"
-    return f"the budget of {run.config.budget or 'this search'} is too short to train an adapter: {what}"
+def _too_short(seconds: float, heads: Mapping[Arm, Trial]) -> str:
+    what = "the head alone is kept" if heads else "the first that works is trained, and takes longer"
+    left = f"{max(0.0, seconds):.1f} s of the budget were left when the data was read"
+    return f"{left}, too few to train an adapter: {what}; give a larger --budget"
 
 
 def _first_that_works(lab: LabBench, arms: Sequence[Arm]) -> dict[Arm, Trial]:

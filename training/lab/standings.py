@@ -38,7 +38,7 @@ def _standing(arm: Arm, share: float, trial: Trial, best: Trial, judge: Judge, *
         error=_finite(judge.error(trial)),
         difference=None if found is None else _finite(found.mean),
         interval=None if found is None or not math.isfinite(found.low) else (found.low, found.high),
-        apart=trial is not best and judge.worse(best, trial),
+        apart=trial is not best and judge.worse_or_less_sure(best, trial),
         num_parameters=trial.num_parameters,
         file_bytes=trial.file_bytes,
         seconds=trial.seconds,

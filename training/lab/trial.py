@@ -77,19 +77,25 @@ class Judge:
         return paired_score_difference(scores[0], scores[1], len(self.targets), samples=_SAMPLES)
 
     def worse(self, one: Trial, other: Trial) -> bool:
-        """Whether the other is worse for certain: by its metric, or by its loss where the metric is lower.
+        """Whether the other's metric is worse for certain."""
+        found = self.difference(one, other)
+        return found.holds and self._loss_of(found) > 0
+
+    def worse_or_less_sure(self, one: Trial, other: Trial) -> bool:
+        """`worse`, or its metric is lower and its loss higher for certain.
 
         The loss tells of every row how far it is from right, the metric of most rows nothing: where few are
         held out, it sees what the metric cannot.
         """
         found = self.difference(one, other)
-        change = found.mean if self.task.metric.higher_is_better else -found.mean
-        if found.holds:
-            return change < 0
-        if not change < 0:
-            return False
+        if found.holds or not self._loss_of(found) > 0:
+            return found.holds and self._loss_of(found) > 0
         loss = paired_difference(self._row_losses(one), self._row_losses(other))
         return loss.holds and loss.mean > 0
+
+    def _loss_of(self, found: Difference) -> float:
+        """How much worse the second is, by the metric."""
+        return -found.mean if self.task.metric.higher_is_better else found.mean
 
     def error(self, trial: Trial) -> float:
         """The standard error of its metric; NaN where some resamples leave it undefined."""

@@ -109,10 +109,9 @@ def _searched(values: Mapping[str, Any]) -> Iterator[str]:
         return
     for name in ("method_config", "lr", "recipe"):
         if values[name]:
-            flag = name.replace("_", "-")
             yield (
-                f"{name} is {values[name]!r}, which --method {AUTO} chooses by measuring: leave --{flag} out, "
-                "or name a method"
+                f"{name} is {values[name]!r}, and --method {AUTO} chooses that by measuring: leave it "
+                "out, or name a method"
             )
     if values["epochs"] == 0:
         yield f"epochs is 0, and --method {AUTO} trains adapters: leave it out, or give linear_probe"
