@@ -60,8 +60,18 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
 
 @pytest.mark.parametrize("drawn", [False, True], ids=["a validation file", "held-out train rows"])
 def test_what_is_shipped_is_the_run_of_the_winner(
-    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, drawn: bool
+    task_folder: Callable[..., Path],
+    tmp_path: Path,
+    backbone: Backbone,
+    monkeypatch: pytest.MonkeyPatch,
+    drawn: bool,
 ) -> None:
+    """An adapter here, whatever it is worth."""
+
+    def an_adapter(finals: dict[Arm, Trial], *_: object) -> Arm:
+        return next(arm for arm in finals if arm.method != HEAD_ALONE)
+
+    monkeypatch.setattr("training.lab.search.smallest_of_best", an_adapter)
     data, told = task_folder(num_train=120, num_validation=60), Told()
     if drawn:
         (data / "validation.jsonl").unlink()
@@ -71,6 +81,7 @@ def test_what_is_shipped_is_the_run_of_the_winner(
     assert board is not None
     (chosen,) = [line for line in board.standings if line.chosen]
     assert (chosen.method, chosen.share, board.num_untried) == (result.method, 1.0, 0)
+    assert result.num_body_parameters > 0
     assert chosen.value == pytest.approx(result.value)
     assert board.spent_s <= board.budget_s
     file = read_adapter_file(tmp_path / "a.safetensors")
@@ -79,7 +90,6 @@ def test_what_is_shipped_is_the_run_of_the_winner(
     assert (provenance["method"], provenance["lr"]) == (chosen.method, chosen.lr or 0.0)
     assert not (tmp_path / "a.safetensors.lab").exists()
     json.dumps(result.to_dict(), allow_nan=False)
-    print("WON", chosen)
 
     same = {"method": chosen.method, "lr": chosen.lr, "budget": None}
     if chosen.layers is not None:
@@ -98,7 +108,7 @@ def test_upper_layers_begin_with_the_states_below_them(
     config.num_hidden_layers = 4
     deep, data = random_backbone(config), task_folder()
     result = run(config_of(data, tmp_path / "a.safetensors", max_train_rows=30), deep)
-    assert ("lora 0.003 last-two-thirds", 1.0) in {(name, 1.0) for name, _ in outcomes}
+    assert {name.split()[-1] for name, _ in outcomes} == {HEAD_ALONE, "all", UPPER}
     board = result.leaderboard
     assert board is not None
     upper = next(line for line in board.standings if line.layers == UPPER and line.share == 1.0)
