@@ -91,7 +91,7 @@ def test_what_is_shipped_is_the_run_of_the_winner(
     assert not (tmp_path / "a.safetensors.lab").exists()
     json.dumps(result.to_dict(), allow_nan=False)
 
-    same = {"method": chosen.method, "lr": chosen.lr, "budget": None}
+    same: dict[str, Any] = {"method": chosen.method, "lr": chosen.lr, "budget": None}
     if chosen.layers is not None:
         same["method_config"] = {"layers": chosen.layers}
     run(config_of(data, tmp_path / "b.safetensors", validation_fraction=0.5, **same), backbone)
