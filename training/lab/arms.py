@@ -11,7 +11,7 @@ HEAD_ALONE = "linear_probe"
 METHODS_TRIED = ("hadamard", "lora", "pfeiffer", "ia3", "ln_tuning", "bitfit", "houlsby", "compacter_pp")
 """In this order: where time is short, the last are left out."""
 UPPER = "last-two-thirds"
-_RATES = (1.0, 1 / 3, 3.0)
+RATES = (1.0, 1 / 3, 3.0)
 """Times a method's default."""
 
 
@@ -43,7 +43,7 @@ def arms_for(config: TrainConfig, *, layered: bool) -> list[Arm]:
     `layered`: whether the upper two thirds are other layers than all.
     """
     found = []
-    for times in _RATES:
+    for times in RATES:
         for layers in ("all", UPPER) if layered else ("all",):
             for method in METHODS_TRIED:
                 chosen = layers if "layers" in {f.name for f in fields(METHODS[method])} else None

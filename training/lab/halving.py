@@ -34,8 +34,8 @@ class Bench(Generic[A, T]):
     """What a search asks: `measure(arm, share)` trains, `work(arm, share)` is what that takes, in any unit,
     `left()` the seconds there are, `worse(one, other)` whether `other` is worse for certain.
 
-    `pace`: seconds for a unit of work before any arm was tried. `after`: full lengths of the chosen arm that
-    follow the search (other seeds, all rows).
+    `pace`: seconds for a unit of work before any arm was tried; `at_end_s`: what a full length takes beside
+    its work. `after`: full lengths of the chosen arm that follow the search (other seeds, all rows).
     """
 
     measure: Callable[[A, float], T]
@@ -43,6 +43,7 @@ class Bench(Generic[A, T]):
     left: Callable[[], float]
     worse: Callable[[T, T], bool]
     pace: float
+    at_end_s: float = 0.0
     after: float = 0.0
 
 
@@ -81,7 +82,7 @@ def predicted(arm: A, share: float, bench: Bench[A, T], latest: Mapping[A, T]) -
     """Seconds: by the arm's own pace as it was last, else the slowest other's, else the first guess."""
     paces = {other: t.seconds / t.work for other, t in latest.items() if t.rank is not None and t.work > 0}
     pace = paces.get(arm, max(paces.values(), default=bench.pace))
-    return pace * bench.work(arm, share)
+    return pace * bench.work(arm, share) + (bench.at_end_s if share == 1 else 0.0)
 
 
 def survivors(found: Mapping[A, T], worse: Callable[[T, T], bool], most: int) -> list[A]:

@@ -35,7 +35,7 @@ def search(run: SeedRun, journal: Journal, seconds: float, clock: Clock = time.m
     run.progress.begin("lab", 0)
     head = Arm(HEAD_ALONE)
     heads = {head: lab.measure(head, 1.0)} if lab.has_head else {}
-    found = halve(arms, _asked(lab, pace), lab.shares(arms[0]))
+    found = halve(arms, _asked(lab, pace, heads), lab.shares(arms[0]))
     finals, told = {**heads, **found.tried[1.0]}, []
     if not found.tried[1.0]:
         told.append(_too_short(seconds, heads))
@@ -52,10 +52,11 @@ def search(run: SeedRun, journal: Journal, seconds: float, clock: Clock = time.m
     return Chosen(lab.run_of(winner), kept, board)
 
 
-def _asked(lab: LabBench, pace: float) -> Bench[Arm, Trial]:
+def _asked(lab: LabBench, pace: float, heads: Mapping[Arm, Trial]) -> Bench[Arm, Trial]:
     """What successive halving asks; what follows the search is part of the time."""
     after = lab.run.config.seeds - 1 + _AGAIN * (trains_again(lab.run) and lab.has_head)
-    return Bench(lab.measure, lab.work, lab.left, lab.judge.worse, pace, after)
+    fits_s = sum(trial.seconds for trial in heads.values())  # at a full length's end the head is fitted anew
+    return Bench(lab.measure, lab.work, lab.left, lab.judge.worse, pace, fits_s, after)
 
 
 def _is_layered(run: SeedRun) -> bool:

@@ -64,4 +64,7 @@ def _difference(line: Standing) -> str | None:
 def _verdict(line: Standing) -> str:
     if line.difference is None:
         return "best"
-    return "worse" if line.apart else "no difference"
+    if not line.apart:
+        return "no difference"
+    by_metric = line.interval is not None and not line.interval[0] <= 0 <= line.interval[1]
+    return "worse" if by_metric else "worse by its loss"

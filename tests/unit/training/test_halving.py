@@ -51,7 +51,7 @@ class World:
     def bench(self, after: float = 0.0) -> Bench[int, Found]:
         pace = max(self.lengths, default=1.0)
         return Bench(
-            self.measure, lambda _, share: share, lambda: self.budget - self.spent, worse, pace, after
+            self.measure, lambda _, share: share, lambda: self.budget - self.spent, worse, pace, after=after
         )
 
 
