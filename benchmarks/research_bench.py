@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmarks import method_quality
+from benchmarks import cells
 from benchmarks.cells import Cell, TaskBench
 from modeling import Adapter, Backbone
 from training.loop.encode import Rows
@@ -62,7 +62,7 @@ class Bench:
         self, backbone: Backbone, given: Given, task: str, seed: int, rows: int | None = None
     ) -> None:
         self.backbone, self.given, self.task, self.seed = backbone, given, task, seed
-        settings = method_quality.TASKS.get(task, {}) | {"max_train_rows": rows or given.rows}
+        settings = cells.SETTINGS.get(task, {}) | {"max_train_rows": rows or given.rows}
         self._bench = TaskBench(backbone, given.data, task, seed, settings)
         self.material, self.metric = self._bench.material, self._bench.data.task.metric
         self.choose, self.judge = self._halves()

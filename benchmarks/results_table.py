@@ -2,9 +2,9 @@
 
 All methods train with their shipped defaults through `training.run` and are scored through the serving form
 on test rows that chose nothing; what is held out of the train rows is drawn by the run itself. `full` is
-tuned: of three rates, with as many epochs as the longest default, the one whose held-out scores are best on
-average over the seeds. Beside them scikit-learn on embeddings, PEFT's LoRA with its library's own Trainer,
-and SetFit where rows are few. A seed draws the rows and seeds the training.
+tuned: of three rates, with as many epochs as all others have by default, the one whose held-out scores are
+best on average over the seeds. Beside them scikit-learn on embeddings, PEFT's LoRA with its library's own
+Trainer, and SetFit where rows are few. A seed draws the rows and seeds the training.
 
     python -m benchmarks.results_table --data ../shared/data --workers 14 --device cuda --minutes 9
     python -m benchmarks.results_table --table        # only print what there is
@@ -23,8 +23,6 @@ from benchmarks.contest import Contender, Entry, ours, peer, peer_elsewhere
 from benchmarks.draws import Case
 from benchmarks.intervals import Mean, mean
 from modeling import METHODS as REGISTERED
-from training.settings.declared import Numbers
-from training.settings.defaults import defaults_for
 
 NAME = "results_table"
 SEEDS = range(3)
@@ -46,16 +44,8 @@ SETFIT = "setfit"
 Cells = dict[str, Any]
 
 
-def longest_epochs() -> int:
-    """Of the defaults of all methods with a body."""
-    fallback = Numbers.__dataclass_fields__["epochs"].metadata["fallback"]
-    found = {name: defaults_for(name).epochs for name in REGISTERED if name not in (FULL, PROBE)}
-    return max(fallback if epochs is None else epochs for epochs in found.values())
-
-
 def _full(rate: float) -> Contender:
-    steps = Numbers.__dataclass_fields__["min_steps"].metadata["fallback"]
-    return ours(f"{FULL} at {rate:g}", FULL, lr=rate, epochs=longest_epochs(), min_steps=steps)
+    return ours(f"{FULL} at {rate:g}", FULL, lr=rate)
 
 
 METHODS = tuple(name for name in REGISTERED if name != FULL)

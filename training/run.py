@@ -19,7 +19,8 @@ from training.data.load import TaskData, load_data
 from training.errors import ConfigError
 from training.file.announce import Verify, adapter_caution, check_writable, code_version
 from training.file.publish import publish
-from training.learning.material import build_method, check_room, prepare, settle
+from training.learning.material import build_method, check_room, settle
+from training.learning.pairs import way_to_read
 from training.learning.refit import on_all_rows, told
 from training.learning.search import Search
 from training.learning.seed import SeedRun
@@ -75,13 +76,15 @@ def train(
     check_room(method, backbone)
     hyper = settle(config, data, backbone, virtual=method.virtual_tokens)
     data = data.on(backbone)
-    material, notes = prepare(config, hyper, data, backbone, virtual=method.virtual_tokens)
     progress.end("data")
+    read = way_to_read(config, hyper, data, backbone, method.virtual_tokens, progress)
+    hyper, material, notes = read.hyper, read.material, [*read.notes]
     for note in notes[len(data.notes) :]:
         progress.note(note)
     products = products_of(config.precision, backbone.model, backbone.device)
     strength = None if hyper.head_l2 is None else 1 / hyper.head_l2
     run = SeedRun(config, hyper, method, data, material, progress, products, (strength, strength))
+    run.features = read.features
     found = None
     if asked.method == AUTO and search is not None:
         left = asked.budget_s - min(_CHECK_S, asked.budget_s / 10) - (time.monotonic() - started)

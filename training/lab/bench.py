@@ -59,9 +59,10 @@ class LabBench:
         return readout_of(self.run.material.spec).has_head and self.run.hyper.fit_head
 
     def warm_up(self) -> float:
-        """Seconds for the pass of a row: of all of them for the features, else of the held-out ones."""
+        """Seconds for the pass of a row: of all of them for the features, else of the held-out ones, where
+        there is no head or its features are known already."""
         material, begun = self.run.material, self.clock()
-        if self.has_head:
+        if self.has_head and self.run.features is None:
             self.run.features = frozen_features(material, self.run.progress, None, self.run.products)
             return (self.clock() - begun) / (len(material.train) + len(material.validation))
         adapter = self.run.create(self.run.config.seed)
@@ -72,7 +73,8 @@ class LabBench:
     def run_of(self, arm: Arm, share: float = 1.0) -> SeedRun:
         """The run of this arm alone; a shorter one has fewer epochs, or fewer batches of one."""
         config = arm.applied(self.run.config)
-        hyper = settle(config, self.run.data, self.run.material.backbone)
+        own = settle(config, self.run.data, self.run.material.backbone)
+        hyper = replace(own, pooling=self.run.hyper.pooling)  # pairs may be read otherwise than by default
         run = replace(self.run, config=config, hyper=hyper, method=build_method(config))
         if share == 1:
             return run

@@ -27,7 +27,8 @@ class HeadFit:
     """A head [L, F], [L] on all rows given, and what the choice of its decay found.
 
     `C`: the chosen strength. `out_of_fold`: logits [N, P] of each row by a head that has not seen it; None
-    where too few folds were fitted. `loss`: the mean loss of all rows, fitted.
+    where too few folds were fitted. `loss`: the mean loss of all rows, fitted; `held_out_loss` that of rows
+    which were left out, under the chosen strength (None where the strength was given).
     """
 
     weight: Tensor
@@ -35,6 +36,7 @@ class HeadFit:
     C: float
     loss: float
     out_of_fold: Tensor | None
+    held_out_loss: float | None = None
 
     def put_into(self, head: nn.Linear) -> None:
         with torch.no_grad():
@@ -75,15 +77,15 @@ def fit_head(sample: Sample, num_logits: int, *, strength: float | None = None, 
     def l2(C: float) -> float:
         return size / (C * num_rows)
 
-    out_of_fold, start = None, Fits.zero(1, num_logits, states)
+    out_of_fold, held_out, start = None, None, Fits.zero(1, num_logits, states)
     if strength is None and num_rows > 1:
         found = _cross_validate(sample, states, num_logits, [l2(C) for C in _STRENGTHS], seed)
-        strength, out_of_fold = _STRENGTHS[found.chosen], found.logits
+        strength, out_of_fold, held_out = _STRENGTHS[found.chosen], found.logits, found.loss
         start = Fits(found.fits.weight.mean(0, keepdim=True), found.fits.bias.mean(0, keepdim=True))
     strength = strength or _WITHOUT
     fits = minimise(states, [everything], l2(strength), start, _FINE)
     loss = float(everything(fits.logits(states.z)[0]))
-    return HeadFit(*states.unfold(fits.weight[0], fits.bias[0]), strength, loss, out_of_fold)
+    return HeadFit(*states.unfold(fits.weight[0], fits.bias[0]), strength, loss, out_of_fold, held_out)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class _Found:
     chosen: int
     fits: Fits
     logits: Tensor | None
+    loss: float
 
 
 def _cross_validate(
@@ -110,7 +113,7 @@ def _cross_validate(
         scored = zip(shares, judges, found, strict=True)
         loss = sum(share * float(judge(logits)) for share, judge, logits in scored)
         if loss < best_loss:
-            best, best_loss = _Found(number, fits, _left_out(sample, found, held)), loss
+            best, best_loss = _Found(number, fits, _left_out(sample, found, held), loss), loss
         elif best is not None and number - best.chosen >= _PATIENCE:
             break
     assert best is not None, "a loss was not finite: this is a bug"

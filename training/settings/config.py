@@ -112,7 +112,7 @@ def resolve(config: TrainConfig, situation: Situation | None = None) -> Hyper:
     return Hyper(**filled, method_config=dict(config.method_config))
 
 
-_EPOCHS = ((200, 20), (400, 10), (1000, 4), (4000, 3))
+_EPOCHS = ((200, 20), (400, 10), (2500, 4), (4000, 3))
 
 
 def epochs_for(num_train: int) -> int:
