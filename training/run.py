@@ -22,7 +22,7 @@ from training.file.publish import publish
 from training.learning.material import build_method, check_room, settle
 from training.learning.pairs import way_to_read
 from training.learning.refit import on_all_rows, told
-from training.learning.search import Search
+from training.learning.search import Chosen, Search
 from training.learning.seed import SeedRun
 from training.loop.device import pick_device
 from training.loop.fit import StagePlan
@@ -85,15 +85,10 @@ def train(
     strength = None if hyper.head_l2 is None else 1 / hyper.head_l2
     run = SeedRun(config, hyper, method, data, material, progress, products, (strength, strength))
     run.features = read.features
-    found = None
-    if asked.method == AUTO and search is not None:
-        left = asked.budget_s - min(_CHECK_S, asked.budget_s / 10) - (time.monotonic() - started)
-        journal = _Journals(run, write_file).of_search()
-        found = search(run, journal, left)
-        run = found.run
-        config, hyper = run.config, run.hyper
+    chosen_run = _searched(asked, run, search, started, write_file=write_file)
+    run, trained = chosen_run.run, chosen_run.trained
+    config, hyper, material = run.config, run.hyper, run.material
     journals = _Journals(run, write_file)
-    trained = {} if found is None else found.trained
     outcomes, plans, doubts = zip(
         *(_one_seed(run, seed, journals, trained.get(seed)) for seed in config.all_seeds()), strict=True
     )
@@ -101,7 +96,7 @@ def train(
     if best.on_all_rows:
         notes.append(told(best, len(data.train) + len(data.validation)))
     result = _result(config, hyper, data, material, outcomes, best, notes, doubts[0])
-    result = replace(result, leaderboard=None if found is None else found.leaderboard)
+    result = replace(result, leaderboard=chosen_run.leaderboard)
     for warning in result.warnings:
         progress.note(warning)
     if write_file:
@@ -124,6 +119,16 @@ def _startable(config: TrainConfig, search: Search | None) -> TrainConfig:
     if search is None:
         raise ConfigError("method is 'auto', and no search was given (training.lab.search.search)")
     return replace(config, method=TrainConfig.method, budget=None)
+
+
+def _searched(
+    asked: TrainConfig, run: SeedRun, search: Search | None, started: float, *, write_file: bool
+) -> Chosen:
+    """The run to finish: the one asked for, or what a search makes of it in what is left of its time."""
+    if asked.method != AUTO or search is None:
+        return Chosen(run, {}, None)
+    left = asked.budget_s - min(_CHECK_S, asked.budget_s / 10) - (time.monotonic() - started)
+    return search(run, _Journals(run, write_file).of_search(), left)
 
 
 def _one_seed(

@@ -11,11 +11,12 @@ from training.report.result import SeedOutcome
 
 @dataclass(frozen=True)
 class Chosen:
-    """The run with the method that won, those of its seeds that are trained already, and what was tried."""
+    """The run with the method that won, those of its seeds that are trained already, and what was tried (None
+    without a search)."""
 
     run: SeedRun
     trained: Mapping[int, SeedOutcome]
-    leaderboard: Leaderboard
+    leaderboard: Leaderboard | None
 
 
 Search = Callable[[SeedRun, Journal, float], Chosen]

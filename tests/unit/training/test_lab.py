@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from training.lab.arms import HEAD_ALONE, UPPER, Arm, arms_for
 from training.lab.bench import LabBench
 from training.lab.search import search
 from training.lab.trial import Judge, Trial
+from training.learning.material import prepare
 from training.metrics.scores import Metric
 from training.report.result import SeedOutcome, TrainResult, plain
 from training.run import train
@@ -347,3 +349,25 @@ def test_short_trials_have_a_share_of_the_steps(
         run(config_of(task_folder(), tmp_path / "a.safetensors"), backbone)
     assert steps["lora", 0.11] == 5
     assert steps["lora", 1.0] == 48
+
+
+@pytest.mark.parametrize("pooling", ["apart", "mean"])
+def test_every_arm_reads_pairs_as_the_run_does(
+    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, pooling: str
+) -> None:
+    """Whichever way was chosen before the search, by whoever."""
+    seen: list[str] = []
+
+    def look(*asked: Any) -> Any:
+        run, journal, seconds = asked
+        run.hyper = replace(run.hyper, pooling=pooling)
+        run.material, _ = prepare(run.config, run.hyper, run.data, backbone)
+        run.features = None
+        chosen = search(run, journal, seconds)
+        seen.append(chosen.run.hyper.pooling)
+        return chosen
+
+    config = config_of(task_folder("sentence_pair"), tmp_path / "a.safetensors", epochs=1)
+    result = train(config, progress=Told(), backbone=backbone, write_file=False, search=look)
+    assert seen == [pooling]
+    assert result.hyper["pooling"] == pooling
