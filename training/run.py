@@ -252,4 +252,5 @@ def _result(
         notes=tuple(notes),
         warnings=cautions_of(best, config.method, baseline, warmup),
         on_all_rows=best.on_all_rows,
+        out_of_fold=best.out_of_fold,
     )

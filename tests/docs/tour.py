@@ -18,7 +18,7 @@ from types import TracebackType
 from trunkline import Client
 
 README_ADDRESS = "http://127.0.0.1:8000"
-QUICK = {"train": "--epochs 1 --head-epochs 3 --max-train-rows 64 --max-validation-rows 32 --quiet"}
+QUICK = {"train": "--epochs 1 --max-train-rows 64 --max-validation-rows 32 --quiet"}
 NOT_RUN = ("make", "source", "docker")
 COMMAND_TIMEOUT_S = 1_800
 

@@ -26,7 +26,7 @@ MOST_TOKENS = 24
 def evaluated(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, FileEvaluation]:
     folder = tmp_path_factory.mktemp("entities")
     data, out = write_entities(folder / "data"), folder / "a.safetensors"
-    config = quick(data, out, task="names", epochs=1, head_epochs=60, max_tokens=MOST_TOKENS)
+    config = quick(data, out, task="names", epochs=1, max_tokens=MOST_TOKENS)
     train(config, backbone=backbone, verify=lambda path, _: check_file(path.read_bytes(), backbone))
     return out.read_bytes(), evaluate_file(out, data, backbone=backbone)
 

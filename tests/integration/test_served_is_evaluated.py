@@ -49,7 +49,6 @@ def evaluated(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> di
             max_train_rows=400 if task == "banking77" else 64,
             max_validation_rows=ROWS,
             epochs=1,
-            head_epochs=3,
             max_tokens=48,
         )
         train(config, backbone=backbone, verify=lambda path, _: verified(path, backbone))

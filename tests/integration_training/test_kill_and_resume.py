@@ -22,7 +22,7 @@ import json
 class Dying(Told):
     def step(self, loss):
         super().step(loss)
-        if len(self.epochs) == 7 and loss is not None:
+        if len(self.epochs) == 2 and loss is not None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 train(TrainConfig(**json.loads(sys.argv[1])), progress=Dying())

@@ -17,7 +17,7 @@ from tests.architecture.sources import ROOT
 from tests.unit.training.conftest import LABELS, make_rows
 
 NAMES = dict(zip(LABELS, ("naïve", "日本 …", "🙂±"), strict=True))
-QUICK = ("--method", "hadamard", "--epochs", "1", "--head-epochs", "3", "--device", "cpu", "--seeds", "2")
+QUICK = ("--method", "hadamard", "--epochs", "1", "--device", "cpu", "--seeds", "2")
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_nobody_who_listens_and_no_room_lose_the_file(
 def test_a_run_that_is_stopped_says_so_and_can_go_on(
     folder: Path, tiny_directory: Path, number: int, status: int
 ) -> None:
-    long = command(tiny_directory, "--epochs", "1000000", "--seeds", "1")
+    long = command(tiny_directory, "--epochs", "1000000", "--patience", "1000000", "--seeds", "1")
     with subprocess.Popen(long, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
         for line in run.stderr:

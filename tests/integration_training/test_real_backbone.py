@@ -50,12 +50,10 @@ def test_hadamard_on_a_few_hundred_rows_beats_the_majority_by_far(tmp_path: Path
     write_rows(tmp_path / "data" / "train.jsonl", reviews(160, 1))
     write_rows(tmp_path / "data" / "validation.jsonl", reviews(60, 2))
     out = tmp_path / "reviews.safetensors"
-    config = TrainConfig(
-        data=str(tmp_path / "data"), task="reviews", out=str(out), device="cpu", epochs=2, head_epochs=3
-    )
+    config = TrainConfig(data=str(tmp_path / "data"), task="reviews", out=str(out), device="cpu", epochs=2)
     told = Told()
     result = train(config, backbone=minilm(), progress=told)
-    assert [stage for stage, _ in told.stages] == ["data", "features", "head", "adapter", "publish"]
+    assert [stage for stage, _ in told.stages] == ["data", "features", "head", "adapter", "refit", "publish"]
     assert result.baseline.values["accuracy"] == 0.5
     assert result.value > 0.85
     assert result.num_body_parameters == 9216

@@ -123,7 +123,6 @@ def test_real_choices_with_a_head(tmp_path: Path, shared_data: Path) -> None:
         out=str(out),
         device="cpu",
         epochs=1,
-        head_epochs=2,
         max_train_rows=40,
         max_validation_rows=40,
     )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from modeling import HeadSpec, Readout, Wanted
+from training.errors import TrainingFailedError
 from training.loop.convex import Fits, Loss, Rotated, minimise
 from training.loop.states import States
 
@@ -68,7 +69,12 @@ class Sample:
 
 
 def fit_head(sample: Sample, num_logits: int, *, strength: float | None = None, seed: int = 0) -> HeadFit:
-    """The head of a sample, on the CPU; `strength` (C) is chosen by cross-validation unless it is given."""
+    """The head of a sample, on the CPU; `strength` (C) is chosen by cross-validation unless it is given.
+
+    Raises:
+        TrainingFailedError: states are not finite.
+    """
+    _check_finite(sample.states.values)
     states = Rotated.of(sample.states.values)
     size = float(sample.states.values.square().sum(1).mean()) or 1.0
     num_rows = len(sample.states)
@@ -86,6 +92,15 @@ def fit_head(sample: Sample, num_logits: int, *, strength: float | None = None, 
     fits = minimise(states, [everything], l2(strength), start, _FINE)
     loss = float(everything(fits.logits(states.z)[0]))
     return HeadFit(*states.unfold(fits.weight[0], fits.bias[0]), strength, loss, out_of_fold, held_out)
+
+
+def _check_finite(values: Tensor) -> None:
+    broken = int((~values.isfinite()).any(dim=1).sum())
+    if broken:
+        raise TrainingFailedError(
+            f"stage head: {broken} of {len(values)} states of the train rows are not finite: the backbone's "
+            "number format is too narrow for them, or its weights are broken; choose another backbone"
+        )
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,13 @@ class SeedOutcome:
         return self.chosen
 
     @property
+    def out_of_fold(self) -> npt.NDArray[np.float32] | None:
+        """Logits [N, L] of the train rows in data units, each by a head that has not seen its row."""
+        if self.fitted is None or self.fitted.out_of_fold is None:
+            return None
+        return self.final.task.in_units(self.fitted.out_of_fold.numpy()).astype(np.float32)
+
+    @property
     def history(self) -> tuple[EpochRecord, ...]:
         """All stages, in order."""
         stages = (self.head, self.body, self.again)

@@ -104,14 +104,10 @@ def quick(data: Path, out: Path, **changes: Any) -> TrainConfig:
         "device": "cpu",
         "precision": "float32",  # the same numbers on every processor
         "epochs": 3,
-        "head_epochs": 5,
         "lr": 5e-3,
-        "head_lr": 0.05,
         "batch_size": 8,
         "max_tokens": 32,
     }
-    if changes.get("form") == "text-to-text":  # it has no head
-        settings = {name: value for name, value in settings.items() if not name.startswith("head_")}
     return TrainConfig(**(settings | changes))
 
 

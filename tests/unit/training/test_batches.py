@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.loop.batches import evaluation_batches, plain_batches, training_batches
+from training.loop.batches import evaluation_batches, training_batches
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=150)
 
@@ -37,12 +37,6 @@ def test_seed_and_epoch_alone_decide_the_order() -> None:
     assert order(0, 1) == order(0, 1)
     assert order(0, 1) != order(0, 2)
     assert order(0, 1) != order(1, 1)
-    assert plain_batches(50, batch_size=8, seed=0, epoch=1) == plain_batches(
-        50, batch_size=8, seed=0, epoch=1
-    )
-    assert plain_batches(50, batch_size=8, seed=0, epoch=1) != plain_batches(
-        50, batch_size=8, seed=0, epoch=2
-    )
 
 
 def test_rows_of_a_batch_are_about_equally_long() -> None:
@@ -71,13 +65,6 @@ def test_length_does_not_follow_the_schedule() -> None:
     longest = [max(batch) for batch in batches]
     assert longest not in (sorted(longest), sorted(longest, reverse=True))
     assert all(max(batch) - min(batch) == 9 for batch in batches), "of one pool, neighbours by length"
-
-
-def test_plain_batches_hold_every_row_once() -> None:
-    batches = plain_batches(21, batch_size=8, seed=3, epoch=2)
-    assert [len(batch) for batch in batches] == [8, 8, 5]
-    assert sorted(row for batch in batches for row in batch) == list(range(21))
-    assert batches != plain_batches(21, batch_size=8, seed=4, epoch=2)
 
 
 def test_rows_of_a_pool_come_from_the_whole_file() -> None:

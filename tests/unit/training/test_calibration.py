@@ -220,7 +220,7 @@ def test_a_pruned_file_is_calibrated_anew(
     """On its own logits; as if it had been trained so."""
     folder, out, small = task_folder(kind), tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     error = None if kind == "multi_label" else 0.2
-    config = quick(folder, out, abstain=error, lr=0.05, head_epochs=1, epochs=6)
+    config = quick(folder, out, abstain=error, lr=0.05, epochs=6)
     train(config, backbone=backbone, progress=Told(), verify=agree)
     prune_file(out, folder, keep=1, out=small, backbone=backbone, verify=agree)
     head = read_adapter_file(small).manifest.head

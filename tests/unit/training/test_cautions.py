@@ -1,48 +1,67 @@
 """What a run tells when it went through and is doubtful: below the head alone, all warm-up, no effect."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from modeling import Backbone
+from modeling import METHODS, Adapter, Backbone
 from tests.conformance.options import tiny_options
 from tests.unit.training.conftest import Told, agree, quick
 from training.errors import ConfigError
-from training.report.result import TrainResult
+from training.loop.fit import Evaluation, StageResult
+from training.metrics.scores import Metric
+from training.report.cautions import cautions_of
+from training.report.result import SeedOutcome, TrainResult
 from training.run import train
 from training.settings.config import TrainConfig
+from training.tasks import Baseline
+from training.tasks.single_label import SingleLabel
 
 
 def run(config: TrainConfig, backbone: Backbone, told: Told | None = None) -> TrainResult:
     return train(config, progress=told or Told(), backbone=backbone, verify=agree)
 
 
-@pytest.mark.parametrize("method", ["prompt_tuning", "low_rank_adapter"])
-def test_a_run_below_the_head_alone_is_told_with_both_numbers(
-    task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, method: str
-) -> None:
-    """These methods do not begin as the frozen model; at a rate of nothing they stay where they began."""
-    changes: dict[str, Any] = {"method": method, "method_config": tiny_options(method), "head_epochs": 40}
-    changes |= {"lr": 1e-9, "train_head": False, "epochs": 1}
-    told = Told()
-    result = run(quick(task_folder(), tmp_path / "a.safetensors", **changes), backbone, told)
-    assert result.head_metrics is not None
-    alone = result.head_metrics[result.metric]
-    assert result.value < alone
-    (warning,) = [text for text in result.warnings if "head alone" in text]
-    assert f"accuracy {result.value:.4f} is below the {alone:.4f} of the head alone: {method}" in warning
+def shifted(evaluation: Evaluation, by: float) -> Evaluation:
+    return replace(evaluation, value=evaluation.value + by)
+
+
+def test_a_run_below_the_head_alone_is_told_with_both_numbers(backbone: Backbone) -> None:
+    """By too little to leave the adapter away."""
+    task = SingleLabel(("a", "b"), Metric("accuracy"))
+    found = Evaluation({"accuracy": 0.8}, 0.8, 0.5, np.eye(2, dtype=np.float32), task)
+    head, body = StageResult(found, 1, ()), StageResult(shifted(found, -0.02), 3, ())
+    prompt = METHODS["prompt_tuning"].from_config(tiny_options("prompt_tuning"))
+    adapter = Adapter.create(backbone, prompt, task.spec("mean"), seed=0)
+    outcome = SeedOutcome(0, adapter, head, body, body.best)
+    told = cautions_of(outcome, "prompt_tuning", Baseline("majority", {"accuracy": 0.5}))
+    (warning,) = [text for text in told if "head alone" in text]
+    assert "accuracy 0.7800 is below the 0.8000 of the head alone: prompt_tuning" in warning
     assert "more epochs, a higher --lr, or another method" in warning
-    assert warning in told.notes
-    assert not any("stage two found nothing better" in text for text in result.warnings)
+    assert not any("stage two found nothing better" in text for text in told)
+    up = replace(outcome, chosen=shifted(found, 0.02))
+    assert cautions_of(up, "prompt_tuning", Baseline("majority", {"accuracy": 0.5})) == ()
 
 
-def test_a_method_that_begins_as_the_frozen_model_is_never_below_the_head_alone(
+def test_an_adapter_that_is_clearly_worse_is_left_away_and_that_is_told(
     task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
 ) -> None:
-    result = run(quick(task_folder(), tmp_path / "a.safetensors", lr=5.0), backbone)
-    assert not any("head alone" in text for text in result.warnings)
+    told = Told()
+    config = quick(task_folder(), tmp_path / "a.safetensors", lr=5.0, refit="none")
+    result = run(config, backbone, told)
+    assert result.head_metrics is not None
+    assert (result.method, result.num_body_parameters) == ("linear_probe", 0)
+    assert result.value == result.head_metrics["accuracy"]
+    (warning,) = [text for text in result.warnings if "head alone" in text]
+    assert warning.startswith("hadamard found nothing: accuracy is 0.")
+    assert (
+        f"with it and {result.value:.4f} for the head alone, so the file holds that (linear_probe)" in warning
+    )
+    assert warning in told.notes
 
 
 def test_more_warm_up_steps_than_steps_are_refused_before_anything_is_trained(

@@ -59,14 +59,14 @@ def settled(official: str | None = "mrpc", num_train: int = 3668, **changes: Any
 def test_the_recipe_fills_what_the_user_left_open() -> None:
     hyper = settled(method="compacter")
     assert (hyper.epochs, hyper.lr, hyper.batch_size, hyper.warmup_steps) == (20, 3e-3, 100, 500)
-    assert (hyper.weight_decay, hyper.patience, hyper.min_steps, hyper.head_epochs) == (0.0, None, 0, 0)
+    assert (hyper.weight_decay, hyper.patience, hyper.fit_head, hyper.refit) == (0.0, None, False, "none")
     own = settled(method="compacter", epochs=7, lr=1e-4, batch_size=8, warmup=0.1)
     assert (own.epochs, own.lr, own.batch_size, own.warmup, own.warmup_steps) == (7, 1e-4, 8, 0.1, 0)
 
 
 def test_a_head_is_trained_with_the_body_at_its_rate() -> None:
     hyper = settled(method="houlsby", form="head")
-    assert (hyper.head_epochs, hyper.lr, hyper.lr_head_stage2, hyper.pooling) == (0, 3e-4, 3e-4, "eos")
+    assert (hyper.fit_head, hyper.lr, hyper.lr_head_stage2, hyper.pooling) == (False, 3e-4, 3e-4, "eos")
 
 
 PUBLISHED = {
@@ -110,8 +110,10 @@ def test_warm_up_steps_are_a_share_of_the_steps_and_evaluations_are_spaced() -> 
 
 def test_limits_of_the_backbone_hold_for_defaults() -> None:
     config = TrainConfig(data="d", task="t")
-    hyper = resolve(config, situation=Situation(None, 10, False, 32, 64, 20, ("first", "mean")))
-    assert (hyper.max_tokens, hyper.pooling) == (44, "mean")
+    hyper = resolve(config, situation=Situation(None, 10, False, 32, 64, 20, ("first", "unit")))
+    assert (hyper.max_tokens, hyper.pooling) == (44, "unit")
+    other = resolve(config, situation=Situation(None, 10, False, 32, 512, 20, ("eos", "mean")))
+    assert (other.max_tokens, other.pooling) == (128, "eos")
     own = resolve(
         TrainConfig(data="d", task="t", max_tokens=60, pooling="first"),
         situation=Situation(None, 10, False, 32, 64, 20, ("eos",)),

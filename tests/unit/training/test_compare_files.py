@@ -48,7 +48,7 @@ def misled(folder: Path) -> Path:
 
 def test_a_better_file_is_named_with_its_interval(file: Build, tmp_path: Path, backbone: Backbone) -> None:
     folder = write_task(tmp_path / "data", "single_sentence", num_validation=60)
-    good, poor = file("good", folder, head_epochs=20), file("poor", misled(folder), head_epochs=20)
+    good, poor = file("good", folder), file("poor", misled(folder))
     found = compare_files(poor, good, folder, "validation", backbone=backbone)
     values = [found.first.value, found.second.value]
     assert found.difference.mean == pytest.approx(values[1] - values[0])
@@ -72,8 +72,8 @@ def test_no_difference_is_said_and_then_which_file_is_smaller(
     file: Build, tmp_path: Path, backbone: Backbone
 ) -> None:
     folder = write_task(tmp_path / "data", "single_sentence")
-    probe = file("probe", folder, method="linear_probe", head_epochs=20)
-    more = file("more", folder, head_epochs=20, epochs=1, lr=1e-6)
+    probe = file("probe", folder, method="linear_probe")
+    more = file("more", folder, epochs=1, lr=1e-6)
     found = compare_files(more, probe, folder, "validation", backbone=backbone)
     assert found.better is None
     assert "no difference in accuracy: " in found.verdict
@@ -98,7 +98,7 @@ def test_every_kind_and_metric_is_compared(
     file: Build, tmp_path: Path, backbone: Backbone, kind: str, metric: str | None, right: bool
 ) -> None:
     folder = write_task(tmp_path / "data", kind)
-    good, poor = file("good", folder, head_epochs=20, epochs=6), file("poor", misled(folder), head_epochs=20)
+    good, poor = file("good", folder, epochs=6), file("poor", misled(folder))
     found = compare_files(good, poor, folder, "validation", backbone=backbone, flags=Flags(metric=metric))
     assert found.difference.mean == pytest.approx(found.second.value - found.first.value)
     assert found.difference.low <= found.difference.mean <= found.difference.high
@@ -113,7 +113,7 @@ def test_every_kind_and_metric_is_compared(
 
 def test_a_few_rows_are_too_few(file: Build, tmp_path: Path, backbone: Backbone) -> None:
     folder = write_task(tmp_path / "data", "single_sentence")
-    good, poor = file("good", folder, head_epochs=20), file("poor", misled(folder), head_epochs=20)
+    good, poor = file("good", folder), file("poor", misled(folder))
     few = write_rows(tmp_path / "few.jsonl", make_rows("single_sentence", 6, 5))
     found = compare_files(poor, good, few, backbone=backbone, flags=Flags(kind="single_sentence"))
     assert found.better is None

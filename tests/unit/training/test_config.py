@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from training.errors import ConfigError
-from training.settings.config import Hyper, TrainConfig, resolve
+from training.settings.config import Hyper, Situation, TrainConfig, resolve
 from training.settings.defaults import DEFAULTS
 
 
@@ -102,18 +102,36 @@ def test_the_public_form_has_no_folders_of_this_machine() -> None:
 def test_gaps_are_filled_from_the_row_of_the_method_and_then_from_the_settings() -> None:
     hyper = resolve(config(method="bitfit", epochs=9))
     row = DEFAULTS["bitfit"]
-    assert (hyper.epochs, hyper.lr, hyper.head_lr, hyper.pooling) == (9, row.lr, 5e-3, "mean")
-    assert (row.head_lr, row.pooling) == (None, None)
-    assert resolve(config(method="bitfit")).epochs == row.epochs == 3
+    assert (hyper.epochs, hyper.lr, hyper.lr_head_stage2, hyper.pooling) == (9, row.lr, 1e-2, "unit")
+    assert (row.lr_head_stage2, row.pooling) == (None, None)
+    assert (row.epochs, DEFAULTS["linear_probe"].epochs, resolve(config(method="linear_probe")).epochs) == (
+        None,
+        0,
+        0,
+    )
     assert resolve(config(method="full")).lr == DEFAULTS["full"].lr
 
 
-def test_small_data_gets_more_epochs_unless_epochs_are_given() -> None:
-    hyper = resolve(config(epochs=2, min_steps=100))
-    assert hyper.epochs_for(steps_per_epoch=10) == 10
-    assert hyper.epochs_for(steps_per_epoch=1000) == 2
-    assert resolve(config(epochs=2)).epochs_for(1) == 2
-    assert resolve(config(min_steps=0)).epochs_for(1) == 5
+@pytest.mark.parametrize(
+    ("rows", "epochs"),
+    [(1, 20), (200, 20), (201, 10), (400, 10), (1000, 4), (4000, 3), (4001, 2), (400_000, 2)],
+)
+def test_fewer_rows_get_more_epochs_unless_epochs_are_given(rows: int, epochs: int) -> None:
+    situation = Situation(None, rows, False, 32, 64, 0, ("unit",))
+    assert resolve(config(), situation).epochs == epochs
+    assert resolve(config(epochs=7), situation).epochs == 7
+    assert resolve(config(method="linear_probe"), situation).epochs == 0
+
+
+def test_the_hadamard_recipe_is_the_papers_two_stages() -> None:
+    """The head alone, then the adapter under it, as it is; on the model's own pooling."""
+    for poolings, pooling in ((("unit", "first", "pooler"), "pooler"), (("unit", "first"), "first")):
+        situation = Situation(None, 5000, False, 32, 64, 0, poolings)
+        hyper = resolve(config(recipe="hadamard"), situation)
+        assert (hyper.fit_head, hyper.train_head, hyper.head_start, hyper.refit) == (True, False, 1.0, "none")
+        assert (hyper.epochs, hyper.pooling) == (5, pooling)
+        own = resolve(config(recipe="hadamard", epochs=2, pooling="unit", train_head=True), situation)
+        assert (own.epochs, own.pooling, own.train_head) == (2, "unit", True)
 
 
 def test_a_method_without_a_row_trains_too() -> None:

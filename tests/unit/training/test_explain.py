@@ -27,7 +27,7 @@ Built = tuple[Path, Path]
 def built(task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone) -> Callable[..., Built]:
     def build(kind: str = "single_sentence", **changes: Any) -> Built:
         folder, out = task_folder(kind), tmp_path / f"{changes.get('method', 'a')}.safetensors"
-        settings: dict[str, Any] = {"lr": 3e-2, "head_epochs": 0, "epochs": 4, **changes}
+        settings: dict[str, Any] = {"lr": 3e-2, "fit_head": False, "epochs": 4, **changes}
         train(quick(folder, out, **settings), backbone=backbone, progress=Told(), verify=agree)
         return out, folder
 
@@ -149,7 +149,7 @@ def test_what_has_no_layers_says_so(
 ) -> None:
     options: dict[str, Any] = {"method_config": tiny_options(method)}
     if method == "linear_probe":
-        options |= {"epochs": 0, "head_epochs": 3}
+        options |= {"epochs": 0, "fit_head": True}
     out, folder = built(method=method, **options)
     evaluated = evaluate_file(out, folder, backbone=backbone)
     found = explain_file(out, evaluated.texts[:2], backbone=backbone)

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from tests.unit.training.conftest import Told
 from training.errors import TrainingFailedError
-from training.loop.batches import plain_batches
+from training.loop.batches import training_batches
 from training.loop.fit import Learner, StagePlan, fit
 from training.loop.journal import NoJournal
 from training.loop.optim import Group
@@ -49,7 +49,9 @@ def learner(task: SingleLabel | None = None, *, lr: float = 0.3, head: nn.Linear
         groups=[Group(tuple(head.parameters()), lr)],
         loss=loss,
         validation=validation,
-        batches=lambda epoch: plain_batches(len(STATES), batch_size=4, seed=0, epoch=epoch),
+        batches=lambda epoch: training_batches(
+            [1] * len(STATES), batch_tokens=99, batch_size=4, seed=0, epoch=epoch
+        ),
         validation_targets=TARGETS,
     )
 
@@ -125,6 +127,41 @@ def test_patience_ends_a_stage() -> None:
     fit(StagePlan("head", 50, 0.06, patience=3), learner(scripted(values)), told, NoJournal())
     assert [epoch for epoch, *_ in told.epochs] == [1, 2, 3, 4]
     assert [best for *_, best in told.epochs] == [0.5] * 4
+
+
+def weights_seen(work: Learner) -> tuple[Learner, list[Tensor]]:
+    """The same, and its weight at every evaluation."""
+    seen: list[Tensor] = []
+    measure, weight = work.validation, work.parameters["weight"]
+
+    def validation() -> tuple[Logits, float]:
+        seen.append(weight.detach().clone())
+        return measure()
+
+    return replace(work, validation=validation), seen
+
+
+def test_a_stage_that_ran_to_its_end_keeps_its_last_state_where_that_is_asked() -> None:
+    values = [0.1, 0.9, 0.2, 0.3, 0.3]
+    work, seen = weights_seen(learner(scripted(values)))
+    result = run(work, StagePlan("head", 3, 0.06, patience=5, keep_last=True))
+    assert (result.best_epoch, result.best.value) == (3, 0.3)
+    assert torch.equal(work.parameters["weight"], seen[3])
+    assert not torch.equal(seen[1], seen[3])
+
+
+def test_a_stage_that_patience_stopped_keeps_its_best_state_even_so() -> None:
+    work, seen = weights_seen(learner(scripted([0.1, 0.9, 0.2, 0.3, 0.9])))
+    result = run(work, StagePlan("head", 30, 0.06, patience=2, keep_last=True))
+    assert (result.best_epoch, result.best.value, len(result.history)) == (1, 0.9, 4)
+    assert torch.equal(work.parameters["weight"], seen[1])
+
+
+def test_a_last_state_without_a_finite_metric_gives_way_to_the_best() -> None:
+    work, seen = weights_seen(learner(scripted([0.1, 0.9, math.nan, math.nan, 0.9])))
+    result = run(work, StagePlan("head", 2, 0.06, keep_last=True))
+    assert (result.best_epoch, result.best.value) == (1, 0.9)
+    assert torch.equal(work.parameters["weight"], seen[1])
 
 
 def test_evaluations_may_be_epochs_apart_and_the_last_epoch_has_one() -> None:

@@ -130,7 +130,7 @@ def test_a_new_kind_goes_the_whole_way(tmp_path: Path, backbone: Backbone, reado
     def verify(path: Path, _: str) -> CheckReport:
         return check_file(path.read_bytes(), backbone)
 
-    config = quick(folder, out, **flags, method=method, method_config=tiny_options(method), head_epochs=40)
+    config = quick(folder, out, **flags, method=method, method_config=tiny_options(method))
     result = train(config, backbone=backbone, progress=Told(), verify=verify)
     assert (result.kind, result.metric, result.labels) == ("ladder", "closeness", tuple(LABELS))
     assert result.value > result.baseline.values["closeness"]

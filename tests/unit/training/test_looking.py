@@ -121,7 +121,7 @@ def test_suspects_of_a_run_are_on_its_page_by_their_rows(tmp_path: Path, backbon
     told[[4, 20, 41]] = (told[[4, 20, 41]] + 1) % 3
     logits = np.eye(3, dtype=np.float32)[told] * 8
     encoded = tuple(
-        encode_split(backbone, split, data.task, 32, 0) for split in (data.train, data.validation)
+        encode_split(backbone, split, data.task, 32, 0, "unit") for split in (data.train, data.validation)
     )
     page = training_page(config, data, (encoded[0], encoded[1]), replace(result, out_of_fold=logits))
     read = read_page(rendered(page))

@@ -1,5 +1,6 @@
 """Passes that begin at the lowest adapted layer: the same as whole ones, forward and backward."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modeling import FAMILIES, METHODS, Adapter, Backbone, HeadSpec, Wanted, readout_of
+from modeling import FAMILIES, METHODS, Adapter, Backbone, HeadSpec, Site, Wanted, readout_of
 from tests.conformance.options import tiny_options
 from tests.tiny import VARIANTS, random_backbone, random_texts, tiny_backbone
 from tests.unit.training.conftest import counted
@@ -122,8 +123,11 @@ def test_what_needs_a_whole_pass_has_no_lowest_layer() -> None:
     bert, t5 = tiny_backbone("bert"), tiny_backbone("t5")
     prompt = moved(bert, "prompt_tuning")
     assert lowest_layer(bert, prompt) == 0
-    prompt.body = {}  # wherever its virtual tokens get their states
+    (tap, module) = next(iter(prompt.body.items()))
+    prompt.body = {replace(tap, site=Site.FINAL_NORM): module}  # wherever virtual tokens get their states
     assert lowest_layer(bert, prompt) == 0
+    prompt.body = {}
+    assert (prompt.virtual_tokens, lowest_layer(bert, prompt)) == (0, 2), "it has none any more"
     assert lowest_layer(bert, moved(bert, "full")) == 0
     assert lowest_layer(bert, moved(bert, "intrinsic_said")) == 0
     assert lowest_layer(bert, moved(bert, "bitfit")) == 0

@@ -92,7 +92,7 @@ def test_a_method_without_a_neutral_value_is_refused(deep: Backbone, method: str
 @pytest.fixture
 def trained(task_folder: Callable[..., Path], tmp_path: Path, deep: Backbone) -> tuple[Path, Path]:
     folder, out = task_folder(), tmp_path / "demo.safetensors"
-    train(quick(folder, out, epochs=4, lr=2e-2, head_epochs=0), backbone=deep, verify=agree)
+    train(quick(folder, out, epochs=4, lr=2e-2, fit_head=False), backbone=deep, verify=agree)
     return out, folder
 
 
@@ -150,7 +150,7 @@ def test_half_precision_stays_half_precision(
 ) -> None:
     out, folder = tmp_path / "h.safetensors", task_folder()
     train(
-        quick(folder, out, epochs=4, lr=2e-2, file_dtype="float16", head_epochs=0),
+        quick(folder, out, epochs=4, lr=2e-2, file_dtype="float16", fit_head=False),
         backbone=deep,
         verify=agree,
     )
@@ -190,7 +190,7 @@ def test_two_thirds_of_so_few_layers_drop_nothing(
     task_folder: Callable[..., Path], tmp_path: Path, deep: Backbone, layers: list[int], says: str
 ) -> None:
     out, folder = tmp_path / "few.safetensors", task_folder()
-    changes: dict[str, Any] = {"method_config": {"layers": layers}, "lr": 2e-2, "head_epochs": 0}
+    changes: dict[str, Any] = {"method_config": {"layers": layers}, "lr": 2e-2, "fit_head": False}
     train(quick(folder, out, **changes), backbone=deep, verify=agree)
     with pytest.raises(ConfigError, match=says):
         prune_file(out, folder, backbone=deep, verify=agree)

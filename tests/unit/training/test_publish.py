@@ -142,7 +142,7 @@ def test_provenance_is_enough_to_train_it_again(
     publish(task_folder(), tmp_path / "a.safetensors", backbone, seeds=2, description="Which third?")
     manifest = read_adapter_file(tmp_path / "a.safetensors").manifest
     config = manifest.provenance.config
-    assert (config["lr"], config["head_epochs"], config["data"]) == (5e-3, 5, "single_sentence")
+    assert (config["lr"], config["epochs"], config["data"]) == (5e-3, 3, "single_sentence")
     assert config["warmup"] is not None
     assert manifest.provenance.seed in (0, 1)
     assert manifest.provenance.code_version.startswith("trunkline")

@@ -104,7 +104,7 @@ def test_text_to_text_is_shown_by_the_names_of_the_data(tmp_path: Path) -> None:
 def test_tables_are_those_of_the_held_out_rows(
     task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
 ) -> None:
-    config = quick(task_folder(), tmp_path / "a.safetensors", report=str(tmp_path), epochs=1, head_epochs=1)
+    config = quick(task_folder(), tmp_path / "a.safetensors", report=str(tmp_path), epochs=1)
     result = train(config, backbone=backbone, progress=Told(), verify=agree)
     page = _page(tmp_path / "demo.html")
     assert sorted(page.column("By label", "wanted")) == ["10", "10", "10"]
@@ -132,7 +132,7 @@ def test_a_choice_is_shown_by_its_text(
     task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone
 ) -> None:
     folder = task_folder("multiple_choice")
-    config = quick(folder, tmp_path / "a.safetensors", report=str(tmp_path), epochs=1, head_epochs=1)
+    config = quick(folder, tmp_path / "a.safetensors", report=str(tmp_path), epochs=1)
     train(config, backbone=backbone, progress=Told(), verify=agree)
     page = _page(tmp_path / "demo.html")
     rows = zip(*(page.column("Wrong rows", name) for name in ("text", "expected", "answered")), strict=True)
@@ -152,13 +152,11 @@ def _nasty_task(folder: Path) -> Path:
 
 
 def test_nothing_of_a_row_acts_or_hides(tmp_path: Path, backbone: Backbone) -> None:
-    config = quick(
-        _nasty_task(tmp_path / "data"), tmp_path / "a.safetensors", report=str(tmp_path), head_epochs=20
-    )
+    config = quick(_nasty_task(tmp_path / "data"), tmp_path / "a.safetensors", report=str(tmp_path))
     result, data = train(config, backbone=backbone, progress=Told(), verify=agree), load_data(config)
     wrong = np.eye(3, dtype=np.float32)[(np.array(data.validation.targets) + 1) % 3]
     result = replace(result, evaluation=replace(result.evaluation, logits=wrong))
-    rows = encode_split(backbone, data.validation, data.task, 32, 0)
+    rows = encode_split(backbone, data.validation, data.task, 32, 0, "unit")
     html = rendered(training_page(config, data, (rows, rows), result))
     page = read_page(html)
     assert len([tag for tag, _ in page.tags if tag == "script"]) == 1
@@ -243,7 +241,7 @@ def test_wrong_rows_are_capped_and_the_cap_is_told(
     from training.report import sections
 
     monkeypatch.setattr(sections, "ROWS_SHOWN", 2)
-    config = quick(task_folder(), tmp_path / "a.safetensors", report=str(tmp_path), epochs=1, head_epochs=1)
+    config = quick(task_folder(), tmp_path / "a.safetensors", report=str(tmp_path), epochs=1)
     train(config, backbone=backbone, progress=Told(), verify=agree)
     page = _page(tmp_path / "demo.html")
     assert len(page.tables["Wrong rows"]) == 3
@@ -304,7 +302,7 @@ def test_where_the_page_went_is_told(
 
 def test_entities_are_shown_by_label_and_place(tmp_path: Path, backbone: Backbone) -> None:
     folder, out = write_entities(tmp_path / "data"), tmp_path / "a.safetensors"
-    config = quick(folder, out, report=str(tmp_path), epochs=1, head_epochs=1)
+    config = quick(folder, out, report=str(tmp_path), epochs=1)
     result = train(config, backbone=backbone, progress=Told(), verify=agree)
     page = _page(tmp_path / "demo.html")
     assert len(page.tables["By label"]) > 1

@@ -1,6 +1,5 @@
-"""What each stage trains: scaled features folded back exactly, and nothing that should stay as it is."""
+"""What each stage trains and measures, and nothing that should stay as it is."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from tests.tiny import pooled_states, tiny_backbone
 from tests.unit.training.conftest import quick, write_task, write_text_task
 from training.data.load import load_data
 from training.errors import ConfigError
+from training.learning.material import prepare
 from training.loop.encode import Rows, encode_items
 from training.loop.fit import StagePlan, fit
 from training.loop.journal import NoJournal
@@ -21,17 +21,14 @@ from training.loop.passes import features, trained
 from training.loop.precision import RoundedProducts
 from training.loop.progress import NullProgress
 from training.loop.stages import (
-    Features,
     Material,
-    Scaling,
     adapter_learner,
     frozen_features,
-    head_learner,
+    measured_head,
     room_for,
 )
 from training.loop.states import States
 from training.rows.items import ChoiceItem, Item, texts_of
-from training.run import prepare
 from training.settings.config import resolve
 
 
@@ -42,16 +39,6 @@ def material(backbone: Backbone, tmp_path: Path, **changes: Any) -> Material:
 
 def states_of(backbone: Backbone, rows: Rows) -> States:
     return features(backbone, rows, HeadSpec("single_label", ("a", "b")), lambda: None)
-
-
-def test_scaling_is_folded_into_the_head_exactly() -> None:
-    states = torch.randn(50, 6, dtype=torch.float64) * torch.tensor([1, 10, 0.1, 3, 1, 0]) + 5
-    scaling = Scaling.of(states)
-    scaled = nn.Linear(6, 3, dtype=torch.float64)
-    head = nn.Linear(6, 3, dtype=torch.float64)
-    scaling.fold(scaled, head)
-    torch.testing.assert_close(head(states), scaled(scaling.apply(states)))
-    assert torch.isfinite(head.weight).all()
 
 
 def test_features_are_the_states_of_each_row_alone(backbone: Backbone) -> None:
@@ -82,7 +69,7 @@ def test_body_parameters_never_decay(backbone: Backbone, tmp_path: Path) -> None
 
 
 def test_body_and_head_have_rates_and_decays_of_their_own(backbone: Backbone, tmp_path: Path) -> None:
-    hyper = resolve(quick(tmp_path, tmp_path, lr=0.02, lr_head_stage2=0.003, weight_decay=0.5, head_lr=0.7))
+    hyper = resolve(quick(tmp_path, tmp_path, lr=0.02, lr_head_stage2=0.003, weight_decay=0.5))
     adapter, parts = adapter_of(backbone), material(backbone, tmp_path)
     assert adapter.head is not None
     learner = adapter_learner(parts, adapter, hyper, 0)
@@ -146,29 +133,16 @@ def test_a_step_with_rounded_products_is_measured_without(backbone: Backbone, tm
     assert torch.equal(given.validation.values, exact.validation.values)
 
 
-def test_the_head_learns_on_scaled_features_from_zero(backbone: Backbone, tmp_path: Path) -> None:
-    """The problem is convex; its loss is that of the head on features with mean 0 and spread 1."""
-    hyper, parts = resolve(quick(tmp_path, tmp_path, batch_size=8)), material(backbone, tmp_path)
-    states = Features(*(states_of(backbone, rows) for rows in (parts.train, parts.validation)))
-    train, validation = states.train.values, states.validation.values
-    scaling, scaled = Scaling.of(train), nn.Linear(32, 3)
-    learner = head_learner(parts, states, scaled, scaling, hyper, 0)
-    assert learner.exact
-    assert learner.loss(range(60)).item() == pytest.approx(math.log(3))
-    assert learner.evaluate().loss == pytest.approx(math.log(3))
-    assert {len(batch) for batch in learner.batches(1)} == {16, 60 % 16}
-    with torch.no_grad():
-        nn.init.normal_(scaled.weight)
-        nn.init.normal_(scaled.bias)
-    standard = (train - train.mean(0)) / train.std(0, unbiased=False)
-    chosen = [5, 3, 8]
-    wanted = nn.functional.cross_entropy(scaled(standard[chosen]), parts.wanted.targets[chosen])
-    torch.testing.assert_close(learner.loss(chosen), wanted)
-    found = learner.evaluate()
-    logits = scaled(scaling.apply(validation)).detach()
+def test_a_head_is_measured_on_the_states_of_validation_rows(backbone: Backbone, tmp_path: Path) -> None:
+    parts = material(backbone, tmp_path)
+    states = states_of(backbone, parts.validation)
+    weight, bias = torch.randn(3, 32), torch.randn(3)
+    found = measured_head(parts, states, weight, bias)
+    logits = nn.functional.linear(states.values, weight, bias)
     torch.testing.assert_close(torch.from_numpy(found.logits), logits)
     targets = torch.tensor(parts.validation_targets)
     assert found.loss == pytest.approx(nn.functional.cross_entropy(logits, targets).item())
+    assert found.value == (logits.argmax(1) == targets).double().mean().item()
 
 
 @pytest.mark.parametrize("pooling", ["mean", "eos"])

@@ -250,19 +250,20 @@ def test_the_recipe_of_the_paper_with_its_splits(tmp_path: Path, t5: Backbone) -
 def test_a_head_does_not_generate(task_folder: Callable[..., Path], tmp_path: Path) -> None:
     backbone, out = tiny_backbone("bert"), tmp_path / "a.safetensors"
     folder = task_folder()
-    run(quick(folder, out, epochs=1, head_epochs=1), backbone)
+    run(quick(folder, out, epochs=1), backbone)
     with pytest.raises(ConfigError, match="only text-to-text tasks generate"):
         evaluate_file(out, folder, backbone=backbone, generate=True)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"pooling": "eos"}, {"head_epochs": 3}, {"head_lr": 0.1}, {"lr_head_stage2": 0.1}]
+    "changes",
+    [{"pooling": "eos"}, {"fit_head": True}, {"head_l2": 0.1}, {"refit": "all"}, {"lr_head_stage2": 0.1}],
 )
 def test_what_belongs_to_a_head_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     (name,) = changes
     with pytest.raises(ConfigError, match=f"{name} belongs to a head, and --form text-to-text has none"):
         TrainConfig(data=str(tmp_path), task="a", form="text-to-text", **changes)
-    assert TrainConfig(data=str(tmp_path), task="a", form="text-to-text", head_epochs=0).head_epochs == 0
+    assert TrainConfig(data=str(tmp_path), task="a", form="text-to-text", fit_head=False).fit_head is False
 
 
 def test_a_head_alone_has_no_text_form(tmp_path: Path, t5: Backbone) -> None:

@@ -38,7 +38,7 @@ def trained(folder: Path, backbone: Backbone, **changes: Any) -> tuple[TrainResu
     def verify(path: Path, _: str) -> CheckReport:
         return check_file(path.read_bytes(), backbone)
 
-    config = quick(write_entities(folder / "data"), out, **{"head_epochs": 30, "epochs": 1, **changes})
+    config = quick(write_entities(folder / "data"), out, **{"epochs": 1, **changes})
     return train(config, backbone=backbone, progress=told, verify=verify), out, told
 
 
@@ -54,9 +54,7 @@ def trained(folder: Path, backbone: Backbone, **changes: Any) -> tuple[TrainResu
 )
 def test_from_rows_to_answers(tmp_path: Path, family: str, method: str) -> None:
     backbone = tiny_backbone(family)
-    result, out, _ = trained(
-        tmp_path, backbone, method=method, method_config=tiny_options(method), head_epochs=60
-    )
+    result, out, _ = trained(tmp_path, backbone, method=method, method_config=tiny_options(method))
     assert (result.kind, result.metric, result.labels) == ("token_labels", "span_f1", TAGS)
     assert result.value > 0.4 > result.baseline.values["span_f1"] == 0.0
     assert result.hyper["pooling"] == "first"
@@ -109,7 +107,7 @@ def test_the_stored_probes_are_the_first_words_of_rows(tmp_path: Path, backbone:
 def test_probes_that_do_not_fit_are_refused(
     tmp_path: Path, backbone: Backbone, change: Any, field: str
 ) -> None:
-    _, out, _ = trained(tmp_path, backbone, method="linear_probe", head_epochs=2)
+    _, out, _ = trained(tmp_path, backbone, method="linear_probe")
     stored = read_adapter_file(out)
     plain = stored.manifest.model_dump()
     plain["probes"][0] = change(plain["probes"][0])
@@ -226,7 +224,7 @@ def test_the_library_counts_as_sets_do() -> None:
 
 
 def test_a_candidate_replays_only_the_words_of_its_probe(tmp_path: Path, backbone: Backbone) -> None:
-    _, out, _ = trained(tmp_path, backbone, method="linear_probe", head_epochs=2)
+    _, out, _ = trained(tmp_path, backbone, method="linear_probe")
     stored = read_adapter_file(out)
     plain = stored.manifest.model_dump()
     long = next(probe for probe in plain["probes"] if len(probe["words"]) > 2)

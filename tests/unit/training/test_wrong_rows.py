@@ -28,7 +28,7 @@ def evaluated(
 
     def build(kind: str, **changes: Any) -> FileEvaluation:
         folder, out = task_folder(kind), tmp_path / "a.safetensors"
-        config = quick(folder, out, **{"epochs": 1, "head_epochs": 1, **changes})
+        config = quick(folder, out, **{"epochs": 1, **changes})
         train(config, backbone=backbone, progress=Told(), verify=agree)
         return evaluate_file(out, folder, backbone=backbone)
 
@@ -105,7 +105,7 @@ def test_odd_characters_are_written_and_read_back(tmp_path: Path, backbone: Back
     for split in ("train", "validation"):
         write_rows(folder / f"{split}.jsonl", rows)
     out = tmp_path / "a.safetensors"
-    config = quick(folder, out, kind="single_sentence", head_epochs=1, epochs=1)
+    config = quick(folder, out, kind="single_sentence", epochs=1)
     train(config, backbone=backbone, progress=Told(), verify=agree)
     found = evaluate_file(out, folder, backbone=backbone, flags=Flags(kind="single_sentence"))
     write_errors(tmp_path / "e.csv", found)

@@ -19,7 +19,7 @@ from trunkline.cli.explain import BAR, _bars
 def trained(tmp_path: Path) -> tuple[str, str]:
     """A Hadamard file and the directory of its backbone."""
     folder, out = write_task(tmp_path / "d", "single_sentence"), tmp_path / "demo.safetensors"
-    config = quick(folder, out, epochs=2, lr=2e-2, head_epochs=0)
+    config = quick(folder, out, epochs=2, lr=2e-2, fit_head=False)
     train(config, backbone=tiny_backbone("bert"), progress=Told(), verify=agree)
     return str(out), str(save_tiny(tmp_path / "tiny-bert", "bert"))
 

@@ -33,7 +33,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
         form = {"form": "text-to-text", "targets": "words"} if text else {}
         backbone: Backbone = tiny_backbone(model_type)
         out, directory = tmp_path / "demo.safetensors", save_tiny(tmp_path / f"tiny-{model_type}", model_type)
-        config = quick(folder, out, method=method, epochs=2, lr=2e-2, head_epochs=0, **form)
+        config = quick(folder, out, method=method, epochs=2, lr=2e-2, fit_head=False, **form)
         train(config, backbone=backbone, progress=Told(), verify=agree)
         return str(out), str(folder), str(directory)
 
