@@ -65,7 +65,36 @@ def train(
     if write_file:
         check_writable(config.out_path)
     check_report(config)
-    asked, config = config, _startable(config, search)
+    run, notes = _begun(_startable(config, search), backbone, progress)
+    found = _searched(config, run, search, started, write_file=write_file)
+    run = found.run
+    config, hyper, data, material = run.config, run.hyper, run.data, run.material
+    journals = _Journals(run, write_file)
+    outcomes, plans, doubts = zip(
+        *(_one_seed(run, seed, journals, found.trained.get(seed)) for seed in config.all_seeds()), strict=True
+    )
+    best = on_all_rows(run, pick_best(outcomes), plans[0])
+    if best.on_all_rows:
+        notes.append(told(best, len(data.train) + len(data.validation)))
+    result = _result(config, hyper, data, material, outcomes, best, notes, doubts[0])
+    result = replace(result, leaderboard=found.leaderboard)
+    for warning in result.warnings:
+        progress.note(warning)
+    if write_file:
+        announced, values = publish(
+            config, hyper, data, material, best, progress, verify, leaderboard=result.leaderboard
+        )
+        result = replace(result, file=announced, metrics=values)  # of the tensors as the file holds them
+        journals.forget()
+    result = replace(result, seconds=time.monotonic() - started)
+    if config.report is not None:
+        page = write_report(config.report, config, data, (material.train, material.validation), result)
+        progress.note(f"{page}: a page about this run")
+    return result
+
+
+def _begun(config: TrainConfig, backbone: Backbone | None, progress: Progress) -> tuple[SeedRun, list[str]]:
+    """The run, before anything is trained but heads that tell how pairs are read, and what is told of it."""
     method = build_method(config)
     progress.begin("data", 0)
     data = load_data(config)
@@ -85,31 +114,7 @@ def train(
     strength = None if hyper.head_l2 is None else 1 / hyper.head_l2
     run = SeedRun(config, hyper, method, data, material, progress, products, (strength, strength))
     run.features = read.features
-    chosen_run = _searched(asked, run, search, started, write_file=write_file)
-    run, trained = chosen_run.run, chosen_run.trained
-    config, hyper, material = run.config, run.hyper, run.material
-    journals = _Journals(run, write_file)
-    outcomes, plans, doubts = zip(
-        *(_one_seed(run, seed, journals, trained.get(seed)) for seed in config.all_seeds()), strict=True
-    )
-    best = on_all_rows(run, pick_best(outcomes), plans[0])
-    if best.on_all_rows:
-        notes.append(told(best, len(data.train) + len(data.validation)))
-    result = _result(config, hyper, data, material, outcomes, best, notes, doubts[0])
-    result = replace(result, leaderboard=chosen_run.leaderboard)
-    for warning in result.warnings:
-        progress.note(warning)
-    if write_file:
-        announced, values = publish(
-            config, hyper, data, material, best, progress, verify, leaderboard=result.leaderboard
-        )
-        result = replace(result, file=announced, metrics=values)  # of the tensors as the file holds them
-        journals.forget()
-    result = replace(result, seconds=time.monotonic() - started)
-    if config.report is not None:
-        page = write_report(config.report, config, data, (material.train, material.validation), result)
-        progress.note(f"{page}: a page about this run")
-    return result
+    return run, notes
 
 
 def _startable(config: TrainConfig, search: Search | None) -> TrainConfig:
