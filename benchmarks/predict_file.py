@@ -135,7 +135,7 @@ def minilm_server(folder: Path) -> Iterator[str]:
         "--out",
         str(adapter),
     ]
-    subprocess.run([*train, "--method", "linear_probe", "--head-epochs", "2", "--quiet"], check=True)
+    subprocess.run([*train, "--method", "linear_probe", "--quiet"], check=True)
     log = (folder / "log").open("wb")
     serve = [sys.executable, "-m", "trunkline", "serve", "--backbone", "minilm", "--port", "0"]
     process = subprocess.Popen([*serve, "--store", str(folder / "store")], stderr=log, stdout=log)

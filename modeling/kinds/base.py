@@ -123,7 +123,7 @@ class Kind(ABC):
         """How far logits [N, L] speak for the answer `index`, in logits (or the kind's unit): [N]."""
         raise TypeError(f"{self.name} has no single answer to weigh: this is a bug")
 
-    def probability(self, logits: Floats, index: int) -> Floats | None:
+    def probability(self, spec: HeadSpec, logits: Floats, index: int) -> Floats | None:
         """Of the answer `index`, from logits [N, L]: [N]; None where an answer is not a probability."""
         return None
 

@@ -51,11 +51,12 @@ class MultiLabel(Kind):
         return binary_cross_entropy_with_logits(logits, targets, pos_weight=weights)
 
     def margin(self, spec: HeadSpec, logits: Floats, index: int) -> Floats:
+        """The temperature moves the logit that a threshold stands for, not the label's own."""
         threshold = _threshold(spec)
-        return logits[:, index] - math.log(threshold / (1 - threshold))
+        return logits[:, index] - (spec.temperature or 1.0) * math.log(threshold / (1 - threshold))
 
-    def probability(self, logits: Floats, index: int) -> Floats:
-        return sigmoid(logits[:, index])
+    def probability(self, spec: HeadSpec, logits: Floats, index: int) -> Floats:
+        return sigmoid(tempered(spec, logits)[:, index])
 
     def check(self, spec: HeadSpec) -> list[Failure]:
         failures = [*check_labels(spec, least=1), *self.check_options(spec)]

@@ -59,8 +59,8 @@ class MultipleChoice(Kind):
     def margin(self, spec: HeadSpec, logits: Floats, index: int) -> Floats:
         return lead(logits, index)
 
-    def probability(self, logits: Floats, index: int) -> Floats:
-        return softmax(logits)[:, index]
+    def probability(self, spec: HeadSpec, logits: Floats, index: int) -> Floats:
+        return softmax(tempered(spec, logits))[:, index]
 
     def check(self, spec: HeadSpec) -> list[Failure]:
         failures = self.check_options(spec)

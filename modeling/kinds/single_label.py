@@ -45,8 +45,8 @@ class SingleLabel(Kind):
     def margin(self, spec: HeadSpec, logits: Floats, index: int) -> Floats:
         return lead(logits, index)
 
-    def probability(self, logits: Floats, index: int) -> Floats:
-        return softmax(logits)[:, index]
+    def probability(self, spec: HeadSpec, logits: Floats, index: int) -> Floats:
+        return softmax(tempered(spec, logits))[:, index]
 
     def check(self, spec: HeadSpec) -> list[Failure]:
         return [*check_labels(spec, least=2), *self.check_options(spec)]

@@ -27,7 +27,7 @@ class Text(Kind):
     def margin(self, spec: HeadSpec, logits: Floats, index: int) -> Floats:
         return logits[:, 0]
 
-    def probability(self, logits: Floats, index: int) -> Floats:
+    def probability(self, spec: HeadSpec, logits: Floats, index: int) -> Floats:
         return np.asarray(np.exp(logits[:, 0]))
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:

@@ -18,7 +18,6 @@ from transformers import PreTrainedTokenizerFast
 
 from adapters_store import (
     BackboneRef,
-    HeadRef,
     InputRef,
     Manifest,
     MethodRef,
@@ -26,7 +25,9 @@ from adapters_store import (
     Provenance,
     write_adapter,
 )
+from adapters_store.manifest import schema_version_of
 from modeling import Adapter, Backbone, HeadSpec, TextItem, decoding, readout_of
+from proof.candidate import head_of
 from tests.conformance import checks
 from tests.integration.world import TEXTS, Live
 from tests.tiny import tiny_model, tokenizer
@@ -101,7 +102,7 @@ def served(
     max_tokens: int = 40,
 ) -> Served:
     """A task whose every parameter was moved from its start."""
-    adapter = checks.trained(backbone, method, spec, seed, config)
+    adapter, head = checks.trained(backbone, method, spec, seed, config), head_of(spec)
     manifest = Manifest(
         task=name,
         created="2026-01-02T03:04:05Z",
@@ -112,16 +113,8 @@ def served(
             weights_digest=backbone.weights_digest,
         ),
         method=MethodRef(name=method, config=adapter.method.config()),
-        head=HeadRef.model_validate(
-            {
-                "kind": spec.kind,
-                "labels": list(spec.labels),
-                "pooling": spec.pooling,
-                "threshold": spec.threshold,
-                "low": spec.low,
-                "high": spec.high,
-            }
-        ),
+        schema_version=schema_version_of(head),
+        head=head,
         input=InputRef(
             fields=["text", "text_pair"] if readout_of(spec).apart else ["text"], max_tokens=max_tokens
         ),

@@ -22,7 +22,6 @@ from training.metrics.paired import (
     FEWEST_ROWS,
     Agreement,
     Difference,
-    Ints,
     agreement_of,
     mcnemar,
     paired_difference,
@@ -221,7 +220,7 @@ def _check_same(names: Sequence[str], found: Sequence[FileEvaluation]) -> None:
 
 def _asked(row: Any) -> tuple[int, Any]:
     expected = row.expected
-    return row.row, sorted(expected) if isinstance(expected, list) else expected
+    return row.row, sorted(expected, key=str) if isinstance(expected, list) else expected
 
 
 def _difference(found: Sequence[FileEvaluation], seed: int) -> Difference:
@@ -230,18 +229,9 @@ def _difference(found: Sequence[FileEvaluation], seed: int) -> Difference:
     if values[0] is not None and values[1] is not None:
         return paired_difference(values[0], values[1], seed=seed)
 
-    def score(one: FileEvaluation, rows: Ints) -> float:
-        return one.known.scores(one.logits[rows], [one.targets[row] for row in rows.tolist()])[one.metric]
-
-    first, second = found
-    num_rows = len(first.rows)
-    return paired_score_difference(
-        lambda rows: score(first, rows),
-        lambda rows: score(second, rows),
-        num_rows,
-        samples=_SAMPLES_OF_SCORES,
-        seed=seed,
-    )
+    first, second = (one.known.scorer(one.logits, one.targets) for one in found)
+    num_rows = len(found[0].rows)
+    return paired_score_difference(first, second, num_rows, samples=_SAMPLES_OF_SCORES, seed=seed)
 
 
 def _parted(found: Comparison) -> Comparison:

@@ -5,7 +5,7 @@ Nothing is estimated: each number is an answer of the same head, with the frozen
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,15 @@ from training.rows.items import ChoiceItem, Item, parts_of
 class Standing:
     """An answer, and how it stands with the label that is explained: its margin and its probability.
 
-    `label` is None for a number, which `score` is; of a text it is what was written.
+    `label` is None for a number, which `score` is; of a text it is what was written. `unknown`: a server
+    withholds the label, as the task abstains.
     """
 
     label: str | list[str] | None
     score: float
     margin: float
     probability: float | None
+    unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def _kind(manifest: Manifest) -> Kind:
     kind = kind_of(spec_of(manifest.head))
     if kind.margin_word is None:
         raise DataError(
-            f"task {manifest.task} is a {kind.name}: it has no single answer that layers could be weighed by"
+            f"task {manifest.task} is a {kind.name}: it has no single answer that layers could be weighed "
+            "by; give a file of labels, numbers or written texts"
         )
     return kind
 
@@ -181,7 +184,9 @@ def _two(fields: Sequence[str]) -> str:
 def _rows(backbone: Backbone, adapter: Adapter, manifest: Manifest, items: Sequence[Item]) -> Rows:
     """As token ids; of a task that writes, each knows what it writes with the whole adapter."""
     try:
-        rows = encode_items(backbone, items, manifest.input.max_tokens, adapter.virtual_tokens)
+        rows = encode_items(
+            backbone, items, manifest.input.max_tokens, adapter.virtual_tokens, readout_of(adapter.spec)
+        )
     except TextError as error:
         raise DataError(f"task {manifest.task}: {error}") from error
     limit = adapter.spec.max_new_tokens
@@ -253,7 +258,7 @@ class _Asked:
         self.spec, self.kind = spec, kind_of(spec)
         self.choices = item.choices if isinstance(item, ChoiceItem) else ()
         labels = self.choices or spec.labels
-        weighed = len(labels) > 1 or self.kind.probability(whole[None], 0) is not None
+        weighed = len(labels) > 1 or self.kind.probability(spec, whole[None], 0) is not None
         named = labels if weighed else ()
         if label is not None and label not in named:
             allowed = f"allowed: {', '.join(named)}" if named else f"a {self.kind.name} has none to choose"
@@ -263,13 +268,14 @@ class _Asked:
 
     def standing(self, logits: Floats, written: str | None) -> Standing:
         rows = logits[None]
-        probability = self.kind.probability(rows, self.index)
+        probability = self.kind.probability(self.spec, rows, self.index)
         margin = float(self.kind.margin(self.spec, rows, self.index)[0])
         share = None if probability is None else float(probability[0])
         if written is not None:
             return Standing(written, share or 0.0, margin, share)
-        answer = self.kind.decide(self.spec, rows, None, [self.choices])[0]
-        return Standing(answer.label, answer.score, margin, share)
+        answer = self.kind.decide(replace(self.spec, abstain=None), rows, None, [self.choices])[0]
+        withheld = answer.unless_unsure(self.spec).unknown
+        return Standing(answer.label, answer.score, margin, share, withheld)
 
 
 def _attention_heads(backbone: Backbone, adapter: Adapter, rows: Rows) -> list[tuple[AttentionHeads, ...]]:

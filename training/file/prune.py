@@ -248,7 +248,7 @@ def _runs(
         layers = tuple(sorted(drift.layer for drift in drifts[:number]))
         smaller = with_layers(adapter, backbone, layers)
         found = served(model, smaller, rows)
-        metrics = task.scores(task.found(found.logits, found.texts, targets), targets)
+        metrics = task.scores(task.found(found.logits, found.texts, targets, found.embedded), targets)
         progress.step(None)
         yield PrunedScore(layers, smaller.num_body_parameters, metrics), smaller, found.logits
     progress.end("prune")

@@ -5,7 +5,7 @@ Precision, recall and F1 are over all spans; macro F1 is the mean over the label
 somewhere.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from training.metrics.scores import Measures, Value
@@ -70,7 +70,11 @@ def over_all(counts: Iterable[Count]) -> Count:
 
 def span_scores(truth: Spans, told: Spans) -> dict[str, float]:
     """Everything that is measured of spans."""
-    counts = counts_of(truth, told)
+    return scores_of_counts(counts_of(truth, told))
+
+
+def scores_of_counts(counts: Mapping[str, Count]) -> dict[str, float]:
+    """The same of labels that are counted; all of them are right or told somewhere."""
     total = over_all(counts.values())
     return {
         "span_f1": total.f1,

@@ -40,7 +40,7 @@ class MethodDefaults(Numbers[None]):
 
 
 # The rates are those that `benchmarks/recipe.py` compared (docs/results.md, "The recipe"); where two were
-# equal within their error, the lower one, which longer runs bear better. What was compared stands beside each.
+# equal within their error, the lower one, which longer runs bear better. Beside each is what was compared.
 DEFAULTS: Mapping[str, MethodDefaults] = {
     # 5e-3, 1e-2 and 2e-2; the paper states no numbers
     "hadamard": MethodDefaults(lr=1e-2),

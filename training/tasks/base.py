@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from training.formats import Formatter, Scale
 from training.metrics.calibration import Confidence
+from training.metrics.paired import Ints, Score
 from training.metrics.scores import Floats, Measures, Metric
 from training.rows.canonical import Occurrence
 from training.rows.examples import Split, Target
@@ -249,6 +250,14 @@ class Task(ABC):
         """Values [N] of rows whose mean is the deciding metric; None where that is no mean over rows."""
         del logits, targets
         return None
+
+    def scorer(self, logits: Logits, targets: Sequence[Target]) -> Score:
+        """The deciding metric of any of these rows, some of them several times."""
+
+        def score(rows: Ints) -> float:
+            return self.scores(logits[rows], [targets[row] for row in rows.tolist()])[self.metric.name]
+
+        return score
 
     def judged(self, spec: "HeadSpec", logits: Logits, targets: Sequence[Target]) -> Judged:
         """Rows as a page shows them. `spec` says how logits [N, L], in data units, become scores."""

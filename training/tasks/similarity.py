@@ -15,6 +15,7 @@ from training.rows.examples import Target
 from training.rows.labels import Labels, one_label
 from training.rows.split import bins_of
 from training.tasks.base import Baseline, DataKinds, Logits, Task, register
+from training.tasks.judged import Judged
 from training.tasks.regression import parse_number
 
 if TYPE_CHECKING:
@@ -157,6 +158,14 @@ class Similarity(Task):
 
         low, high = (self.value_range if self.scored else None) or (None, None)
         return HeadSpec(self.kind, (), pooling, low=low, high=high)
+
+    def judged(self, spec: "HeadSpec", logits: Logits, targets: Sequence[Target]) -> Judged:
+        """Scores as numbers; without scores each pair's cosine: what it lacks to 1, or has over 0."""
+        wanted, told = self._array(targets), np.array([one.score for one in self._decided(spec, logits)])
+        if self.scored:
+            return Judged((), wanted.tolist(), told.tolist(), np.abs(told - wanted), numbers=(wanted, told))
+        loss = np.where(wanted == 1, 1 - told, told.clip(min=0))
+        return Judged((), wanted.astype(int).tolist(), told.tolist(), loss)
 
     def told(self, target: Target) -> Target:
         return target

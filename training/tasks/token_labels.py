@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from training.errors import DataError
+from training.metrics.paired import Ints, Score
 from training.metrics.scores import Metric
-from training.metrics.spans import SPANS, Count, Spans, counts_of, span_scores
+from training.metrics.spans import SPANS, Count, Spans, counts_of, scores_of_counts, span_scores
 from training.rows.canonical import Occurrence, TargetError
 from training.rows.examples import Span, Split, Target, WordSpans
 from training.rows.labels import Labels, one_label
@@ -150,15 +151,41 @@ class TokenLabels(Task):
 
         A word that was cut has no answer: what stands there is missed.
         """
-        found = self.found_in(logits, targets)
-        values = self._scores(
-            [[Span(start, end, self.entities.index(label)) for start, end, label in row] for row in found],
-            targets,
-        )
-        first = logits[:, 0] if logits.shape[1] else np.zeros(len(logits))
-        read = [bool(_of(target).words) for target in targets]
-        sound = np.isfinite(first[read]).all() and not np.isinf(logits).any()
-        return values if sound else dict.fromkeys(values, float("nan"))
+        values = self._scores(self._spans_in(logits, targets), targets)
+        return values if _is_sound(logits, targets) else dict.fromkeys(values, float("nan"))
+
+    def scorer(self, logits: Logits, targets: Sequence[Target]) -> Score:
+        """Of counts by row: entities are looked for once."""
+        if not _is_sound(logits, targets):
+            return super().scorer(logits, targets)
+        rows = list(zip(self._spans_in(logits, targets), targets, strict=True))
+        spans = np.array([self._counted(own, target) for own, target in rows])  # [N, K, 3]
+        words = np.array([_same_words(own, target) for own, target in rows])  # [N, 2]
+
+        def score(chosen: Ints) -> float:
+            counts = {
+                name: Count(*found)
+                for name, found in zip(self.entities, spans[chosen].sum(axis=0).tolist(), strict=True)
+                if any(found)
+            }
+            same, total = words[chosen].sum(axis=0).tolist()
+            values = scores_of_counts(counts) | {"token_accuracy": same / max(1, total)}
+            return self.metric.with_mean(values)[self.metric.name]
+
+        return score
+
+    def _counted(self, found: Sequence[Span], target: Target) -> list[tuple[int, int, int]]:
+        """Of one row, by label: spans that are right, that were told, and that are both."""
+        told = [(start, end, self.entities[label]) for start, end, label in found]
+        counts = counts_of(self._named([target]), [told])
+        found_of = (counts.get(name, Count()) for name in self.entities)
+        return [(one.right, one.told, one.both) for one in found_of]
+
+    def _spans_in(self, logits: Logits, targets: Sequence[Target]) -> list[list[Span]]:
+        return [
+            [Span(start, end, self.entities.index(label)) for start, end, label in row]
+            for row in self.found_in(logits, targets)
+        ]
 
     def found_in(self, logits: Logits, targets: Sequence[Target]) -> list[list[tuple[int, int, str]]]:
         """Start, end and label of what is answered to each row."""
@@ -219,15 +246,10 @@ class TokenLabels(Task):
 
     def _scores(self, found: Sequence[Sequence[Span]], targets: Sequence[Target]) -> dict[str, float]:
         told = [[(start, end, self.entities[label]) for start, end, label in row] for row in found]
-        right = [_tags(_of(target), _of(target).spans) for target in targets]
-        tags = [_tags(_of(target), own) for target, own in zip(targets, found, strict=True)]
-        same = [
-            one == other
-            for row, own in zip(right, tags, strict=True)
-            for one, other in zip(row, own, strict=True)
-        ]
+        words = [_same_words(own, target) for target, own in zip(targets, found, strict=True)]
+        same, total = (sum(column) for column in zip((0, 0), *words, strict=True))
         values = span_scores(self._named(targets), told)
-        return self.metric.with_mean(values | {"token_accuracy": sum(same) / max(1, len(same))})
+        return self.metric.with_mean(values | {"token_accuracy": same / max(1, total)})
 
     def _named(self, targets: Sequence[Target]) -> Spans:
         return [
@@ -264,6 +286,19 @@ def _tags(target: WordSpans, spans: Sequence[Span]) -> list[int]:
                 tags[place] = 2 * span.label + (2 if inside else 1)
                 inside = True
     return tags
+
+
+def _same_words(found: Sequence[Span], target: Target) -> tuple[int, int]:
+    """How many words have the right tag, of how many."""
+    right, told = _tags(_of(target), _of(target).spans), _tags(_of(target), found)
+    return sum(one == other for one, other in zip(right, told, strict=True)), len(right)
+
+
+def _is_sound(logits: Logits, targets: Sequence[Target]) -> bool:
+    """Whether every text with words has finite logits."""
+    first = logits[:, 0] if logits.shape[1] else np.zeros(len(logits))
+    read = [bool(_of(target).words) for target in targets]
+    return bool(np.isfinite(first[read]).all() and not np.isinf(logits).any())
 
 
 def _of(target: Target) -> WordSpans:

@@ -47,6 +47,7 @@ def _label(one: Prediction) -> Any:
 
 FACTS: Mapping[str, Column] = {
     "label": Column(pa.string(), _label),
+    "unknown": Column(pa.bool_(), lambda one: None if one.error else one.unknown),
     "score": Column(pa.float64(), lambda one: one.score),
     "scores": Column(_SCORES, lambda one: None if one.error else one.scores),
     "entities": Column(_ENTITIES, lambda one: one.entities and [asdict(found) for found in one.entities]),
@@ -84,6 +85,7 @@ def facts_of(asked: Asked, reading: Reading | None, options: Options) -> dict[st
     writes = kind == "text_to_text" and (bool(options.get("generate")) or not version.labels)
     wanted = {
         "label": kind not in _UNLABELLED and not (writes and not version.labels),
+        "unknown": version.abstain is not None and not writes,
         "score": scores and not writes,
         "scores": bool(options.get("top_k")) and not writes and kind not in _UNLABELLED,
         "entities": kind == "token_labels",

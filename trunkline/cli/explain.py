@@ -136,7 +136,8 @@ def _told(standing: Standing) -> str:
         return f"{standing.score:.4f}"
     answer = standing.label if isinstance(standing.label, str) else ", ".join(standing.label or ["none"])
     explained = f"explained: {standing.probability:.4f}, margin {standing.margin:+.4f}"
-    return f"{answer} ({standing.score:.4f}); {explained}"
+    withheld = ", withheld" if standing.unknown else ""
+    return f"{answer} ({standing.score:.4f}{withheld}); {explained}"
 
 
 def _turns(effect: Effect, whole: Standing) -> str:

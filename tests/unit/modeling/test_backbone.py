@@ -40,9 +40,9 @@ def test_one_changed_weight_changes_the_fingerprint() -> None:
 def test_a_checkpoint_without_pooler_has_no_random_one(tmp_path: Path) -> None:
     directory = str(save(tmp_path, "roberta", drop="pooler."))
     one, again = load_backbone(directory), load_backbone(directory)
-    assert one.poolings == ("mean", "first")
+    assert one.poolings == ("unit", "mean", "first")
     assert one.weights_digest == again.weights_digest
-    with pytest.raises(BackboneError, match="pooling 'pooler': .* has mean, first"):
+    with pytest.raises(BackboneError, match="pooling 'pooler': .* has unit, mean, first"):
         pooled_states(one, one.pack(one.text.encode(["w1"])), "pooler")
 
 

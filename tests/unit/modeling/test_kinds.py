@@ -92,25 +92,35 @@ def test_a_margin_turns_its_sign_where_the_answer_turns() -> None:
     assert margins(HeadSpec("multi_label", ABC), [[0.0, 1.5, -1.0]], 2) == [-1.0]
 
 
+@pytest.mark.parametrize("logit", [2.0, 4.0, 5.0])
+def test_a_margin_over_a_threshold_turns_its_sign_where_the_answer_turns_under_a_temperature(
+    logit: float,
+) -> None:
+    spec = HeadSpec("multi_label", ABC, threshold=0.9, temperature=2.0)  # assigned from 2 ln 9 = 4.39 on
+    (margin,) = margins(spec, [[0.0, logit, -9.0]], 1)
+    assert (margin > 0) == ("b" in (answer(spec, np.array([0.0, logit, -9.0])).label or []))
+
+
 def test_a_number_is_weighed_before_it_is_kept_inside_its_range() -> None:
     spec = HeadSpec("regression", ("stars",), low=1.0, high=5.0)
     assert margins(spec, [[7.5], [2.0]], 0) == [7.5, 2.0]
-    assert kind_of(spec).probability(np.array([[7.5]]), 0) is None
+    assert kind_of(spec).probability(spec, np.array([[7.5]]), 0) is None
 
 
+@pytest.mark.parametrize("temperature", [None, 2.5])
 @pytest.mark.parametrize("kind", ["single_label", "multi_label"])
-def test_probabilities_are_the_scores_of_answers(kind: str) -> None:
-    spec, logits = HeadSpec(kind, ABC), np.array([1.0, -3.0, 2.0])
+def test_probabilities_are_the_scores_of_answers(kind: str, temperature: float | None) -> None:
+    spec, logits = HeadSpec(kind, ABC, temperature=temperature), np.array([1.0, -3.0, 2.0])
     told = answer(spec, logits).scores
     for index, label in enumerate(ABC):
-        found = kind_of(spec).probability(logits[None], index)
+        found = kind_of(spec).probability(spec, logits[None], index)
         assert found is not None
         assert found[0] == pytest.approx(told[label])
 
 
 def test_the_probability_of_a_text_is_that_of_its_one_logit() -> None:
     spec = HeadSpec("text_to_text", (), "none", max_new_tokens=4)
-    found = kind_of(spec).probability(np.array([[-1.0]]), 0)
+    found = kind_of(spec).probability(spec, np.array([[-1.0]]), 0)
     assert found == pytest.approx([np.exp(-1.0)])
 
 

@@ -82,6 +82,7 @@ def test_the_command_line_says_unknown(
     with out.open(newline="", encoding="utf-8") as file:
         written = list(csv.DictReader(file))
     assert [row["predicted_label"] for row in written] == [row.label or "" for row in rows]
+    assert [row["predicted_unknown"] for row in written] == [str(row.unknown).lower() for row in rows]
     assert [row["predicted_error"] for row in written] == [""] * len(rows)
 
 
