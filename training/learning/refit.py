@@ -27,7 +27,7 @@ def on_all_rows(run: SeedRun, best: SeedOutcome, plan: StagePlan | None) -> Seed
     data = replace(run.data, train=everything)
     backbone, virtual = run.material.backbone, run.method.virtual_tokens
     material, _ = prepare(run.config, run.hyper, data, backbone, virtual=virtual)
-    again = replace(run, data=data, material=material, features=None, below=None, judges=False)
+    again = replace(run, data=data, material=material, features=None, below=None, judges=False, heads={})
     if what == "head":
         return _head_again(again, best, run.features)
     assert plan is not None, "an adapter without stage two: this is a bug"
@@ -49,11 +49,17 @@ def _what(run: SeedRun, best: SeedOutcome) -> str:
         return "none"
     has_body = best.adapter.num_body_parameters > 0
     learnt = has_body and best.body is not None and best.body.best_epoch > 0
-    few = len(run.data.train) + len(run.data.validation) <= _FEW_ROWS
-    if learnt and (asked == "all" or (asked == "auto" and few)):
+    if learnt and trains_again(run):
         return "all"
     kept_as_trained = has_body and best.fitted_again is None
     return "none" if kept_as_trained else "head"
+
+
+def trains_again(run: SeedRun) -> bool:
+    """Whether an adapter of this run is trained a second time, on all rows."""
+    few = len(run.data.train) + len(run.data.validation) <= _FEW_ROWS
+    asked = run.hyper.refit
+    return run.data.drawn and (asked == "all" or (asked == "auto" and few))
 
 
 def _head_again(again: SeedRun, best: SeedOutcome, frozen: Features | None) -> SeedOutcome:
