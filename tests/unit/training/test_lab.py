@@ -173,23 +173,24 @@ def test_a_killed_lab_goes_on(
 def test_the_time_of_what_was_tried_before_a_kill_counts(
     task_folder: Callable[..., Path], tmp_path: Path, backbone: Backbone, outcomes: list[tuple[str, float]]
 ) -> None:
-    """A journal in which the head took an hour leaves nothing of ten minutes."""
+    """A journal in which the first arm took an hour (for very much work) leaves nothing of ten minutes."""
     config, told = config_of(task_folder(), tmp_path / "a.safetensors"), Told()
 
     def slow(*asked: Any) -> Any:
         run, journal, seconds = asked
         lab = LabBench(run, journal, seconds)
         lab.warm_up()
-        head = Arm(HEAD_ALONE)
-        stored = lab.measure(head, 1.0).to_plain() | {"seconds": 3600.0}
-        journal.save(f"{head.name}, 1.0000", stored)
+        first = arms_for(run.config, layered=False)[0]
+        share = lab.shares(first)[0]
+        stored = lab.measure(first, share).to_plain() | {"seconds": 3600.0, "work": 1e12}
+        journal.save(f"{first.name}, {share:.4f}", stored)
         return search(run, journal, seconds)
 
     result = train(config, progress=told, backbone=backbone, verify=agree, search=slow)
     assert result.method == HEAD_ALONE
-    assert [name for name, _ in outcomes] == [HEAD_ALONE]
+    assert [name for name, _ in outcomes] == ["hadamard 0.01 all", HEAD_ALONE]
     assert result.leaderboard is not None
-    assert result.leaderboard.num_untried == 9
+    assert result.leaderboard.num_untried == 8
 
 
 def test_too_small_a_budget_ships_the_head_and_says_so(
