@@ -200,7 +200,7 @@ class Numbers(Generic[Gap]):
     batch_size: int | Gap = _number(32, "most rows of a batch", whole(1))
     batch_tokens: int | Gap = _number(4096, "most tokens of a batch", whole(8))
     evaluate_steps: int | Gap = _number(
-        0,
+        5,
         "evaluate after the first epoch that ends so many steps after the last time; 0 = every epoch",
         whole(0),
     )
@@ -212,7 +212,7 @@ class Numbers(Generic[Gap]):
         0.0, "decay of the head's weights in stage two; adapter parameters never decay", checks.not_negative
     )
     patience: int | None = _number(
-        8, "a stage stops after this many epochs without a better validation metric", whole(1)
+        20, "a stage stops after this many epochs without a better validation metric", whole(1)
     )
     pooling: str | Gap = _of_head(
         "unit",

@@ -68,10 +68,10 @@ def file_of(config: TrainConfig) -> AdapterFile:
     return read_adapter_file(config.out_path)
 
 
-def same(one: AdapterFile, other: AdapterFile, **tolerance: float) -> None:
+def same(one: AdapterFile, other: AdapterFile, *, rtol: float = 0.0, atol: float = 0.0) -> None:
     assert one.tensors.keys() == other.tensors.keys()
     for name, tensor in one.tensors.items():
-        torch.testing.assert_close(tensor, other.tensors[name], **(tolerance or {"rtol": 0, "atol": 0}))
+        torch.testing.assert_close(tensor, other.tensors[name], rtol=rtol, atol=atol)
 
 
 # ---- on all rows
@@ -286,7 +286,7 @@ def test_a_planted_wrong_label_is_suspected(tmp_path: Path, backbone: Backbone) 
     config = quick(folder, tmp_path / "a.safetensors", epochs=1, report=str(tmp_path / "page"))
     result, data = run(config, backbone), load_data(config)
     assert result.out_of_fold is not None
-    assert (result.out_of_fold.shape, result.out_of_fold.dtype) == ((90, 3), np.float32)
+    assert (result.out_of_fold.shape, str(result.out_of_fold.dtype)) == ((90, 3), "float32")
     task = result.evaluation.task
     found = suspected(task.judged(task.spec("none"), result.out_of_fold, data.train.targets))
     assert sorted(found.tolist()) == planted
