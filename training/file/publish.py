@@ -33,7 +33,8 @@ from training.loop.passes import Answered, trained
 from training.loop.progress import Progress
 from training.loop.stages import Material
 from training.report.calibrate import calibrate
-from training.report.result import Announced, SeedOutcome
+from training.report.leaderboard import Leaderboard
+from training.report.result import Announced, SeedOutcome, plain
 from training.settings.config import Hyper, TrainConfig
 from training.tasks import Logits, Task
 
@@ -81,8 +82,12 @@ def publish(
     best: SeedOutcome,
     progress: Progress,
     verify: Verify,
+    *,
+    leaderboard: Leaderboard | None = None,
 ) -> tuple[Announced, dict[str, float]]:
     """Write the adapter of `best` to `config.out_path`; returns the file and the metrics of what it holds.
+
+    The `leaderboard` of a search goes into its provenance.
 
     Raises:
         PublishError: the stored tensors or the fresh process disagree with the run; nothing is left at the
@@ -99,6 +104,8 @@ def publish(
     if best.on_all_rows:  # the rows that were held out are learnt by now: what counts is what was before
         values = {name: value for name, value in best.final.values.items() if math.isfinite(value)}
     manifest = _manifest(config, hyper, data, material, best, spec, values, answered.logits)
+    if leaderboard is not None:
+        manifest = _with_leaderboard(manifest, leaderboard)
     announced = announce(config.out_path, config.backbone, manifest, tensors, config.file_dtype, verify)
     progress.end("publish")
     for sentence in calibration.told():
@@ -185,6 +192,12 @@ def _manifest(
         ),
         probes=probes_of(data.validation, data.task, material.validation, logits),
     )
+
+
+def _with_leaderboard(manifest: Manifest, leaderboard: Leaderboard) -> Manifest:
+    before = manifest.provenance
+    told = {**before.config, "leaderboard": plain(leaderboard)}
+    return manifest.model_copy(update={"provenance": before.model_copy(update={"config": told})})
 
 
 def now() -> str:

@@ -27,16 +27,18 @@ def on_all_rows(run: SeedRun, best: SeedOutcome, plan: StagePlan | None) -> Seed
     data = replace(run.data, train=everything)
     backbone, virtual = run.material.backbone, run.method.virtual_tokens
     material, _ = prepare(run.config, run.hyper, data, backbone, virtual=virtual)
-    again = replace(run, data=data, material=material, features=None, below=None, judges=False)
+    again = replace(run, data=data, material=material, features=None, below=None, judges=False, heads={})
     if what == "head":
         return _head_again(again, best, run.features)
     assert plan is not None, "an adapter without stage two: this is a bug"
+    assert best.body is not None, "an adapter without stage two: this is a bug"
     assert best.fitted is not None, "without a head nothing is trained again: this is a bug"
     kept = best.fitted_again
     again.strengths = best.fitted.C, None if kept is None else kept.C
     again.hyper = replace(run.hyper, refit="none" if kept is None else "head")
     adapter = again.create(best.seed)
-    again.run(adapter, replace(plan, every=plan.epochs, patience=None), best.seed, NoJournal())
+    epochs = best.body.best_epoch  # fewer than were planned where patience stopped it: that state was chosen
+    again.run(adapter, replace(plan, epochs=epochs, every=epochs, patience=None), best.seed, NoJournal())
     return replace(best, adapter=adapter, on_all_rows=True)
 
 
@@ -46,11 +48,18 @@ def _what(run: SeedRun, best: SeedOutcome) -> str:
     if not run.data.drawn or asked == "none" or best.fitted is None or run.config.recipe is not None:
         return "none"
     has_body = best.adapter.num_body_parameters > 0
-    few = len(run.data.train) + len(run.data.validation) <= _FEW_ROWS
-    if has_body and (asked == "all" or (asked == "auto" and few)):
+    learnt = has_body and best.body is not None and best.body.best_epoch > 0
+    if learnt and trains_again(run):
         return "all"
     kept_as_trained = has_body and best.fitted_again is None
     return "none" if kept_as_trained else "head"
+
+
+def trains_again(run: SeedRun) -> bool:
+    """Whether an adapter of this run is trained a second time, on all rows."""
+    few = len(run.data.train) + len(run.data.validation) <= _FEW_ROWS
+    asked = run.hyper.refit
+    return run.data.drawn and (asked == "all" or (asked == "auto" and few))
 
 
 def _head_again(again: SeedRun, best: SeedOutcome, frozen: Features | None) -> SeedOutcome:

@@ -5,7 +5,7 @@ it was trained, or the head alone, whose file has no adapter.
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -14,7 +14,7 @@ from modeling import METHODS, Adapter, AdapterError, HeadSpec, Method, kind_of
 from training.data.load import TaskData
 from training.errors import ConfigError
 from training.learning.material import stage_plan
-from training.loop.fit import EpochRecord, Evaluation, StagePlan, StageResult, fit
+from training.loop.fit import EpochRecord, Evaluation, Learner, StagePlan, StageResult, fit
 from training.loop.fitted import HeadFit, Sample, fit_head
 from training.loop.journal import Journal
 from training.loop.precision import RoundedProducts
@@ -42,7 +42,8 @@ class SeedRun:
     """What the seeds of a run share; features, and what lies below the adapter, are made once.
 
     `strengths` are those of the two heads' decay (C), by cross-validation where None. `judges`: whether the
-    validation rows decide what is kept; they do not once they are train rows.
+    validation rows decide what is kept; they do not once they are train rows. `heads` are those fitted on
+    the frozen backbone, by seed; an epoch has `most_batches` at most, where that is given.
     """
 
     config: TrainConfig
@@ -56,6 +57,8 @@ class SeedRun:
     judges: bool = True
     features: Features | None = None
     below: Below | None = None
+    heads: dict[int, HeadFit] = field(default_factory=dict)
+    most_batches: int | None = None
 
     def create(self, seed: int) -> Adapter:
         """A new adapter. Raises ConfigError where the method does not fit or nothing would be trained."""
@@ -73,7 +76,7 @@ class SeedRun:
         """How long stage two lasts, and its steps an epoch. A method without a body has none."""
         if adapter.num_body_parameters == 0 or self.hyper.epochs == 0:
             return None, 0
-        steps = len(adapter_learner(self.material, adapter, self.hyper, seed).batches(1))
+        steps = len(self._learner(adapter, seed, None).batches(1))
         keep_last = self._fits(adapter) and self.config.recipe is None
         return stage_plan(self.hyper, steps, keep_last=keep_last), steps
 
@@ -89,14 +92,17 @@ class SeedRun:
         if fitted is not None and adapter.head is not None:
             soften(adapter.head, self.material.spec, self.hyper.head_start)
         with adapter.attached(self.material.backbone):
-            learner = adapter_learner(
-                self.material, adapter, self.hyper, seed, below=self.below, products=self.products
-            )
-            body = fit(plan, learner, self.progress, journal)
+            body = fit(plan, self._learner(adapter, seed, self.below), self.progress, journal)
             outcome = SeedOutcome(seed, adapter, head, body, body.best, fitted)
             if plan.keep_last and self.hyper.refit != "none":
                 outcome = self._fit_again(outcome)
         return self._unless_alone(outcome)
+
+    def _learner(self, adapter: Adapter, seed: int, below: Below | None) -> Learner:
+        learner = adapter_learner(
+            self.material, adapter, self.hyper, seed, below=below, products=self.products
+        )
+        return replace(learner, batches=lambda epoch: learner.batches(epoch)[: self.most_batches])
 
     def _fits(self, adapter: Adapter) -> bool:
         return adapter.head is not None and self.hyper.fit_head
@@ -107,9 +113,11 @@ class SeedRun:
             return None
         if self.features is None:
             self.features = frozen_features(self.material, self.progress, self.below, self.products)
-        self.progress.begin("head", 0)
-        fitted = self._fitted(self.features.train, self.strengths[0], seed)
-        self.progress.end("head")
+        fitted = self.heads.get(seed)
+        if fitted is None:
+            self.progress.begin("head", 0)
+            fitted = self.heads[seed] = self._fitted(self.features.train, self.strengths[0], seed)
+            self.progress.end("head")
         fitted.put_into(adapter.head)
         return fitted
 
@@ -191,7 +199,11 @@ def better(one: Evaluation, other: Evaluation) -> bool:
 
 
 def clearly_better(one: Evaluation, other: Evaluation) -> bool:
-    """In metric and loss, and by more than one standard error of a share of so few rows."""
-    error = 0.5 / max(1, len(one.logits)) ** 0.5
-    apart = abs(one.value - other.value) > error
-    return apart and one.task.metric.better(one.value, other.value) and one.loss < other.loss
+    """In metric and loss, and by more than one standard error of a share of so few rows.
+
+    Of a metric that is an error, in the data's units, by as large a part of it.
+    """
+    metric, error = one.task.metric, 0.5 / max(1, len(one.logits)) ** 0.5
+    unit = 1.0 if metric.higher_is_better else other.value
+    apart = abs(one.value - other.value) > error * unit
+    return apart and metric.better(one.value, other.value) and one.loss < other.loss

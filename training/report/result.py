@@ -14,6 +14,7 @@ from training.loop.fit import EpochRecord, Evaluation, StageResult
 from training.loop.fitted import HeadFit
 from training.loop.stages import Features
 from training.report.calibrate import Calibration
+from training.report.leaderboard import Leaderboard
 from training.tasks import Baseline
 
 
@@ -81,7 +82,7 @@ class TrainResult:
     """A finished run. `metrics` are on the validation rows, `head_metrics` those after stage one.
 
     `out_of_fold` are logits [N, L] of the train rows, in data units, each by a head that has not seen its
-    row; None where no such head was trained.
+    row; None where no such head was trained. `leaderboard` is what was tried, where the method was searched.
     """
 
     task: str
@@ -114,6 +115,7 @@ class TrainResult:
     seconds: float = 0.0
     file: Announced | None = None
     out_of_fold: npt.NDArray[np.float32] | None = None
+    leaderboard: Leaderboard | None = None
 
     @property
     def value(self) -> float:

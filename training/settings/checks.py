@@ -12,6 +12,11 @@ from typing import Any
 HEAD, TEXT_TO_TEXT = "head", "text-to-text"
 _DEVICES = ("auto", "cpu", "cuda")
 _MOST_FIELDS = 16
+AUTO = "auto"
+"""The method that is chosen by the lab."""
+BUDGET = "10m"
+"""What `AUTO` takes when nothing is said."""
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 MIN_TOKENS = 8
 """The least that a text may be cut to."""
 
@@ -22,6 +27,21 @@ class Rule:
 
     test: Callable[[Any], bool]
     allowed: str | Collection[str]
+
+
+def seconds_of(budget: str) -> float:
+    """ "90s", "10m", "1.5h" or a bare number of seconds. Raises ValueError for anything else, and nought."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smh]?)", budget)
+    if match is None or not float(match[1]):
+        raise ValueError(f"not a time over 0 such as 90s, 10m or 1h: {budget!r}")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _is_time(v: Any) -> bool:
+    try:
+        return isinstance(v, str) and seconds_of(v) > 0
+    except ValueError:
+        return False
 
 
 def one_of(names: Collection[str]) -> Rule:
@@ -60,6 +80,7 @@ positive = Rule(lambda v: _number(v) and v > 0, "a number over 0")
 not_negative = Rule(lambda v: _number(v) and v >= 0, "a number from 0")
 different_names = Rule(_different, "different names")
 field_names = Rule(lambda v: _different(v, _MOST_FIELDS), f"one to {_MOST_FIELDS} different field names")
+budget = Rule(_is_time, "a time over 0 such as 90s, 10m or 1h")
 device = Rule(lambda v: isinstance(v, str) and v.split(":")[0] in _DEVICES, _DEVICES)
 task_name = Rule(
     lambda v: isinstance(v, str) and bool(re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", v)),
@@ -69,7 +90,31 @@ task_name = Rule(
 
 def problems_of(settings: Sequence[Field[Any]], values: Mapping[str, Any]) -> list[str]:
     """A sentence for every value outside its limits, and for every two that contradict each other."""
-    return [*_outside(settings, values), *_contradictions(values), *_misplaced(settings, values)]
+    return [
+        *_outside(settings, values),
+        *_contradictions(values),
+        *_misplaced(settings, values),
+        *_searched(values),
+    ]
+
+
+def _searched(values: Mapping[str, Any]) -> Iterator[str]:
+    """What a search for a method chooses itself, and what only such a search reads."""
+    if values["method"] != AUTO:
+        if values["budget"] is not None:
+            yield (
+                f"budget is {values['budget']!r}, and method {values['method']} takes as long as its epochs: "
+                f"leave it out, or give --method {AUTO}"
+            )
+        return
+    for name in ("method_config", "lr", "recipe"):
+        if values[name]:
+            yield (
+                f"{name} is {values[name]!r}, and --method {AUTO} chooses that by measuring: leave it "
+                "out, or name a method"
+            )
+    if values["epochs"] == 0:
+        yield f"epochs is 0, and --method {AUTO} trains adapters: leave it out, or give linear_probe"
 
 
 def _outside(settings: Sequence[Field[Any]], values: Mapping[str, Any]) -> Iterator[str]:

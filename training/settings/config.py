@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from training.errors import ConfigError
-from training.settings.checks import TEXT_TO_TEXT, problems_of
+from training.settings.checks import BUDGET, TEXT_TO_TEXT, problems_of, seconds_of
 from training.settings.compacter_recipe import Occasion, recipe
 from training.settings.declared import Numbers, Purpose, Repeats
 from training.settings.defaults import defaults_for
@@ -48,6 +48,11 @@ class TrainConfig(Repeats, Numbers[None], Purpose):  # fields in the order of do
     @property
     def out_path(self) -> Path:
         return Path(self.out) if self.out is not None else Path(f"{self.task}.safetensors")
+
+    @property
+    def budget_s(self) -> float:
+        """Seconds that a search may take."""
+        return seconds_of(self.budget or BUDGET)
 
     def all_seeds(self) -> range:
         return range(self.seed, self.seed + self.seeds)

@@ -48,7 +48,16 @@ class Purpose:
     task: str = _what(
         MISSING, "name of the task: lower-case letters, digits, '.', '_', '-', at most 64", checks.task_name
     )
-    method: str = _what("hadamard", "adapter method, as listed by `trunkline methods`", text("a method name"))
+    method: str = _what(
+        "hadamard",
+        "adapter method, as listed by `trunkline methods`; auto tries several at several rates and layers",
+        text("a method name"),
+    )
+    budget: str | None = _what(
+        None,
+        f"time that --method auto may take, such as 90s, 10m or 1h ({checks.BUDGET} when not given)",
+        checks.budget,
+    )
     method_config: Mapping[str, Any] = _what(
         {}, "settings of the method, e.g. norm=both; its own defaults otherwise", checks.mapping
     )

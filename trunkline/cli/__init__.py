@@ -21,6 +21,7 @@ from trunkline.cli import (
     evaluate,
     explain,
     files,
+    lab,
     predict,
     prune,
     serve,
@@ -73,7 +74,7 @@ def installed_version() -> str:
         return "unknown"
 
 
-for group in (data, train, evaluate, compare, prune, serve, predict, tasks, files, explain):
+for group in (data, train, lab, evaluate, compare, prune, serve, predict, tasks, files, explain):
     group.register(app)
 
 

@@ -17,6 +17,7 @@ STAGES = {
     "features": "features of the frozen backbone",
     "head": "stage 1: head",
     "adapter": "stage 2: adapter",
+    "lab": "methods, rates and layers",
     "prune": "scores with ever fewer layers",
     "publish": "file, probes, reload and compare",
 }

@@ -11,6 +11,7 @@ import typer
 
 from trunkline.cli.boundary import Terminated, guarded
 from trunkline.cli.deferred import defer
+from trunkline.cli.leaderboard import print_leaderboard
 from trunkline.cli.printing import note, print_facts, print_json, print_table, size
 from trunkline.cli.progress import watch
 from trunkline.cli.settings import given_values, settings_of, with_options
@@ -26,6 +27,8 @@ The data is a folder with train and validation files, or one file (.jsonl, .json
 described by a dataset.json beside it or by the options below. A run that was killed goes on where it was.
 
 Example: trunkline train --data ./intent --task intent --out intent.safetensors
+
+--method auto --budget 10m tries methods, rates and layers for that long, and keeps the best of them.
 
 Text-to-text, as in the Compacter paper: trunkline train --data ./rte --task rte --backbone ./t5-base
 --form text-to-text --method compacter --recipe compacter --split-rule paper
@@ -68,12 +71,13 @@ def _switches() -> list[inspect.Parameter]:
 
 
 def _train(config: TrainConfig, quiet: bool, as_json: bool) -> None:
+    from training.lab.search import search
     from training.run import train
 
     before = _stamp(config.out_path)
     try:
         with watch(quiet) as progress:
-            result = train(config, progress=progress)
+            result = train(config, progress=progress, search=search)
     except (KeyboardInterrupt, Terminated):
         if _stamp(config.out_path) == before:
             note(f"{config.out_path} is not written; the same command goes on from where this one was")
@@ -81,8 +85,15 @@ def _train(config: TrainConfig, quiet: bool, as_json: bool) -> None:
     if as_json:
         print_json(result.to_dict())
         return
+    print_outcome(result)
+
+
+def print_outcome(result: TrainResult) -> None:
+    """Facts, scores, and what a search tried."""
     print_facts(_facts(result))
     _print_scores(result)
+    if result.leaderboard is not None:
+        print_leaderboard(result.leaderboard)
 
 
 def _stamp(path: Path) -> int | None:

@@ -22,7 +22,7 @@ from tests.unit.training.test_recipe import Killed, tensors_digest
 from training.data.load import load_data
 from training.file.evaluate import evaluate_file
 from training.learning.seed import better, clearly_better, soften
-from training.loop.fit import Evaluation
+from training.loop.fit import Evaluation, StageResult, fit
 from training.metrics.scores import Metric
 from training.report.result import SeedOutcome, TrainResult
 from training.report.suspects import suspected
@@ -166,6 +166,30 @@ def test_what_is_trained_again(
     assert changed == ({True, False} if body_moves else {True})
 
 
+def test_where_patience_stopped_it_all_rows_are_learnt_up_to_the_state_that_was_chosen(
+    tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.learning.seed, "clearly_better", lambda one, other: False)
+
+    def stopped(*given: Any) -> StageResult:
+        return replace(fit(*given), best_epoch=7)
+
+    monkeypatch.setattr(training.learning.seed, "fit", stopped)
+    told = Told()
+    assert run(held_out(tmp_path, epochs=12, patience=12, batch_size=60), backbone, told).on_all_rows
+    assert [steps for stage, steps in told.stages if stage == "adapter"] == [12, 7]
+
+
+def test_an_adapter_that_stayed_as_it_began_is_not_trained_on_all_rows(
+    tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.learning.seed, "clearly_better", lambda one, other: False)
+    told = Told()
+    result = run(held_out(tmp_path, epochs=40, patience=2, lr=5.0, lr_head_stage2=5.0), backbone, told)
+    assert result.best_epoch == 0
+    assert [stage for stage, _ in told.stages].count("adapter") == 1
+
+
 @pytest.mark.parametrize(("evaluations", "steps_more"), [(1, 2), (3, 1), (3, 9), (4, 1)])
 def test_a_run_that_is_killed_while_it_learns_all_rows_ends_in_the_same_file(
     tmp_path: Path, backbone: Backbone, evaluations: int, steps_more: int
@@ -213,6 +237,16 @@ def test_clearly_better_is_in_metric_and_loss_and_by_more_than_the_error_of_so_f
     assert not clearly_better(evaluation(0.86, 0.5), evaluation(0.80, 0.4))
     assert not clearly_better(evaluation(0.80, 0.3), evaluation(0.86, 0.4))
     assert not clearly_better(evaluation(0.86, 0.3, metric="mae"), evaluation(0.80, 0.4, metric="mae"))
+
+
+@pytest.mark.parametrize("unit", [0.001, 1.0, 50_000.0])
+def test_an_error_is_clearly_better_by_a_part_of_it_whatever_its_unit(unit: float) -> None:
+    def error(value: float, loss: float) -> Evaluation:
+        return evaluation(value * unit, loss, metric="mae")
+
+    assert clearly_better(error(0.90, 0.3), error(1.0, 0.4))
+    assert not clearly_better(error(0.97, 0.3), error(1.0, 0.4))
+    assert not clearly_better(error(1.0, 0.3), error(0.9, 0.4))
 
 
 def test_between_equals_the_lower_loss_is_better() -> None:
