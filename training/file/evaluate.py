@@ -230,7 +230,7 @@ def _answers(
             label=answer.label,
             score=answer.score,
             unknown=answer.unknown,
-            tokens=sum(text.num_tokens for text in encoded.of(index)),
+            tokens=max(text.num_tokens for text in encoded.of(index)),  # as a server says
             truncated=any(text.truncated for text in encoded.of(index)),
             logits=own_logits(answered.logits, encoded, index, adapter.spec),
             generated=None if answered.texts is None else answered.texts[index],

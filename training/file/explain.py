@@ -214,7 +214,7 @@ def _explain(
         found.append(
             Explained(
                 text=item,
-                tokens=sum(text.num_tokens for text in texts),
+                tokens=max(text.num_tokens for text in texts),
                 truncated=any(text.truncated for text in texts),
                 label=asked_for.label,
                 whole=standings[0],
