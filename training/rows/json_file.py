@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import DataError
-from training.rows.opening import check_utf8, open_bytes, refusing
+from training.rows.opening import check_utf8, open_bytes, plain_format, refusing
 from training.rows.values import Part, part_of
 
 _Row = dict[str, Any]
@@ -115,9 +115,12 @@ def _are_rows(values: list[Any]) -> bool:
 
 
 def _refuse_columns(path: Path, row: _Row) -> None:
-    """A table by columns is one object of objects, or of lists, of all rows."""
+    """A table by columns is one object of objects, or of lists, of all rows.
+
+    In a file of lines an object is a row, whatever its fields hold (the entities of a text are objects).
+    """
     wrapped = [name for name, rows in row.items() if isinstance(rows, list) and _are_rows(rows)]
-    if wrapped:
+    if wrapped and plain_format(path) == ".json":
         raise DataError(
             f"{path.name}: the rows stand under {wrapped[0]!r}; write that list alone, without the rest"
         )

@@ -186,7 +186,8 @@ class Numbers(Generic[Gap]):
     )
     head_l2: float | None = _of_head(
         None,
-        "decay of the fitted head, as scikit-learn's 1/C; chosen by cross-validation when not given",
+        "decay of the fitted head, as scikit-learn's 1/C for several classes; by cross-validation when not "
+        "given",
         checks.positive,
     )
     head_start: float | Gap = _of_head(
@@ -198,7 +199,7 @@ class Numbers(Generic[Gap]):
     refit: str | Gap = _of_head(
         "auto",
         "what is trained again on all rows when the held-out ones are train rows: head, all (adapter too), "
-        "none, or auto (all up to 500 rows, else head)",
+        "or auto (all up to 500 rows, else head); none leaves that out, and the head's second fit as well",
         one_of(("auto", "head", "all", "none")),
     )
     lr: float | Gap = _number(3e-3, "learning rate of the adapter", checks.rate)

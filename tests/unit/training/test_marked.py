@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.unit.training.conftest import quick, write_rows
 from training.data.load import TaskData, load_data
 from training.errors import ConfigError, DataError
 from training.rows.examples import WordSpans
+from training.rows.tables import read_table
 from training.rows.tags import scheme_of
 
 Rows = list[dict[str, Any]]
@@ -289,3 +291,14 @@ def test_spans_of_any_tags_are_sound_and_written_again_the_same(rows: list[list[
             again[first : last + 1] = [f"B-{label}", *[f"I-{label}"] * (last - first)]
         assert scheme_of([again], "again").spans(again) == (spans, [])
         assert not set(odd) - set(covered)
+
+
+def test_a_file_of_one_row_with_several_entities_is_a_row(tmp_path: Path) -> None:
+    """An object that holds objects is a wrapper around rows in a .json alone."""
+    row = {"text": "Ada met Bob", "entities": [{"start": 0, "end": 3}, {"start": 8, "end": 11}]}
+    line = json.dumps(row)
+    (tmp_path / "rows.jsonl").write_text(line, encoding="utf-8")
+    assert read_table([tmp_path / "rows.jsonl"]).values("text") == ["Ada met Bob"]
+    (tmp_path / "rows.json").write_text(line, encoding="utf-8")
+    with pytest.raises(DataError, match="the rows stand under 'entities'"):
+        read_table([tmp_path / "rows.json"])
