@@ -124,7 +124,7 @@ class SeedRun:
     def _fit_again(self, outcome: SeedOutcome) -> SeedOutcome:
         """With the head fitted on what the adapter, which is attached, gives; unless it was better before."""
         adapter = outcome.adapter
-        features = adapted_features(self.material, adapter, self.progress, self.below)
+        features = adapted_features(self.material, adapter, self.progress, self.below, self.products)
         fitted = self._fitted(features.train, self.strengths[1], outcome.seed)
         reached = self._reached("refit", features, fitted)
         if adapter.head is None or (self.judges and better(outcome.chosen, reached.best)):

@@ -70,16 +70,27 @@ def adapted_features(
     adapter: Adapter,
     progress: Progress,
     below: Below | None = None,
+    products: RoundedProducts | None = None,
 ) -> Features:
-    """What a head reads of both splits under an adapter, which must be attached."""
+    """What a head reads of both splits under an adapter, which must be attached.
+
+    Those of train rows come from rounded `products` where they are given, as the frozen ones do.
+    """
     below, virtual = below or Below(), adapter.virtual_tokens
-    splits = (material.train, below.train), (material.validation, below.validation)
-    progress.begin("refit", sum(len(state_batches(rows)) for rows, _ in splits))
+    train = material.train, below.train, products
+    splits = train, (material.validation, below.validation, None)
+    progress.begin("refit", sum(len(state_batches(rows)) for rows, _, _ in splits))
     found = [
         features(
-            material.backbone, rows, material.spec, lambda: progress.step(None), virtual=virtual, enter=kept
+            material.backbone,
+            rows,
+            material.spec,
+            lambda: progress.step(None),
+            virtual=virtual,
+            enter=kept,
+            products=rounded,
         )
-        for rows, kept in splits
+        for rows, kept, rounded in splits
     ]
     progress.end("refit")
     return Features(*found)
