@@ -159,9 +159,10 @@ def steps_of(plan: StagePlan, learner: Learner, progress: Progress, journal: Jou
     _check_trainable(plan, learner)
     optimizer = build_optimizer(learner.groups)
     state = _resume(plan, learner, optimizer, journal)
+    last = None
     if state is None:
         state = StageState()
-        _record(plan, state, 0, None, learner)
+        last = _record(plan, state, 0, None, learner)
     progress.begin(plan.name, sum(len(learner.batches(e)) for e in range(state.epoch + 1, plan.epochs + 1)))
     while not state.over(plan):
         state.epoch += 1
@@ -169,13 +170,13 @@ def steps_of(plan: StagePlan, learner: Learner, progress: Progress, journal: Jou
         loss = yield from _run_epoch(plan, learner, optimizer, epoch, progress)
         if epoch % plan.every and epoch < plan.epochs:
             continue
-        _record(plan, state, epoch, loss, learner)
+        last = _record(plan, state, epoch, loss, learner)
         journal.save(plan.name, _to_plain(state, learner, optimizer))
         name, best = learner.task.metric.name, math.nan if state.best_value is None else state.best_value
         progress.evaluated(epoch, name, state.history[-1].values[name], best)
     progress.end(plan.name)
     if plan.keep_last and state.epoch == plan.epochs:
-        return _as_it_is(plan, state, learner)
+        return _as_it_is(plan, state, learner, last)
     return _restore_best(plan, state, learner)
 
 
@@ -220,7 +221,9 @@ def _check_reached(plan: StagePlan, learner: Learner) -> None:
         raise TrainingFailedError(f"{where}: no gradient reaches the parameters of a group: this is a bug")
 
 
-def _record(plan: StagePlan, state: StageState, epoch: int, loss: float | None, learner: Learner) -> None:
+def _record(
+    plan: StagePlan, state: StageState, epoch: int, loss: float | None, learner: Learner
+) -> Evaluation:
     found = learner.evaluate()
     state.epoch = epoch
     state.history.append(EpochRecord(plan.name, epoch, loss, found.loss, dict(found.values)))
@@ -229,6 +232,7 @@ def _record(plan: StagePlan, state: StageState, epoch: int, loss: float | None, 
     if metric.better(found.value, state.best_value) or tied:
         state.best_epoch, state.best_value, state.best_loss = epoch, found.value, found.loss
         state.best = _snapshot(learner)
+    return found
 
 
 def _snapshot(learner: Learner) -> dict[str, Tensor]:
@@ -259,8 +263,9 @@ def _restore_best(plan: StagePlan, state: StageState, learner: Learner) -> Stage
     return StageResult(again, state.best_epoch, tuple(state.history))
 
 
-def _as_it_is(plan: StagePlan, state: StageState, learner: Learner) -> StageResult:
-    found = learner.evaluate()
+def _as_it_is(plan: StagePlan, state: StageState, learner: Learner, last: Evaluation | None) -> StageResult:
+    """The state at the end, whose evaluation was the `last` one (None: a resumed stage was over already)."""
+    found = last or learner.evaluate()
     if not math.isfinite(found.value):
         return _restore_best(plan, state, learner)
     return StageResult(found, state.epoch, tuple(state.history))

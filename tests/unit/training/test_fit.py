@@ -158,7 +158,7 @@ def test_a_stage_that_patience_stopped_keeps_its_best_state_even_so() -> None:
 
 
 def test_a_last_state_without_a_finite_metric_gives_way_to_the_best() -> None:
-    work, seen = weights_seen(learner(scripted([0.1, 0.9, math.nan, math.nan, 0.9])))
+    work, seen = weights_seen(learner(scripted([0.1, 0.9, math.nan, 0.9])))
     result = run(work, StagePlan("head", 2, 0.06, keep_last=True))
     assert (result.best_epoch, result.best.value) == (1, 0.9)
     assert torch.equal(work.parameters["weight"], seen[1])
