@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from proof.check import CheckReport
 from proof.errors import CheckFailed
 
-_TIMEOUT_S = 600
+TIMEOUT_S = 600
 _REPORT = TypeAdapter(CheckReport)
 _OURS = str(Path(__file__).resolve().parent.parent)
 
@@ -33,11 +33,11 @@ def check_in_fresh_process(path: Path, backbone: str) -> CheckReport:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([_OURS, *_other_roots()])}
     try:
         done = subprocess.run(  # noqa: S603 - our own program, no shell
-            command, capture_output=True, timeout=_TIMEOUT_S, env=environment, check=False
+            command, capture_output=True, timeout=TIMEOUT_S, env=environment, check=False
         )
     except subprocess.TimeoutExpired:
         raise CheckFailed(
-            f"the check of {path.name} took over {_TIMEOUT_S} s; nothing was announced"
+            f"the check of {path.name} took over {TIMEOUT_S} s; nothing was announced"
         ) from None
     try:
         report = _REPORT.validate_json(done.stdout)

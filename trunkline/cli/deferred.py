@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import typer
 
@@ -29,3 +31,20 @@ def defer(
     app.command(name, help=summary, rich_help_panel=panel, add_help_option=False, context_settings=PASS_ON)(
         run
     )
+
+
+@contextmanager
+def imports() -> Iterator[None]:
+    """For imports of libraries: of their hundreds of thousands of objects none will be garbage.
+
+    Nor do programs that run models give memory back and ask for it again.
+    """
+    gc.disable()
+    try:
+        yield
+        from modeling.allocator import keep_freed_memory
+
+        keep_freed_memory()
+    finally:
+        gc.freeze()
+        gc.enable()

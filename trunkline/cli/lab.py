@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trunkline.cli.boundary import FAILED, guarded, is_expected, print_error
+from trunkline.cli.deferred import imports
 from trunkline.cli.evaluate import Device
 from trunkline.cli.options import AsJson
 from trunkline.cli.printing import note, print_json, print_line, print_table, size
@@ -92,13 +93,15 @@ def _check_names(configs: Sequence[TrainConfig]) -> None:
 
 def _one_task(config: TrainConfig, quiet: bool) -> TrainResult | None:
     """What was found; None for what failed, which is told."""
-    from training.lab.search import search
-    from training.run import train
+    with imports():
+        from proof.ahead import checker
+        from training.lab.search import search
+        from training.run import train
 
     note(f"{config.task}:")
     try:
-        with watch(quiet) as progress:
-            return train(config, progress=progress, search=search)
+        with checker() as verify, watch(quiet) as progress:
+            return train(config, progress=progress, verify=verify, search=search)
     except Exception as error:
         if not is_expected(error):
             raise

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trunkline.cli.boundary import guarded
+from trunkline.cli.deferred import imports
 from trunkline.cli.evaluate import BackboneName, Data, Device, MaxRows
 from trunkline.cli.options import AdapterPath, AsJson
 from trunkline.cli.printing import note, print_facts, print_json, print_table, size
@@ -47,11 +48,13 @@ def prune(
 
     Example: trunkline prune intent.safetensors --data ./intent --keep 4 --report reports
     """
-    from training.errors import ConfigError
-    from training.file.prune import prune_file
+    with imports():
+        from proof.ahead import checker
+        from training.errors import ConfigError
+        from training.file.prune import prune_file
 
     try:
-        with watch(quiet) as progress:
+        with checker() as verify, watch(quiet) as progress:
             result = prune_file(
                 file,
                 data,
@@ -62,6 +65,7 @@ def prune(
                 device=device,
                 max_rows=max_rows,
                 progress=progress,
+                verify=verify,
             )
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trunkline.cli.boundary import Terminated, guarded
-from trunkline.cli.deferred import defer
+from trunkline.cli.deferred import defer, imports
 from trunkline.cli.leaderboard import print_leaderboard
 from trunkline.cli.printing import note, print_facts, print_json, print_table, size
 from trunkline.cli.progress import watch
@@ -41,7 +41,8 @@ def register(app: typer.Typer) -> None:
 
 def build_train() -> Callable[..., None]:
     """The command, with every setting of a run as its options."""
-    from training.settings.config import TrainConfig
+    with imports():
+        from training.settings.config import TrainConfig
 
     settings = settings_of(TrainConfig)
 
@@ -71,13 +72,15 @@ def _switches() -> list[inspect.Parameter]:
 
 
 def _train(config: TrainConfig, quiet: bool, as_json: bool) -> None:
-    from training.lab.search import search
-    from training.run import train
+    with imports():
+        from proof.ahead import checker
+        from training.lab.search import search
+        from training.run import train
 
     before = _stamp(config.out_path)
     try:
-        with watch(quiet) as progress:
-            result = train(config, progress=progress, search=search)
+        with checker() as verify, watch(quiet) as progress:
+            result = train(config, progress=progress, verify=verify, search=search)
     except (KeyboardInterrupt, Terminated):
         if _stamp(config.out_path) == before:
             note(f"{config.out_path} is not written; the same command goes on from where this one was")

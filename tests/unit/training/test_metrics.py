@@ -1,10 +1,14 @@
 """Metric names out of prose, values against counts by hand, and what is never best."""
 
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as sk
 
 from training.errors import ConfigError
 from training.metrics.scores import (
@@ -132,6 +136,19 @@ def test_one_class_alone_gives_no_warning_and_no_correlation() -> None:
         "matthews": 0,
         "f1": 0,
     }
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
+def test_values_of_one_label_are_those_of_the_library(pairs: list[tuple[int, int]]) -> None:
+    truth, told = np.array(pairs).T
+    values = single_label_scores(truth, told, positive=2)
+    positive = sk.f1_score(truth == 2, told == 2, zero_division=0)
+    assert values["f1"] == pytest.approx(positive, abs=1e-12)
+    assert values["macro_f1"] == pytest.approx(sk.f1_score(truth, told, average="macro", zero_division=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a single class
+        expected = sk.matthews_corrcoef(truth, told)
+    assert values["matthews"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_multi_label_values_by_hand() -> None:
