@@ -1,8 +1,9 @@
 """What the research scripts share: rows that choose apart from those that judge, training of a fixed length.
 
 Every adapter starts from the head that stage one finds on the frozen backbone and is trained for a fixed
-number of epochs in float32; its last state counts, so no state is chosen by a score. Where something has to
-be chosen (layers), one half of the validation rows chooses, and the other half judges, here as everywhere.
+number of epochs at the shipped precision; its last state counts, so no state is chosen by a score. Where
+something has to be chosen (layers), one half of the validation rows (of 600 at most) chooses, and the other
+half judges, here as everywhere.
 """
 
 import random
@@ -24,11 +25,13 @@ from training.loop.encode import Rows
 from training.loop.fit import Learner
 from training.loop.optim import Group, build_optimizer, clip, schedule_factor, set_learning_rate
 from training.loop.passes import trained
+from training.loop.precision import AUTO, products_of
 from training.loop.stages import adapter_learner
 from training.settings.config import Hyper
 from training.tasks import Logits, Target
 
 Floats = npt.NDArray[np.float64]
+MOST_VALIDATION_ROWS = 600
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Bench:
     ) -> None:
         self.backbone, self.given, self.task, self.seed = backbone, given, task, seed
         settings = cells.SETTINGS.get(task, {}) | {"max_train_rows": rows or given.rows}
+        self._products = products_of(AUTO, backbone.model, backbone.device)
         self._bench = TaskBench(backbone, given.data, task, seed, settings)
         self.material, self.metric = self._bench.material, self._bench.data.task.metric
         self.choose, self.judge = self._halves()
@@ -72,6 +76,7 @@ class Bench:
         found, targets = self.material.validation, self.material.validation_targets
         order = list(range(len(found)))
         random.Random(0).shuffle(order)
+        order = order[:MOST_VALIDATION_ROWS]
         middle = len(order) // 2
         first, second = (
             Half(replace(found, encoded=tuple(found.take(part))), [targets[row] for row in part])
@@ -84,7 +89,7 @@ class Bench:
         return self._bench.made(Cell(method, 0, epochs or self.given.epochs, options=options))
 
     def learner(self, adapter: Adapter, hyper: Hyper) -> Learner:
-        return adapter_learner(self.material, adapter, hyper, self.seed)
+        return adapter_learner(self.material, adapter, hyper, self.seed, products=self._products)
 
     def train(self, adapter: Adapter, hyper: Hyper) -> Adapter:
         """Adapter and head, to the end."""
