@@ -37,7 +37,8 @@ def checker() -> Iterator[Check]:
     process = context.Process(target=_answer, args=(ours, theirs), daemon=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # libraries have threads that sleep; Python warns
-        process.start()
+        with _held_back(signal.SIGTERM):  # until the other one has its own way with it
+            process.start()
     theirs.close()
     try:
         yield lambda path, backbone: _asked(ours, path, backbone)
@@ -45,6 +46,15 @@ def checker() -> Iterator[Check]:
         ours.close()
         process.terminate()
         process.join()
+
+
+@contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _can_fork() -> bool:
@@ -71,12 +81,13 @@ def _answer(ours: Connection, theirs: Connection) -> None:
 
     It ends with the one that asks, however that ends.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: whoever asks then ends, and so does this
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     import torch
 
     torch.set_num_threads(1)  # a pool of threads does not come through a fork
     ours.close()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: whoever asks then ends, and so does this
     while True:
         try:
             path, backbone = theirs.recv()

@@ -78,6 +78,21 @@ other.join()
 """
 
 
+ENDS_AT_ONCE = """
+import signal
+
+def as_the_command_line_does(*_):
+    raise SystemExit("the handler of the one that forked")
+
+signal.signal(signal.SIGTERM, as_the_command_line_does)
+for _ in range(20):
+    with ahead.checker():
+        pass
+assert signal.getsignal(signal.SIGTERM) is as_the_command_line_does
+assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+"""
+
+
 @pytest.mark.parametrize(
     "program",
     [
@@ -86,6 +101,7 @@ other.join()
         pytest.param(AFTER_WORK, id="after torch has worked"),
         pytest.param(KILLED, id="killed, and replaced"),
         pytest.param(THREADS, id="not beside another thread"),
+        pytest.param(ENDS_AT_ONCE, id="ended before it has begun"),
     ],
 )
 def test_a_process_forked_ahead(
@@ -96,7 +112,7 @@ def test_a_process_forked_ahead(
     bad.write_bytes(good.read_bytes()[:-7])
     command = [sys.executable, "-c", HEAD + program, str(good), str(bad), str(backbone_folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_whoever_asks_may_be_killed(tmp_path: Path) -> None:

@@ -59,12 +59,18 @@ class LabBench:
         return readout_of(self.run.material.spec).has_head and self.run.hyper.fit_head
 
     def warm_up(self) -> float:
-        """Seconds for the pass of a row: of all of them for the features, else of the held-out ones, where
-        there is no head or its features are known already."""
+        """Seconds for the pass of a row, by the features, where there is a head that reads them and they are
+        not known yet, or by the held-out rows, whichever was faster."""
         material, begun = self.run.material, self.clock()
         if self.has_head and self.run.features is None:
             self.run.features = frozen_features(material, self.run.progress, None, self.run.products)
-            return (self.clock() - begun) / (len(material.train) + len(material.validation))
+            rows = len(material.train) + len(material.validation)
+            return min((self.clock() - begun) / rows, self._pace_of_held_out())
+        return self._pace_of_held_out()
+
+    def _pace_of_held_out(self) -> float:
+        """Of a process that has just begun the first pass is slower than any after it."""
+        material, begun = self.run.material, self.clock()
         adapter = self.run.create(self.run.config.seed)
         with adapter.attached(material.backbone):
             material.measured(trained(material.backbone, adapter, material.validation))

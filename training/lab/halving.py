@@ -3,7 +3,8 @@
 Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", AISTATS
 2016, arXiv 1502.07943: each round gets as much of the time as every other, and a third goes on. Beyond it:
 an arm whose paired difference to the best holds does not go on, and nothing is begun that would not leave
-the time to train one arm to its end. A clock, numbers and order; no tensors.
+the time to train one arm to its end. The first at full length needs no time behind it: what follows the
+search is then left out. A clock, numbers and order; no tensors.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +36,8 @@ class Bench(Generic[A, T]):
     `left()` the seconds there are, `worse(one, other)` whether `other` is worse for certain.
 
     `pace`: seconds for a unit of work before any arm was tried; `at_end_s`: what a full length takes beside
-    its work. `after`: full lengths of the chosen arm that follow the search (other seeds, all rows).
+    its work. `after`: full lengths of the chosen arm that follow the search (other seeds, all rows), of which
+    `must` cannot be left out.
     """
 
     measure: Callable[[A, float], T]
@@ -45,6 +47,7 @@ class Bench(Generic[A, T]):
     pace: float
     at_end_s: float = 0.0
     after: float = 0.0
+    must: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,25 @@ def halve(arms: Sequence[A], bench: Bench[A, T], shares: Sequence[float] = SHARE
     for place, share in enumerate(shares):
         until = bench.left() * (1 - 1 / (len(shares) - place))
         for arm in going:
-            if _has_time(arm, share, bench, latest, until if share < 1 else 0.0):
+            ends = [trial.seconds for trial in tried[1.0].values()]
+            if _has_time(arm, share, bench, latest, until, ends):
                 latest[arm] = tried[share][arm] = bench.measure(arm, share)
         if tried[share]:
             going = survivors(tried[share], bench.worse, max(1, ceil(_GO_ON * len(going))))
     return Halved(tried, len(arms) - len(latest))
 
 
-def _has_time(arm: A, share: float, bench: Bench[A, T], latest: Mapping[A, T], until: float) -> bool:
-    """Whether an arm ends before so many seconds are left, and one full length fits in behind it."""
+def _has_time(
+    arm: A, share: float, bench: Bench[A, T], latest: Mapping[A, T], until: float, ends: Sequence[float]
+) -> bool:
+    """Whether an arm ends before so many seconds are left, and one full length fits in behind it with what
+    follows the search; at full length with what must follow those that came to their `ends`, too."""
     seconds = predicted(arm, share, bench, latest)
     full = predicted(arm, 1.0, bench, latest)
-    reserve = full * bench.after if share == 1 else full * (1 + bench.after)
-    return bench.left() - seconds >= max(until, reserve)
+    if share < 1:
+        return bench.left() - seconds >= max(until, full * (1 + bench.after))
+    follows = bench.after if ends else bench.must
+    return bench.left() - seconds >= max(full * follows, *(end * bench.must for end in ends), 0.0)
 
 
 def predicted(arm: A, share: float, bench: Bench[A, T], latest: Mapping[A, T]) -> float:

@@ -6,11 +6,12 @@ the run that `train` would do, and is what is shipped. What each did is in the j
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from training.errors import TrainingFailedError
 from training.lab.arms import HEAD_ALONE, UPPER, Arm, arms_for
 from training.lab.bench import Clock, LabBench
-from training.lab.halving import Bench, halve, smallest_of_best
+from training.lab.halving import Bench, halve, predicted, smallest_of_best
 from training.lab.standings import Tried, standings_of
 from training.lab.trial import Trial
 from training.learning.refit import trains_again
@@ -35,10 +36,11 @@ def search(run: SeedRun, journal: Journal, seconds: float, clock: Clock = time.m
     run.progress.begin("lab", 0)
     head = Arm(HEAD_ALONE)
     heads = {head: lab.measure(head, 1.0)} if lab.has_head else {}
-    found = halve(arms, _asked(lab, pace, heads), lab.shares(arms[0]))
+    asked = _asked(lab, pace, heads)
+    found = halve(arms, asked, lab.shares(arms[0]))
     finals, told = {**heads, **found.tried[1.0]}, []
     if not found.tried[1.0]:
-        told.append(_too_short(seconds, heads))
+        told.append(_too_short(lab.left(), predicted(arms[0], 1.0, asked, {}), heads))
     if not any(trial.rank for trial in finals.values()):
         finals = _first_that_works(lab, arms)
     winner = smallest_of_best(finals, lab.judge.worse_or_less_sure, lambda trial: trial.file_bytes)
@@ -49,14 +51,24 @@ def search(run: SeedRun, journal: Journal, seconds: float, clock: Clock = time.m
     for sentence in board.told:
         run.progress.note(sentence)
     kept = {run.config.seed: lab.kept[winner]} if winner in lab.kept else {}
-    return Chosen(lab.run_of(winner), kept, board)
+    return Chosen(_in_time(lab, winner, finals[winner]), kept, board)
+
+
+def _in_time(lab: LabBench, winner: Arm, trial: Trial) -> SeedRun:
+    """Its run; an adapter is not trained once more on all rows where the budget does not reach for that, and
+    nobody asked for it: the head is."""
+    run = lab.run_of(winner)
+    if run.hyper.refit == "auto" and trains_again(run) and lab.left() < _AGAIN * trial.seconds:
+        run.hyper = replace(run.hyper, refit="head")
+    return run
 
 
 def _asked(lab: LabBench, pace: float, heads: Mapping[Arm, Trial]) -> Bench[Arm, Trial]:
     """What successive halving asks; what follows the search is part of the time."""
-    after = lab.run.config.seeds - 1 + _AGAIN * (trains_again(lab.run) and lab.has_head)
+    seeds = lab.run.config.seeds - 1
+    after = seeds + _AGAIN * (trains_again(lab.run) and lab.has_head)
     fits_s = sum(trial.seconds for trial in heads.values())  # at a full length's end the head is fitted anew
-    return Bench(lab.measure, lab.work, lab.left, lab.judge.worse, pace, fits_s, after)
+    return Bench(lab.measure, lab.work, lab.left, lab.judge.worse, pace, fits_s, after, seeds)
 
 
 def _is_layered(run: SeedRun) -> bool:
@@ -67,10 +79,10 @@ def _is_layered(run: SeedRun) -> bool:
     return len(LAYER_PRESETS[UPPER](num_layers)) < num_layers
 
 
-def _too_short(seconds: float, heads: Mapping[Arm, Trial]) -> str:
+def _too_short(left: float, needed: float, heads: Mapping[Arm, Trial]) -> str:
     what = "the head alone is kept" if heads else "the first that works is trained, and takes longer"
-    left = f"{max(0.0, seconds):.1f} s of the budget were left when the data was read"
-    return f"{left}, too few to train an adapter: {what}; give a larger --budget"
+    found = f"{max(0.0, left):.1f} s of the budget are left, and an adapter takes {needed:.1f} s, about"
+    return f"{found}: {what}; give a larger --budget"
 
 
 def _first_that_works(lab: LabBench, arms: Sequence[Arm]) -> dict[Arm, Trial]:

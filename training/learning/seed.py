@@ -134,7 +134,8 @@ class SeedRun:
 
     def _fitted(self, states: States, strength: float | None, seed: int) -> HeadFit:
         strata = self.data.task.strata(self.data.train.targets)
-        return fitted_head(self.material, states, strata, strength, seed)
+        wanted = self.config.report is not None  # which tells rows that heads disagree with
+        return fitted_head(self.material, states, strata, strength, seed, every_row=wanted)
 
     def _reached(self, stage: str, features: Features | None, fitted: HeadFit) -> StageResult:
         assert features is not None
@@ -177,11 +178,13 @@ def fitted_head(
     strata: Sequence[Hashable],
     strength: float | None,
     seed: int,
+    *,
+    every_row: bool = False,
 ) -> HeadFit:
-    """The head on the states of the train rows."""
+    """The head on the states of the train rows; `every_row`: see `fit_head`."""
     on_cpu = States(states.values.float().cpu(), states.counts.cpu())
     sample = Sample(material.readout, material.spec, on_cpu, material.wanted.on_cpu(), strata)
-    return fit_head(sample, len(material.spec.labels), strength=strength, seed=seed)
+    return fit_head(sample, len(material.spec.labels), strength=strength, seed=seed, every_row=every_row)
 
 
 def soften(head: nn.Linear, spec: HeadSpec, share: float) -> None:

@@ -68,8 +68,17 @@ class Sample:
         return loss
 
 
-def fit_head(sample: Sample, num_logits: int, *, strength: float | None = None, seed: int = 0) -> HeadFit:
+def fit_head(
+    sample: Sample,
+    num_logits: int,
+    *,
+    strength: float | None = None,
+    seed: int = 0,
+    every_row: bool = False,
+) -> HeadFit:
     """The head of a sample, on the CPU; `strength` (C) is chosen by cross-validation unless it is given.
+
+    With `every_row`, each gets logits of a head that has not seen it, however many rows there are.
 
     Raises:
         TrainingFailedError: states are not finite.
@@ -87,6 +96,8 @@ def fit_head(sample: Sample, num_logits: int, *, strength: float | None = None, 
     if strength is None and num_rows > 1:
         found = _cross_validate(sample, states, num_logits, [l2(C) for C in _STRENGTHS], seed)
         strength, out_of_fold, held_out = _STRENGTHS[found.chosen], found.logits, found.loss
+        if every_row and out_of_fold is None:
+            out_of_fold = _of_every_row(sample, states, num_logits, l2(strength), found.fits, seed)
         start = Fits(found.fits.weight.mean(0, keepdim=True), found.fits.bias.mean(0, keepdim=True))
     strength = strength or _WITHOUT
     fits = minimise(states, [everything], l2(strength), start, _FINE)
@@ -133,6 +144,19 @@ def _cross_validate(
             break
     assert best is not None, "a loss was not finite: this is a bug"
     return best
+
+
+def _of_every_row(
+    sample: Sample, states: Rotated, num_logits: int, decay: float, near: Fits, seed: int
+) -> Tensor | None:
+    """Logits [N, P] of heads with this decay that have not seen the row, one fold after the other."""
+    num_rows = len(sample.states)
+    folds = deal(sample.strata, min(FOLDS, num_rows), seed)
+    found = []
+    for rows in folds:
+        seen = sample.loss_of(sorted(set(range(num_rows)).difference(rows)))
+        found.append(minimise(states, [seen], decay, near, _COARSE).logits(states.z)[0])
+    return _left_out(sample, torch.stack(found), folds)
 
 
 def _left_out(sample: Sample, found: Tensor, held: Sequence[Sequence[int]]) -> Tensor | None:

@@ -7,6 +7,7 @@ from training.settings.config import Hyper, TrainConfig
 from training.tasks import Baseline
 
 _NEARLY_NOUGHT = 0.01
+_A_PART = 0.5
 _DECIMALS = 4  # of a metric as it is told: what cannot be seen there is rounding
 
 
@@ -70,10 +71,21 @@ def _nothing_left(best: SeedOutcome) -> str | None:
     losses = [r.loss for r in best.history if r.stage == "adapter" and r.epoch == 1]
     if not losses or losses[0] is None or losses[0] >= _NEARLY_NOUGHT:
         return None
+    found = f"the train loss of stage two is {losses[0]:.4f} from its first epoch on"
+    if best.head is None:
+        return (
+            f"{found}: the frozen backbone tells the train rows apart already; give more rows, or harder ones"
+        )
     return (
-        f"the train loss of stage two is {losses[0]:.4f} from its first epoch on: the head alone tells the "
-        "train rows apart, so the adapter has little to learn from; give more rows, or a lower --head-start"
+        f"{found}: the head alone tells the train rows apart, so the adapter has little to learn from; give "
+        "more rows, or a lower --head-start"
     )
+
+
+def _fell(best: SeedOutcome) -> bool:
+    """Whether the train loss of stage two fell to a part of what it was: it has learnt something."""
+    losses = [r.loss for r in best.history if r.stage == "adapter" and r.loss is not None]
+    return bool(losses) and losses[-1] < _A_PART * losses[0]
 
 
 def _stage_two(best: SeedOutcome, *, has_reason: bool) -> str | None:
@@ -86,10 +98,20 @@ def _stage_two(best: SeedOutcome, *, has_reason: bool) -> str | None:
     metric, method = best.final.task.metric, best.adapter.method.name
     alone, final = best.head.best.value, best.final.value
     if metric.better(round(alone, _DECIMALS), round(final, _DECIMALS)):
+        found = f"{metric.name} {final:.4f} is worse than the {alone:.4f} of the head alone"
+        if best.body.best_epoch == 0 or _fell(best):
+            return (
+                f"{found}: {method} fits the train rows and gains nothing on held-out ones; give more rows, "
+                "or linear_probe, which is the head alone"
+            )
         return (
-            f"{metric.name} {final:.4f} is below the {alone:.4f} of the head alone: {method} has not made up "
-            "for where it began; give more epochs, a higher --lr, or another method (linear_probe is the "
-            "head alone)"
+            f"{found}: {method} has not made up for where it began; give more epochs, a higher --lr, or "
+            "another method (linear_probe is the head alone)"
+        )
+    if round(alone, _DECIMALS) == round(final, _DECIMALS) and best.body.best_epoch > 0:
+        return (
+            f"no difference on held-out rows between {method} and the head alone ({metric.name} {final:.4f} "
+            "both): with linear_probe the file is smaller"
         )
     if best.body.best_epoch == 0 and not has_reason:
         return "stage two found nothing better than stage one: try other learning rates or more epochs"

@@ -13,6 +13,11 @@ _ROBUST = 1.4826  # times the median distance is the standard deviation of norma
 _FAR = 3.0
 
 
+def can_be_suspected(judged: Judged) -> bool:
+    """Whether answers are right or wrong, or numbers: of others nothing is known."""
+    return judged.numbers is not None or (judged.right is not None and judged.sure is not None)
+
+
 def suspected(judged: Judged) -> Ints:
     """Rows by how wrong the answer of a head is that has not seen them, the worst first."""
     if judged.right is not None and judged.sure is not None:

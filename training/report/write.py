@@ -18,7 +18,7 @@ from training.report.sections import (
     scores_section,
     sections_of,
 )
-from training.report.suspects import suspected
+from training.report.suspects import can_be_suspected, suspected
 from training.rows.examples import Split
 from training.settings.config import TrainConfig
 from training.tasks.judged import Judged
@@ -81,6 +81,8 @@ def suspects_section(train: Split, result: TrainResult) -> Section:
         return Section(title, (f"{why}: none of them can be suspected.",))
     task = result.evaluation.task
     shown = _shown(train, task.judged(task.spec("none"), logits, train.targets), None)
+    if not can_be_suspected(shown.judged):
+        return Section(title, ("Answers of this kind are neither right nor wrong: none can be suspected.",))
     rows = suspected(shown.judged)
     if not len(rows):
         return Section(title, (f"None of {len(train):,} train rows.",))

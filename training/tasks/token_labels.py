@@ -1,12 +1,13 @@
 """Entities in a text: tokens with tags, or spans by character; what is learnt are the tags of its words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from training.errors import DataError
+from training.metrics.calibration import Floats
 from training.metrics.paired import Ints, Score
 from training.metrics.scores import Metric
 from training.metrics.spans import SPANS, Count, Spans, counts_of, scores_of_counts, span_scores
@@ -201,7 +202,7 @@ class TokenLabels(Task):
         return Baseline("no entity", self._scores([()] * len(targets), targets))
 
     def judged(self, spec: "HeadSpec", logits: Logits, targets: Sequence[Target]) -> Judged:
-        """Entities as labels and places; a row loses what its F1 lacks."""
+        """Entities as labels and places; a row loses what its F1 lacks, a label what its rows lose."""
         wanted, told = self._named(targets), self.found_in(logits, targets)
         losses = [
             1 - 2 * len({*one} & {*other}) / max(1, len(one) + len(other)) if {*one} != {*other} else 0.0
@@ -209,14 +210,18 @@ class TokenLabels(Task):
         ]
         counts = counts_of(wanted, told)
         rows = ((name, counts.get(name, Count())) for name in self.entities)
+        has = {name: [any(one[2] == name for one in row) for row in wanted] for name in self.entities}
+        lost = {name: _mean(loss for loss, own in zip(losses, has[name], strict=True) if own) for name in has}
         return Judged(
             (),
             [_placed(row) for row in wanted],
             [_placed(row) for row in told],
             np.array(losses, dtype=np.float64),
             np.array(losses) == 0,
+            sure=_sure(logits, len(self.labels)),
             by_label=[
-                LabelScore(name, one.right, one.told, one.precision, one.recall, one.f1) for name, one in rows
+                LabelScore(name, one.right, one.told, one.precision, one.recall, one.f1, lost[name])
+                for name, one in rows
             ],
         )
 
@@ -256,6 +261,20 @@ class TokenLabels(Task):
             [(start, end, self.entities[label]) for start, end, label in _of(target).spans]
             for target in targets
         ]
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return sum(found) / len(found) if found else None
+
+
+def _sure(logits: Logits, num_labels: int) -> Floats:
+    """How likely the best label of a word is, as the geometric mean over the words of each row [N]."""
+    words = logits.astype(np.float64).reshape(len(logits), -1, num_labels)
+    there = ~np.isnan(words[:, :, 0])
+    words = np.where(there[:, :, None], words, 0.0)
+    best = words.max(axis=2) - np.logaddexp.reduce(words, axis=2)  # log p [N, W]
+    return np.asarray(np.exp((best * there).sum(axis=1) / there.sum(axis=1).clip(min=1)))
 
 
 def _placed(spans: Sequence[tuple[int, int, str]]) -> list[str]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trunkline.cli.boundary import FAILED, guarded, is_expected, print_error
 from trunkline.cli.deferred import imports
 from trunkline.cli.evaluate import Device
+from trunkline.cli.finished import Finished
 from trunkline.cli.options import AsJson
 from trunkline.cli.printing import note, print_json, print_line, print_table, size
 from trunkline.cli.progress import watch
@@ -73,14 +74,25 @@ def lab(
         _check_names([config_of(folder, seconds_of(budget)) for folder in folders])
     except (ConfigError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
+    where = [str(folder.resolve()) for folder in folders]
+    asked = {"folders": where, "budget": budget, "backbone": backbone, "form": form, "seed": seed}
+    finished = Finished(out / "lab.resume", asked)
     found = []
     for place, folder in enumerate(folders):
         seconds = (until - time.monotonic()) / (len(folders) - place)
-        found.append(_one_task(config_of(folder, seconds), quiet))
-    done = [result for result in found if result is not None]
-    _print(done, as_json)
-    if len(done) < len(folders):
+        config = config_of(folder, seconds)
+        if (before := finished.of(config.task)) is not None:
+            note(f"{config.task}: {config.out} was finished before; remove {finished.path} to try anew")
+            found.append(before)
+        elif (result := _one_task(config, quiet)) is not None:
+            found.append(finished.add(result))
+            if not as_json:
+                print_outcome(result)
+                print_line("")
+    _print(found, as_json)
+    if len(found) < len(folders):
         raise typer.Exit(FAILED)
+    finished.path.unlink(missing_ok=True)
 
 
 def _check_names(configs: Sequence[TrainConfig]) -> None:
@@ -109,12 +121,9 @@ def _one_task(config: TrainConfig, quiet: bool) -> TrainResult | None:
         return None
 
 
-def _print(found: Sequence[TrainResult], as_json: bool) -> None:
+def _print(found: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     if as_json:
-        print_json([result.to_dict() for result in found])
+        print_json(found)
         return
-    for result in found:
-        print_outcome(result)
-        print_line("")
-    rows = [(r.task, r.method, r.metric, r.value, size(r.file.size_bytes) if r.file else "") for r in found]
+    rows = [(r["task"], r["method"], r["metric"], r["value"], size(r["file"]["size_bytes"])) for r in found]
     print_table(["task", "method", "metric", "value>", "file>"], rows)

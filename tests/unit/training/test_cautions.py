@@ -40,7 +40,7 @@ def test_a_run_below_the_head_alone_is_told_with_both_numbers(backbone: Backbone
     outcome = SeedOutcome(0, adapter, head, body, body.best)
     told = cautions_of(outcome, "prompt_tuning", Baseline("majority", {"accuracy": 0.5}))
     (warning,) = [text for text in told if "head alone" in text]
-    assert "accuracy 0.7800 is below the 0.8000 of the head alone: prompt_tuning" in warning
+    assert "accuracy 0.7800 is worse than the 0.8000 of the head alone: prompt_tuning" in warning
     assert "more epochs, a higher --lr, or another method" in warning
     assert not any("stage two found nothing better" in text for text in told)
     up = replace(outcome, chosen=shifted(found, 0.02))

@@ -48,10 +48,17 @@ class World:
         self.spent += seconds
         return Found(self.scores[arm], seconds, share, failed)
 
-    def bench(self, after: float = 0.0) -> Bench[int, Found]:
+    def bench(self, after: float = 0.0, must: float = 0.0) -> Bench[int, Found]:
         pace = max(self.lengths, default=1.0)
         return Bench(
-            self.measure, lambda _, share: share, lambda: self.budget - self.spent, worse, pace, after=after
+            self.measure,
+            lambda _, share: share,
+            lambda: self.budget - self.spent,
+            worse,
+            pace,
+            0.0,
+            after,
+            must,
         )
 
 
@@ -64,11 +71,19 @@ def worlds(draw: st.DrawFn) -> World:
     return World(scores, lengths, failing, longest * draw(st.floats(0, 60)))
 
 
-@given(worlds(), st.floats(0, 3))
-def test_the_time_is_kept_with_what_follows(world: World, after: float) -> None:
-    found = halve(range(len(world.scores)), world.bench(after))
-    reserve = max((world.lengths[arm] * after for arm in found.tried[1.0]), default=0.0)
+@given(worlds(), st.floats(0, 3), st.floats(0, 1))
+def test_the_time_is_kept_with_what_must_follow(world: World, after: float, part: float) -> None:
+    found = halve(range(len(world.scores)), world.bench(after, after * part))
+    reserve = max((world.lengths[arm] * after * part for arm in found.tried[1.0]), default=0.0)
     assert world.spent + reserve <= world.budget * (1 + 1e-9)
+
+
+@given(worlds(), st.floats(0, 3))
+def test_one_arm_comes_to_its_end_wherever_there_is_time_for_one(world: World, after: float) -> None:
+    """Whatever else would follow, and however few trials there is time for before."""
+    found = halve(range(len(world.scores)), world.bench(after))
+    if not world.failing and world.budget >= max(world.lengths) * (1 + 1e-9):
+        assert found.tried[1.0]
 
 
 @given(worlds())

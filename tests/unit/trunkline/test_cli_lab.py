@@ -61,8 +61,29 @@ def test_several_tasks_share_the_time_and_one_that_fails_stops_no_other(
     assert [result["task"] for result in found] == ["good", "last"]
     assert found[0]["leaderboard"]["budget_s"] <= 3
     assert found[1]["leaderboard"]["budget_s"] > 3  # what the others left
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.safetensors", "last.safetensors"}
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"good.safetensors", "last.safetensors", "lab.resume"}
     assert "bad" in done.stderr
+
+
+def test_the_same_command_leaves_what_was_finished(run: Run, tmp_path: Path, backbone: str) -> None:
+    good, bad = write_task(tmp_path / "good", "single_sentence"), tmp_path / "bad"
+    bad.mkdir()
+    options = ["--backbone", backbone, "--budget", "9s", "--out", str(tmp_path), "-q", "--json"]
+    first = run("lab", str(good), str(bad), *options)
+    file = tmp_path / "good.safetensors"
+    written = file.stat().st_mtime_ns
+    again = run("lab", str(good), str(bad), *options)
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    assert file.stat().st_mtime_ns == written
+    assert "was finished before" in again.stderr
+    file.write_bytes(b"another file")  # no longer what was found
+    write_task(bad, "regression")
+    last = run("lab", str(good), str(bad), *options)
+    assert last.exit_code == 0, last.output
+    assert "was finished before" not in last.stderr
+    assert file.stat().st_mtime_ns != written
+    assert not (tmp_path / "lab.resume").exists()
 
 
 @pytest.mark.parametrize(
