@@ -19,7 +19,7 @@ from .layout import Layout, Subset, parted
 from .ops import OPS, PackedTap, Shared, Static
 from .part import Part
 from .sites import Tap
-from .tapped import attach, frozen_module
+from .tapped import Act, attach, frozen_module
 
 _MAX_PLANS = 256  # mixtures of kinds of adapters that are remembered
 
@@ -79,7 +79,7 @@ class _Rows:
 
 
 @dataclass(slots=True)
-class _Use:
+class Use:
     """A variant in the batch that runs: its parts, and the rows that have it (None: all)."""
 
     variant: Variant
@@ -104,31 +104,44 @@ class TapBank:
         self.tap, self.frozen = tap, frozen
         self.parts: dict[tuple[Variant, str], Part] = {}
         self._backbone, self._rows = backbone, rows
-        self._uses: list[_Use] = []
+        self._uses: list[Use] = []
 
     @property
     def replaces(self) -> bool:
         """Whether an op of the current batch computes the output without the frozen module."""
         return any(OPS[use.variant.op].replaces for use in self._uses)
 
-    def bind(self, uses: Sequence[_Use]) -> None:
+    @property
+    def idle(self) -> bool:
+        """Whether no row of the current batch has parts here."""
+        return not self._uses
+
+    @property
+    def uses(self) -> Sequence[Use]:
+        """What acts on the current batch, in this order."""
+        return self._uses
+
+    def bind(self, uses: Sequence[Use]) -> None:
         """Choose what acts until the next call, in this order."""
         self._uses = list(uses)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """x [1, T, I], y [1, T, O] -> [1, T, O]; on a padded grid [R, L, ...]."""
-        batch = self._backbone.source if self.tap.reads_source else self._backbone.target
-        assert batch is not None, "a bank acts outside a batch: this is a bug"
         for use in self._uses:
-            op = OPS[use.variant.op]
-            if op.per_row:
-                y = self._by_rows(use, batch.layout, x, y)
-            else:
-                parts = {name: self._rows.values(part, batch.layout) for name, part in use.parts.items()}
-                y = op.apply(self.frozen, parts, use.variant.static, x, y).to(y.dtype)
+            y = self.apply(use, x, y)
         return y
 
-    def _by_rows(self, use: _Use, layout: Layout, x: Tensor, y: Tensor) -> Tensor:
+    def apply(self, use: Use, x: Tensor, y: Tensor) -> Tensor:
+        """What one of `uses` makes of y."""
+        batch = self._backbone.source if self.tap.reads_source else self._backbone.target
+        assert batch is not None, "a bank acts outside a batch: this is a bug"
+        op = OPS[use.variant.op]
+        if op.per_row:
+            return self._by_rows(use, batch.layout, x, y)
+        parts = {name: self._rows.values(part, batch.layout) for name, part in use.parts.items()}
+        return op.apply(self.frozen, parts, use.variant.static, x, y).to(y.dtype)
+
+    def _by_rows(self, use: Use, layout: Layout, x: Tensor, y: Tensor) -> Tensor:
         """A matrix op: on the whole batch if it has one slot, else on grids of the rows that have it."""
         variant, slots = use.variant, self._rows.slots
         op = OPS[variant.op]
@@ -174,6 +187,7 @@ class Banks:
         self._numbers: dict[int, int] = {}  # by slot
         self._num_slots = 1
         self._plans: dict[frozenset[int], list[_Place]] = {}
+        self.acting: dict[Tap, TapBank] = {}  # where something acts on the batch that runs
         self._rows = _Rows()
 
     def write(self, slot: int, body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> None:
@@ -222,27 +236,29 @@ class Banks:
         try:
             for tap, uses in needed.items():
                 self._taps[tap].bind(uses)
+            self.acting = {tap: self._taps[tap] for tap in needed}
             yield
         finally:
+            self.acting = {}
             for tap in needed:
                 self._taps[tap].bind(())
             self._rows.slots = None
             self._rows.found.clear()
 
-    def _needed(self, packed: Sequence[int]) -> dict[Tap, list[_Use]]:
+    def _needed(self, packed: Sequence[int]) -> dict[Tap, list[Use]]:
         """What acts where on a batch whose packed rows hold these slots."""
         rows_of: dict[int, list[int]] = {}  # by number of the signature, 0 without an adapter
         for row, slot in enumerate(packed):
             rows_of.setdefault(self._numbers.get(slot, 0), []).append(row)
         chosen: dict[frozenset[int], tuple[int, ...] | None] = {frozenset(rows_of): None}
-        needed: dict[Tap, list[_Use]] = {}
+        needed: dict[Tap, list[Use]] = {}
         for place in self._plan(frozenset(rows_of) - {0}):
             rows = None
             if OPS[place.variant.op].per_row:
                 if place.who not in chosen:
                     chosen[place.who] = tuple(sorted(row for number in place.who for row in rows_of[number]))
                 rows = chosen[place.who]
-            needed.setdefault(place.tap, []).append(_Use(place.variant, place.parts, rows))
+            needed.setdefault(place.tap, []).append(Use(place.variant, place.parts, rows))
         return needed
 
     def _plan(self, numbers: frozenset[int]) -> list[_Place]:
@@ -291,6 +307,16 @@ class Banks:
         yield from self._shared.values()
         for bank in self._taps.values():
             yield from bank.parts.values()
+
+    @property
+    def slots(self) -> Tensor:
+        """Of the rows of the batch that runs, in packed order [R], or [1] when one slot has all of them."""
+        assert self._rows.slots is not None, "no batch runs: this is a bug"
+        return self._rows.slots
+
+    def owns(self, tap: Tap, act: Act) -> bool:
+        """Whether what acts at a tap is the bank there."""
+        return self._taps.get(tap) is act
 
     @property
     def nbytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from . import decoding
 from .adapter import PackedAdapter
 from .backbone import Backbone
 from .banks import Banks
+from .fast import FastPath
 from .head_bank import HeadBanks
 from .methods.exclusive import Weights
 from .packed import PackedBatch
@@ -58,14 +60,20 @@ class _Resident:
 
 
 class ServedModel:
-    """Adapters come and go by slot; a batch runs rows of any mixture of slots in one forward pass."""
+    """Adapters come and go by slot; a batch runs rows of any mixture of slots in one forward pass.
 
-    def __init__(self, backbone: Backbone) -> None:
+    It takes the fast path where the backbone has one and the batch suits it, unless `fast` is false; `passes`
+    counts how many passes went which way.
+    """
+
+    def __init__(self, backbone: Backbone, *, fast: bool = True) -> None:
         self.backbone = backbone
+        self.passes = Counter({"fast": 0, "reference": 0})
         self._banks = Banks(backbone)
         self._heads = HeadBanks(backbone.device)
         self._residents: dict[int, _Resident] = {}
         self._free: list[int] = []
+        self._path = FastPath.of(backbone, self._banks) if fast else None
         self._in_place: tuple[int, Mapping[str, Tensor]] | None = None  # of the last exclusive adapter
 
     @torch.inference_mode()
@@ -115,7 +123,7 @@ class ServedModel:
         ends = list(accumulate(len(row.parts) for row in encoded))
         places = [range(end - len(row.parts), end) for row, end in zip(encoded, ends, strict=True)]
         slots = [slot for slot, own in zip(body_slots, places, strict=True) for _ in own]
-        with self._selected(sequences, slots) as batch, self.backbone.running(batch) as hidden:
+        with self._selected(sequences, slots) as batch, self._running(batch) as hidden:
             run = Pass(self.backbone, batch, hidden, self._heads)
             return self._read(run, [(places[row], slot) for row, slot in reads])
 
@@ -140,7 +148,7 @@ class ServedModel:
     @torch.inference_mode()
     def hidden(self, encoded: Sequence[Encoded], body_slots: Sequence[int]) -> list[Tensor]:
         """Last hidden states [T_i, H] of each row, in the caller's order; virtual tokens are left out."""
-        with self._selected(encoded, body_slots) as batch, self.backbone.running(batch) as hidden:
+        with self._selected(encoded, body_slots) as batch, self._running(batch) as hidden:
             states, lengths = batch.text_only(hidden)
         rows = torch.split(states, lengths.tolist())
         return [rows[i] for i in batch.inverse.tolist()]
@@ -157,6 +165,14 @@ class ServedModel:
         own = self.backbone.weights_from(lambda: self._weights_of(slot)) if exclusive else nullcontext()
         with own, self._banks.selected(body_slots, batch.order):
             yield batch
+
+    @contextmanager
+    def _running(self, batch: PackedBatch) -> Iterator[Tensor]:
+        """The last hidden states [T, H] of a selected batch, by the fast path if it suits."""
+        path = self._path if self._path is not None and self._path.suits(batch) else None
+        self.passes["reference" if path is None else "fast"] += 1
+        with self.backbone.running(batch, None if path is None else path.hidden) as hidden:
+            yield hidden
 
     def _weights_of(self, slot: int) -> Mapping[str, Tensor]:
         """The weights under an exclusive slot; those of the last one are kept."""

@@ -29,7 +29,7 @@ class CheckReport:
 def check_file(data: bytes, backbone: Backbone, *, limits: FileLimits | None = None) -> CheckReport:
     """Read, build, replay. Raises Refused with every problem."""
     candidate = examine(data, backbone, limits=limits)
-    model = ServedModel(backbone)
+    model = ServedModel(backbone, fast=False)
     batches = plan_probes(
         [(candidate.probes, model.placement(model.install(candidate.adapter.pack())))],
         neighbours=(BARE,),

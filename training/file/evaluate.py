@@ -155,7 +155,7 @@ def evaluate_file(
     rows, task = scored.task.aligned(backbone, scored.rows), scored.task
     limit = manifest.input.max_tokens
     encoded = encode_split(backbone, rows, task, limit, adapter.virtual_tokens, adapter.spec.pooling)
-    answered = served(ServedModel(backbone), adapter, encoded, generate=generate)
+    answered = served(ServedModel(backbone, fast=False), adapter, encoded, generate=generate)
     found = task.found(answered.logits, answered.texts, rows.targets, answered.embedded)
     return FileEvaluation(
         task=manifest.task,

@@ -1,0 +1,498 @@
+/* Row kernels for a packed batch on the CPU, float32: what a row's own adapter does to its tokens, in place, with the
+   parameters read where the bank keeps them.
+
+   Built once for each level of vector instructions (setup.py): LANES floats make one vector, the compiler knows how.
+   No fast-math: NaN and infinities of a row stay that row's, and are never hidden (see `exponential`, `attend`).
+
+   B rows (sequences), T tokens of all, D width of a token, S rows of a bank, R width of a bottleneck. */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define MOST 8 /* tokens at a time: as many sums as registers hold */
+#elif defined(__AVX2__)
+#define LANES 8
+#define MOST 4
+#else
+#define LANES 4
+#define MOST 4
+#endif
+#define INLINE static inline __attribute__((always_inline))
+#define UP(n) (((n) + LANES - 1) / LANES * LANES)
+
+typedef float v __attribute__((vector_size(4 * LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * LANES)));
+typedef float v4 __attribute__((vector_size(16)));
+
+/* One part of a bank: data [num_rows, width], for a row under `slot` the one at index[slot]; beyond the index, and
+   without one, row 0. No data: there is no such part. */
+typedef struct {
+  const float *data;
+  const int32_t *index;
+  int64_t num_slots, num_rows, width;
+} table;
+
+/* Where B rows lie among T tokens, and under which slot each is; `row` [T] is the row of each token. */
+typedef struct {
+  const int64_t *start, *length, *slot, *row;
+  int64_t num_rows, num_tokens, longest;
+} batch;
+
+/* y * scale + shift, each where it is there. */
+typedef struct {
+  table scale, shift;
+} scales;
+
+/* A projection by its factors (form: see `read_blocks` and `mix_down`), its bias and, shared or not, its rule. */
+typedef struct {
+  int64_t form, division, rank;
+  table first, second, rule, bias;
+} projection;
+enum { DENSE, LOW_RANK, PHM, LPHM };
+
+const char *rows_source(void) { return SOURCE; }
+
+INLINE v load(const float *p) { v x; memcpy(&x, p, sizeof x); return x; }
+INLINE void store(float *p, v x) { memcpy(p, &x, sizeof x); }
+INLINE v load_some(const float *p, int64_t n) { v x = {0}; memcpy(&x, p, 4 * (n < LANES ? n : LANES)); return x; }
+INLINE void store_some(float *p, v x, int64_t n) { memcpy(p, &x, 4 * (n < LANES ? n : LANES)); }
+INLINE v all(float a) { return a - (v){0}; }
+INLINE v choose(vi mask, v a, v b) { return (v)((mask & (vi)a) | (~mask & (vi)b)); }
+
+/* Lane by lane, b where a comparison with NaN is false: a NaN in b comes through. */
+INLINE v larger(v a, v b) { return choose(a > b, a, b); }
+INLINE v smaller(v a, v b) { return choose(a < b, a, b); }
+
+INLINE float sum(v x) {
+  float a[LANES];
+  store(a, x);
+  for (int n = LANES / 2; n; n /= 2)
+    for (int i = 0; i < n; i++) a[i] += a[i + n];
+  return a[0];
+}
+
+INLINE float largest(v x) {
+  float a[LANES];
+  store(a, x);
+  for (int n = LANES / 2; n; n /= 2)
+    for (int i = 0; i < n; i++) a[i] = a[i] > a[i + n] ? a[i] : a[i + n];
+  return a[0];
+}
+
+INLINE v4 fold(v x) {
+  v4 part[LANES / 4];
+  memcpy(part, &x, sizeof x);
+  for (int n = LANES / 8; n; n /= 2)
+    for (int i = 0; i < n; i++) part[i] += part[i + n];
+  return part[0];
+}
+
+/* The sums of four vectors. */
+INLINE v4 sums(const v *x) {
+  v4 a = fold(x[0]), b = fold(x[1]), c = fold(x[2]), d = fold(x[3]);
+  v4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  v4 cd = __builtin_shufflevector(c, d, 0, 4, 1, 5) + __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+}
+
+/* e^x by 2^n e^r (Cephes, expf): about 1 ulp within -87 and 88, clamped there; NaN stays NaN. */
+INLINE v exponential(v x) {
+  x = smaller(all(88.0f), larger(all(-87.3f), x));
+  const v magic = all(12582912.0f); /* 1.5 * 2^23: adding it rounds */
+  v t = x * all(1.44269504f) + magic, n = t - magic;
+  v r = x - n * all(0.693359375f) - n * all(-2.12194440e-4f), r2 = r * r;
+  v p = all(1.9875691500e-4f);
+  p = p * r + all(1.3981999507e-3f);
+  p = p * r + all(8.3334519073e-3f);
+  p = p * r + all(4.1665795894e-2f);
+  p = p * r + all(1.6666665459e-1f);
+  p = p * r + all(5.0000001201e-1f);
+  p = p * r2 + r + all(1.0f);
+  return p * (v)(((vi)t << 23) + 0x3f800000); /* the low bits of t are n */
+}
+
+/* x / 2 (1 + erf(x / sqrt 2)); erf as a rational function on [-4, 4], as in Eigen. */
+INLINE v gelu(v x) {
+  v z = smaller(all(4.0f), larger(all(-4.0f), x * all(0.70710678f))), q = z * z;
+  v a = all(-2.72614225801306e-10f);
+  a = a * q + all(2.77068142495902e-08f);
+  a = a * q + all(-2.10102402082508e-06f);
+  a = a * q + all(-5.69250639462346e-05f);
+  a = a * q + all(-7.34990630326855e-04f);
+  a = a * q + all(-2.95459980854025e-03f);
+  a = a * q + all(-1.60960333262415e-02f);
+  v b = all(-1.45660718464996e-05f);
+  b = b * q + all(-2.13374055278905e-04f);
+  b = b * q + all(-1.68282697438203e-03f);
+  b = b * q + all(-7.37332916720468e-03f);
+  b = b * q + all(-1.42647390514189e-02f);
+  return all(0.5f) * x * (all(1.0f) + z * a / b);
+}
+
+INLINE v swish(v x, v inner) { return x / (all(1.0f) + exponential(-inner)); }
+
+enum { NONE, GELU, GELU_TANH, RELU, SWISH };
+INLINE v activation(v x, int64_t kind) {
+  if (kind == GELU) return gelu(x);
+  if (kind == GELU_TANH) return swish(x, all(1.5957691216f) * (x + all(0.044715f) * x * x * x));
+  if (kind == RELU) return choose(x < all(0.0f), all(0.0f), x);
+  return kind == SWISH ? swish(x, x) : x;
+}
+
+static void activate(float *x, int64_t n, int64_t kind) {
+  int64_t i = kind == NONE ? n : 0;
+  for (; i + LANES <= n; i += LANES) store(x + i, activation(load(x + i), kind));
+  if (i < n) store_some(x + i, activation(load_some(x + i, n - i), kind), n - i);
+}
+
+INLINE int64_t place(const table *t, int64_t slot) { return t->index && slot < t->num_slots ? t->index[slot] : 0; }
+INLINE const float *values(const table *t, int64_t slot) {
+  return t->data ? t->data + place(t, slot) * t->width : 0;
+}
+
+static void scale_row(float *restrict y, const float *restrict scale, const float *restrict shift, int64_t D) {
+  if (scale && shift)
+    for (int64_t i = 0; i < D; i++) y[i] = y[i] * scale[i] + shift[i];
+  else if (scale)
+    for (int64_t i = 0; i < D; i++) y[i] *= scale[i];
+  else if (shift)
+    for (int64_t i = 0; i < D; i++) y[i] += shift[i];
+}
+
+/* y [T, D] of rows `ld` apart, in place: activation(y * scale + shift). */
+void rows_scale(float *y, int64_t ld, int64_t D, const batch *at, const scales *by, int64_t kind) {
+#pragma omp parallel for schedule(static)
+  for (int64_t t = 0; t < at->num_tokens; t++) {
+    int64_t slot = at->slot[at->row[t]];
+    scale_row(y + t * ld, values(&by->scale, slot), values(&by->shift, slot), D);
+    activate(y + t * ld, D, kind);
+  }
+}
+
+/* y [T, D] = norm(x + r) * gain + bias, then * scale + shift; y may be x or r. */
+void rows_norm(const float *x, const float *r, float *y, int64_t D, float eps, const batch *at, const scales *own,
+               const scales *then) {
+#pragma omp parallel for schedule(static)
+  for (int64_t t = 0; t < at->num_tokens; t++) {
+    int64_t slot = at->slot[at->row[t]];
+    const float *a = x + t * D, *b = r + t * D;
+    const float *gain = values(&own->scale, slot), *bias = values(&own->shift, slot);
+    float *o = y + t * D, mean = 0, spread = 0;
+#pragma omp simd reduction(+ : mean)
+    for (int64_t i = 0; i < D; i++) { float e = a[i] + b[i]; o[i] = e; mean += e; }
+    mean /= D;
+#pragma omp simd reduction(+ : spread)
+    for (int64_t i = 0; i < D; i++) { float e = o[i] - mean; spread += e * e; }
+    spread = 1.0f / sqrtf(spread / D + eps);
+#pragma omp simd
+    for (int64_t i = 0; i < D; i++) o[i] = (o[i] - mean) * spread * gain[i] + bias[i];
+    scale_row(o, values(&then->scale, slot), values(&then->shift, slot), D);
+  }
+}
+
+/* One head of N queries q [N][D] on L keys: kt [D][cap] scaled, vs [L][ldv]; room for weights s [N][cap]. */
+INLINE void attend(const int N, const float *const *q, int64_t D, const float *kt, const float *vs, int64_t ldv,
+                   int64_t L, int64_t cap, float *s, float *o) {
+  v most[N];
+  for (int z = 0; z < N; z++) most[z] = all(-INFINITY);
+  for (int64_t j = 0; j < L; j += LANES) {
+    v c[N];
+    for (int z = 0; z < N; z++) c[z] = all(0.0f);
+    for (int64_t d = 0; d < D; d++) {
+      v k = load(kt + d * cap + j);
+      for (int z = 0; z < N; z++) c[z] += all(q[z][d]) * k;
+    }
+    vi inside;
+    for (int i = 0; i < LANES; i++) inside[i] = j + i < L ? -1 : 0;
+    for (int z = 0; z < N; z++) {
+      c[z] = choose(inside, c[z], all(-INFINITY));
+      store(s + z * cap + j, c[z]);
+      most[z] = larger(c[z], most[z]); /* a NaN is left out here, and in all weights below */
+    }
+  }
+  float over[N];
+  for (int z = 0; z < N; z++) {
+    v m = all(largest(most[z])), total = all(0.0f);
+    for (int64_t j = 0; j < L; j += LANES) {
+      v e = exponential(load(s + z * cap + j) - m);
+      vi inside;
+      for (int i = 0; i < LANES; i++) inside[i] = j + i < L ? -1 : 0;
+      e = choose(inside, e, all(0.0f));
+      store(s + z * cap + j, e);
+      total += e;
+    }
+    over[z] = 1.0f / sum(total);
+  }
+  for (int64_t c = 0; c < D; c += LANES) {
+    v a[N];
+    for (int z = 0; z < N; z++) a[z] = all(0.0f);
+    for (int64_t j = 0; j < L; j++) {
+      v w = load(vs + j * ldv + c);
+      for (int z = 0; z < N; z++) a[z] += all(s[z * cap + j]) * w;
+    }
+    for (int z = 0; z < N; z++) store(o + z * UP(D) + c, a[z] * all(over[z]));
+  }
+}
+
+INLINE void attend_row(const int64_t D, const float *base, int64_t ld, int64_t H, int64_t L, float scaling, float *out,
+                       const float *scale, const float *shift, float *scratch, int64_t cap) {
+  float *kt = scratch, *s = kt + D * cap, *vp = s + MOST * cap, *o = vp + cap * UP(D);
+  const float *vs = base + 2 * H;
+  int64_t ldv = ld;
+  for (int64_t j = 0; j < L; j++)
+    for (int64_t d = 0; d < D; d++) kt[d * cap + j] = base[j * ld + H + d] * scaling;
+  for (int64_t d = 0; d < D; d++)
+    for (int64_t j = L; j < UP(L); j++) kt[d * cap + j] = 0;
+  if (D % LANES) { /* whole vectors are read: from a copy */
+    for (int64_t j = 0; j < L; j++) {
+      memset(vp + j * UP(D), 0, 4 * UP(D));
+      memcpy(vp + j * UP(D), vs + j * ld, 4 * D);
+    }
+    vs = vp, ldv = UP(D);
+  }
+  for (int64_t i = 0; i < L;) {
+    const float *q[MOST];
+    int64_t n = L - i < MOST ? L - i : MOST;
+    for (int z = 0; z < MOST; z++) q[z] = base + (i + (z < n ? z : 0)) * ld;
+    if (n > MOST / 2) attend(MOST, q, D, kt, vs, ldv, L, cap, s, o);
+    else attend(MOST / 2, q, D, kt, vs, ldv, L, cap, s, o);
+    for (int64_t z = 0; z < n; z++) {
+      scale_row(o + z * UP(D), scale, shift, D);
+      memcpy(out + (i + z) * H, o + z * UP(D), 4 * D);
+    }
+    i += n;
+  }
+}
+
+/* Attention inside each row: qkv [T, 3 heads D] (q | k | v) -> out [T, heads D], times scale plus shift.
+   1 on lack of memory, else 0. */
+int rows_attention(const float *qkv, float *out, int64_t heads, int64_t D, float scaling, const batch *at,
+                   const scales *by) {
+  int64_t H = heads * D, ld = 3 * H, cap = UP(at->longest), failed = 0;
+#pragma omp parallel reduction(| : failed)
+  {
+    float *scratch = aligned_alloc(64, 4 * (UP((D + MOST + UP(D)) * cap + MOST * UP(D)) + 64) / 64 * 64);
+    failed = !scratch;
+#pragma omp for schedule(dynamic, 4)
+    for (int64_t u = at->num_rows * heads - 1; u >= 0; u--) { /* long rows, which are last, first */
+      if (failed) continue;
+      int64_t b = u / heads, h = u % heads, slot = at->slot[b];
+      const float *scale = values(&by->scale, slot), *shift = values(&by->shift, slot);
+      const float *base = qkv + at->start[b] * ld + h * D;
+      float *o = out + at->start[b] * H + h * D;
+      scale = scale ? scale + h * D : 0, shift = shift ? shift + h * D : 0;
+      if (D == 32) attend_row(32, base, ld, H, at->length[b], scaling, o, scale, shift, scratch, cap);
+      else if (D == 64) attend_row(64, base, ld, H, at->length[b], scaling, o, scale, shift, scratch, cap);
+      else attend_row(D, base, ld, H, at->length[b], scaling, o, scale, shift, scratch, cap);
+    }
+    free(scratch);
+  }
+  return (int)failed;
+}
+
+/* y += up(activation(down(x))) [D_in -> R -> D_out] for some rows of a batch: LoRA's update, and adapter blocks.
+
+   Every projection runs in two products. Down: x, seen as `blocks` rows of `wide` numbers, times `thin` [wide, inner],
+   and what comes of it, together, times `mix` [blocks inner, R]. Up: the same backwards, `mix` [R, blocks inner], then
+   `thin` [inner, wide]. A rule is joined with the factor on the narrow side; a dense projection has no mix. */
+typedef struct {
+  projection down, up;
+  int64_t wide_in, bottleneck, wide_out, activation, of_y; /* of_y: for who calls, who gives y as x then */
+  const int64_t *rows; /* in ascending order */
+  int64_t num_rows;
+} block;
+
+#define FEW 6 /* inner numbers: so few are sums over `wide`, instead of lanes of a vector */
+
+typedef struct {
+  int64_t blocks, wide, inner, parts, each; /* inner = parts each: factors [parts, wide, each] or [parts, each, wide] */
+} shape;
+
+static shape shape_of(const projection *p, int64_t outer, int64_t bottleneck) {
+  int64_t n = p->form >= PHM ? p->division : 1;
+  int64_t each = p->form == DENSE || p->form == PHM ? bottleneck / n : p->rank;
+  return (shape){n, outer / n, n * each, n, each};
+}
+
+/* The thin factor of a down projection [wide, inner], or of FEW [inner, wide] with sums by four; in place, if whole
+   vectors of its last row end within the bank. */
+static const float *thin_of(const table *t, int64_t slot, shape s, float *room) {
+  const float *from = values(t, slot);
+  int few = s.inner < FEW, last = (t->num_rows - 1 - place(t, slot)) * t->width < LANES;
+  if (!few && s.parts == 1 && !last) return from;
+  for (int64_t part = 0; part < s.parts; part++)
+    for (int64_t i = 0; i < s.wide; i++)
+      for (int64_t e = 0; e < s.each; e++) {
+        int64_t j = part * s.each + e;
+        room[few ? j * s.wide + i : i * s.inner + j] = from[(part * s.wide + i) * s.each + e];
+      }
+  if (few) memset(room + s.inner * s.wide, 0, 4 * (3 * s.wide)); /* sums come in fours */
+  return room;
+}
+
+/* mix [blocks inner, UP(R)] of a down projection, R = blocks out. 0: none. */
+static const float *mix_down(const projection *p, int64_t slot, shape s, int64_t R, float *mix) {
+  int64_t n = s.blocks, out = R / n, to = UP(R);
+  const float *rule = values(&p->rule, slot), *second = values(&p->second, slot);
+  if (p->form == DENSE) return 0;
+  memset(mix, 0, 4 * n * s.inner * to);
+  for (int64_t row = 0; row < n; row++)
+    for (int64_t part = 0; part < n; part++)
+      for (int64_t e = 0; e < s.each; e++) {
+        float *m = mix + (row * s.inner + part * s.each + e) * to;
+        for (int64_t q = 0; q < n; q++) {
+          float a = rule ? rule[(part * n + row) * n + q] : 1;
+          if (p->form == PHM) m[q * out + e] = a;
+          else for (int64_t o = 0; o < out; o++) m[q * out + o] = a * second[(part * s.each + e) * out + o];
+        }
+      }
+  return mix;
+}
+
+/* mix [R, UP(blocks inner)] of an up projection, R = blocks in. 0: none. */
+static const float *mix_up(const projection *p, int64_t slot, shape s, int64_t R, float *mix) {
+  int64_t n = s.blocks, in = R / n, to = UP(n * s.inner);
+  const float *rule = values(&p->rule, slot), *first = values(&p->first, slot);
+  if (p->form == DENSE) return 0;
+  memset(mix, 0, 4 * R * to);
+  for (int64_t row = 0; row < n; row++)
+    for (int64_t i = 0; i < in; i++) {
+      float *m = mix + (row * in + i) * to;
+      for (int64_t q = 0; q < n; q++)
+        for (int64_t part = 0; part < n; part++) {
+          float a = rule ? rule[(part * n + row) * n + q] : 1, *at = m + q * s.inner + part * s.each;
+          if (p->form == PHM) at[i] = a;
+          else for (int64_t e = 0; e < s.each; e++) at[e] = a * first[(part * in + i) * s.each + e];
+        }
+    }
+  return mix;
+}
+
+/* c[N] = from + x[N][count] m [count, stride], one vector of columns. */
+INLINE void multiply(const int N, v *c, const float *const *x, const float *m, int64_t stride, int64_t count) {
+  for (int64_t i = 0; i < count; i++) {
+    v w = load(m + i * stride);
+    for (int z = 0; z < N; z++) c[z] += all(x[z][i]) * w;
+  }
+}
+
+/* u [N][ldu] = x [N][wide] times thin of FEW, [inner, wide]. */
+INLINE void multiply_few(const int N, const float *const *x, const float *thin, shape s, float *u, int64_t ldu) {
+  for (int64_t j = 0; j < s.inner; j += 4)
+    for (int z = 0; z < N; z += 2) {
+      v c[2][4];
+      for (int k = 0; k < 8; k++) c[k / 4][k % 4] = all(0.0f);
+      int64_t i = 0;
+      for (; i + LANES <= s.wide; i += LANES)
+        for (int k = 0; k < 4; k++) {
+          v w = load(thin + (j + k) * s.wide + i);
+          c[0][k] += load(x[z] + i) * w, c[1][k] += load(x[z + 1] + i) * w;
+        }
+      for (int k = 0; i < s.wide && k < 4; k++) {
+        v w = load_some(thin + (j + k) * s.wide + i, s.wide - i);
+        c[0][k] += load_some(x[z] + i, s.wide - i) * w, c[1][k] += load_some(x[z + 1] + i, s.wide - i) * w;
+      }
+      v4 a = sums(c[0]), b = sums(c[1]);
+      memcpy(u + z * ldu + j, &a, sizeof a), memcpy(u + (z + 1) * ldu + j, &b, sizeof b);
+    }
+}
+
+typedef struct {
+  shape down, up;
+  const float *thin, *mix, *bias, *mix_back, *thin_back, *bias_back; /* bias [UP(R)] */
+  int64_t R, activation;
+} chain;
+
+INLINE void run_tile(const int N, int64_t n, const float *x, int64_t ldx, float *y, int64_t ldy, const chain *c,
+                     float *u, int64_t ldu, float *inner) {
+  const float *xs[N], *us[N], *is[N];
+  int64_t R = UP(c->R), W = c->up.wide;
+  for (int z = 0; z < N; z++) us[z] = u + z * ldu, is[z] = inner + z * R;
+  for (int64_t b = 0; b < c->down.blocks; b++) {
+    for (int z = 0; z < N; z++) xs[z] = x + (z < n ? z : 0) * ldx + b * c->down.wide;
+    if (c->down.inner < FEW) multiply_few(N, xs, c->thin, c->down, u + b * c->down.inner, ldu);
+    else
+      for (int64_t j = 0; j < c->down.inner; j += LANES) {
+        v a[N];
+        for (int z = 0; z < N; z++) a[z] = all(0.0f);
+        multiply(N, a, xs, c->thin + j, c->down.inner, c->down.wide);
+        for (int z = 0; z < N; z++) store(u + z * ldu + b * c->down.inner + j, a[z]);
+      }
+  }
+  for (int64_t j = 0; j < R; j += LANES) {
+    v a[N];
+    for (int z = 0; z < N; z++) a[z] = load(c->bias + j);
+    if (c->mix) multiply(N, a, us, c->mix + j, R, c->down.blocks * c->down.inner);
+    else for (int z = 0; z < N; z++) a[z] += load(us[z] + j);
+    for (int z = 0; z < N; z++) store(inner + z * R + j, activation(a[z], c->activation));
+  }
+  if (c->mix_back) {
+    int64_t to = UP(c->up.blocks * c->up.inner);
+    for (int64_t j = 0; j < to; j += LANES) {
+      v a[N];
+      for (int z = 0; z < N; z++) a[z] = all(0.0f);
+      multiply(N, a, is, c->mix_back + j, to, c->R);
+      for (int z = 0; z < N; z++) store(u + z * ldu + j, a[z]);
+    }
+  } else memcpy(us, is, sizeof us);
+  for (int64_t q = 0; q < c->up.blocks; q++) {
+    const float *own[N];
+    for (int z = 0; z < N; z++) own[z] = us[z] + q * c->up.inner;
+    for (int64_t o = 0; o < W; o += LANES) {
+      int64_t at = q * W + o, left = W - o;
+      const float *thin = c->thin_back + o;
+      v a[N], bias = all(0.0f);
+      if (c->bias_back) bias = left < LANES ? load_some(c->bias_back + at, left) : load(c->bias_back + at);
+      for (int z = 0; z < N; z++) a[z] = bias;
+      if (left >= LANES) multiply(N, a, own, thin, W, c->up.inner);
+      else
+        for (int64_t i = 0; i < c->up.inner; i++)
+          for (int z = 0; z < N; z++) a[z] += all(own[z][i]) * load_some(thin + i * W, left);
+      for (int z = 0; z < n; z++) {
+        float *to = y + z * ldy + at;
+        if (left >= LANES) store(to, load(to) + a[z]);
+        else store_some(to, load_some(to, left) + a[z], left);
+      }
+    }
+  }
+}
+
+/* x [T, D_in] and y [T, D_out], rows ldx and ldy apart; y may be x. 1 on lack of memory, else 0. */
+int rows_block(const float *x, int64_t ldx, float *y, int64_t ldy, const batch *at, const block *what) {
+  int64_t R = what->bottleneck;
+  shape down = shape_of(&what->down, what->wide_in, R), up = shape_of(&what->up, what->wide_out, R);
+  int64_t few = down.blocks * down.inner, many = up.blocks * up.inner;
+  int64_t ldu = UP(few > many ? few : many) + LANES;
+  int64_t sizes[] = {(down.inner + 3) * down.wide + LANES, few * UP(R), UP(R), R * UP(many), MOST * ldu, MOST * UP(R)};
+  int64_t total = 0, failed = 0;
+  for (int i = 0; i < 6; i++) total += sizes[i];
+#pragma omp parallel reduction(| : failed)
+  {
+    float *room = malloc(4 * total);
+    failed = !room;
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t i = what->num_rows - 1; i >= 0; i--) { /* long rows, which are last, first */
+      if (failed) continue;
+      int64_t b = what->rows[i], slot = at->slot[b], L = at->length[b];
+      float *mix = room + sizes[0], *bias = mix + sizes[1], *back = bias + sizes[2], *u = back + sizes[3];
+      const float *own = values(&what->down.bias, slot);
+      const table *last = what->up.form == DENSE || what->up.form == PHM ? &what->up.first : &what->up.second;
+      chain c = {down, up, thin_of(&what->down.first, slot, down, room), mix_down(&what->down, slot, down, R, mix), bias,
+                 mix_up(&what->up, slot, up, R, back), values(last, slot), values(&what->up.bias, slot), R,
+                 what->activation};
+      memset(bias, 0, 4 * UP(R));
+      if (own) memcpy(bias, own, 4 * R);
+      for (int64_t t = 0; t < L; t += MOST) {
+        const float *xt = x + (at->start[b] + t) * ldx;
+        float *yt = y + (at->start[b] + t) * ldy;
+        if (L - t > MOST / 2) run_tile(MOST, L - t < MOST ? L - t : MOST, xt, ldx, yt, ldy, &c, u, ldu, u + sizes[4]);
+        else run_tile(MOST / 2, L - t, xt, ldx, yt, ldy, &c, u, ldu, u + sizes[4]);
+      }
+    }
+    free(room);
+  }
+  return (int)failed;
+}
