@@ -27,6 +27,7 @@ def library(level: str, flags: list[str]) -> Extension:
         extra_link_args=["-fopenmp"],
         libraries=["m"],
         define_macros=[("SOURCE", f'"{digest}"')],
+        depends=["setup.py"],
         optional=True,
     )
 

@@ -51,7 +51,10 @@ class Table(Structure):
 
 
 class Scales(Structure):
-    """What a vector op does: y * scale + shift, each where it is there. After a norm, gain and bias."""
+    """What a vector op does: y * scale + shift, each where it is there, but nothing to rows without parts.
+
+    After a norm, the gain and bias of every row.
+    """
 
     _fields_ = (("scale", Table), ("shift", Table))
 

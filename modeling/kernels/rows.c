@@ -11,21 +11,28 @@
 #include <string.h>
 
 #if defined(__AVX512F__)
+#include <immintrin.h>
 #define LANES 16
+#define COUNTING ((vi){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
 #define MOST 8 /* tokens at a time: as many sums as registers hold */
 #elif defined(__AVX2__)
 #define LANES 8
+#define COUNTING ((vi){0, 1, 2, 3, 4, 5, 6, 7})
 #define MOST 4
 #else
 #define LANES 4
+#define COUNTING ((vi){0, 1, 2, 3})
 #define MOST 4
 #endif
 #define INLINE static inline __attribute__((always_inline))
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5) /* interleaved halves */
+#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
 #define UP(n) (((n) + LANES - 1) / LANES * LANES)
 
 typedef float v __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 typedef float v4 __attribute__((vector_size(16)));
+typedef int32_t v4i __attribute__((vector_size(16)));
 
 /* One part of a bank: data [num_rows, width], for a row under `slot` the one at index[slot]; beyond the index, and
    without one, row 0. No data: there is no such part. */
@@ -57,30 +64,23 @@ const char *rows_source(void) { return SOURCE; }
 
 INLINE v load(const float *p) { v x; memcpy(&x, p, sizeof x); return x; }
 INLINE void store(float *p, v x) { memcpy(p, &x, sizeof x); }
-INLINE v load_some(const float *p, int64_t n) { v x = {0}; memcpy(&x, p, 4 * (n < LANES ? n : LANES)); return x; }
-INLINE void store_some(float *p, v x, int64_t n) { memcpy(p, &x, 4 * (n < LANES ? n : LANES)); }
+/* The first n lanes, or all. */
+INLINE v load_some(const float *p, int64_t n) {
+  v x = {0};
+  if (n >= LANES) return load(p);
+  memcpy(&x, p, 4 * n);
+  return x;
+}
+INLINE void store_some(float *p, v x, int64_t n) {
+  if (n >= LANES) store(p, x);
+  else memcpy(p, &x, 4 * n);
+}
 INLINE v all(float a) { return a - (v){0}; }
 INLINE v choose(vi mask, v a, v b) { return (v)((mask & (vi)a) | (~mask & (vi)b)); }
 
 /* Lane by lane, b where a comparison with NaN is false: a NaN in b comes through. */
 INLINE v larger(v a, v b) { return choose(a > b, a, b); }
 INLINE v smaller(v a, v b) { return choose(a < b, a, b); }
-
-INLINE float sum(v x) {
-  float a[LANES];
-  store(a, x);
-  for (int n = LANES / 2; n; n /= 2)
-    for (int i = 0; i < n; i++) a[i] += a[i + n];
-  return a[0];
-}
-
-INLINE float largest(v x) {
-  float a[LANES];
-  store(a, x);
-  for (int n = LANES / 2; n; n /= 2)
-    for (int i = 0; i < n; i++) a[i] = a[i] > a[i + n] ? a[i] : a[i + n];
-  return a[0];
-}
 
 INLINE v4 fold(v x) {
   v4 part[LANES / 4];
@@ -90,12 +90,35 @@ INLINE v4 fold(v x) {
   return part[0];
 }
 
+INLINE float sum(v x) {
+  v4 a = fold(x);
+  return (a[0] + a[1]) + (a[2] + a[3]);
+}
+
+INLINE float largest(v x) {
+  v4 part[LANES / 4];
+  memcpy(part, &x, sizeof x);
+  for (int n = LANES / 8; n; n /= 2)
+    for (int i = 0; i < n; i++) {
+      v4i more = part[i] > part[i + n];
+      part[i] = (v4)((more & (v4i)part[i]) | (~more & (v4i)part[i + n]));
+    }
+  float a = part[0][0] > part[0][1] ? part[0][0] : part[0][1], b = part[0][2] > part[0][3] ? part[0][2] : part[0][3];
+  return a > b ? a : b;
+}
+
 /* The sums of four vectors. */
 INLINE v4 sums(const v *x) {
   v4 a = fold(x[0]), b = fold(x[1]), c = fold(x[2]), d = fold(x[3]);
-  v4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  v4 cd = __builtin_shufflevector(c, d, 0, 4, 1, 5) + __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  v4 ab = LOW(a, b) + HIGH(a, b), cd = LOW(c, d) + HIGH(c, d);
   return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+}
+
+/* The first coefficient is that of the highest power. */
+INLINE v polynomial(v x, const int n, const float *c) {
+  v p = all(c[0]);
+  for (int i = 1; i < n; i++) p = p * x + all(c[i]);
+  return p;
 }
 
 /* e^x by 2^n e^r (Cephes, expf): about 1 ulp within -87 and 88, clamped there; NaN stays NaN. */
@@ -103,36 +126,34 @@ INLINE v exponential(v x) {
   x = smaller(all(88.0f), larger(all(-87.3f), x));
   const v magic = all(12582912.0f); /* 1.5 * 2^23: adding it rounds */
   v t = x * all(1.44269504f) + magic, n = t - magic;
-  v r = x - n * all(0.693359375f) - n * all(-2.12194440e-4f), r2 = r * r;
-  v p = all(1.9875691500e-4f);
-  p = p * r + all(1.3981999507e-3f);
-  p = p * r + all(8.3334519073e-3f);
-  p = p * r + all(4.1665795894e-2f);
-  p = p * r + all(1.6666665459e-1f);
-  p = p * r + all(5.0000001201e-1f);
-  p = p * r2 + r + all(1.0f);
+  v r = x - n * all(0.693359375f) - n * all(-2.12194440e-4f);
+  const float c[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
+                     4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+  v p = polynomial(r, 6, c) * (r * r) + r + all(1.0f);
   return p * (v)(((vi)t << 23) + 0x3f800000); /* the low bits of t are n */
 }
+
+#if LANES == 16 /* a division takes as long as all the rest of an activation: a step of Newton's instead */
+INLINE v over(v a, v b) {
+  v r = (v)_mm512_rcp14_ps((__m512)b);
+  return a * (r * (all(2.0f) - b * r));
+}
+#else
+INLINE v over(v a, v b) { return a / b; }
+#endif
 
 /* x / 2 (1 + erf(x / sqrt 2)); erf as a rational function on [-4, 4], as in Eigen. */
 INLINE v gelu(v x) {
   v z = smaller(all(4.0f), larger(all(-4.0f), x * all(0.70710678f))), q = z * z;
-  v a = all(-2.72614225801306e-10f);
-  a = a * q + all(2.77068142495902e-08f);
-  a = a * q + all(-2.10102402082508e-06f);
-  a = a * q + all(-5.69250639462346e-05f);
-  a = a * q + all(-7.34990630326855e-04f);
-  a = a * q + all(-2.95459980854025e-03f);
-  a = a * q + all(-1.60960333262415e-02f);
-  v b = all(-1.45660718464996e-05f);
-  b = b * q + all(-2.13374055278905e-04f);
-  b = b * q + all(-1.68282697438203e-03f);
-  b = b * q + all(-7.37332916720468e-03f);
-  b = b * q + all(-1.42647390514189e-02f);
-  return all(0.5f) * x * (all(1.0f) + z * a / b);
+  const float a[] = {-2.72614225801306e-10f, 2.77068142495902e-08f,  -2.10102402082508e-06f, -5.69250639462346e-05f,
+                     -7.34990630326855e-04f, -2.95459980854025e-03f, -1.60960333262415e-02f};
+  const float b[] = {-1.45660718464996e-05f, -2.13374055278905e-04f, -1.68282697438203e-03f, -7.37332916720468e-03f,
+                     -1.42647390514189e-02f};
+  v low = x * all(0.0f); /* not 0: an infinity is to be seen */
+  return choose(x < all(-5.7f), low, all(0.5f) * x * (all(1.0f) + over(z * polynomial(q, 7, a), polynomial(q, 5, b))));
 }
 
-INLINE v swish(v x, v inner) { return x / (all(1.0f) + exponential(-inner)); }
+INLINE v swish(v x, v inner) { return over(x, all(1.0f) + exponential(-inner)); }
 
 enum { NONE, GELU, GELU_TANH, RELU, SWISH };
 INLINE v activation(v x, int64_t kind) {
@@ -143,15 +164,16 @@ INLINE v activation(v x, int64_t kind) {
 }
 
 static void activate(float *x, int64_t n, int64_t kind) {
-  int64_t i = kind == NONE ? n : 0;
-  for (; i + LANES <= n; i += LANES) store(x + i, activation(load(x + i), kind));
-  if (i < n) store_some(x + i, activation(load_some(x + i, n - i), kind), n - i);
+  for (int64_t i = kind == NONE ? n : 0; i < n; i += LANES)
+    store_some(x + i, activation(load_some(x + i, n - i), kind), n - i);
 }
 
 INLINE int64_t place(const table *t, int64_t slot) { return t->index && slot < t->num_slots ? t->index[slot] : 0; }
 INLINE const float *values(const table *t, int64_t slot) {
   return t->data ? t->data + place(t, slot) * t->width : 0;
 }
+/* Of a part whose row 0 is the identity: 0 there, as if there were no part. */
+INLINE const float *change(const table *t, int64_t slot) { return t->data && place(t, slot) ? values(t, slot) : 0; }
 
 static void scale_row(float *restrict y, const float *restrict scale, const float *restrict shift, int64_t D) {
   if (scale && shift)
@@ -167,7 +189,7 @@ void rows_scale(float *y, int64_t ld, int64_t D, const batch *at, const scales *
 #pragma omp parallel for schedule(static)
   for (int64_t t = 0; t < at->num_tokens; t++) {
     int64_t slot = at->slot[at->row[t]];
-    scale_row(y + t * ld, values(&by->scale, slot), values(&by->shift, slot), D);
+    scale_row(y + t * ld, change(&by->scale, slot), change(&by->shift, slot), D);
     activate(y + t * ld, D, kind);
   }
 }
@@ -189,63 +211,79 @@ void rows_norm(const float *x, const float *r, float *y, int64_t D, float eps, c
     spread = 1.0f / sqrtf(spread / D + eps);
 #pragma omp simd
     for (int64_t i = 0; i < D; i++) o[i] = (o[i] - mean) * spread * gain[i] + bias[i];
-    scale_row(o, values(&then->scale, slot), values(&then->shift, slot), D);
+    scale_row(o, change(&then->scale, slot), change(&then->shift, slot), D);
   }
 }
 
-/* One head of N queries q [N][D] on L keys: kt [D][cap] scaled, vs [L][ldv]; room for weights s [N][cap]. */
+/* Keys [L, D] -> kt [D, cap] times scaling, zeros behind L; four by four. */
+INLINE void transpose(const float *keys, int64_t ld, int64_t L, int64_t D, float scaling, float *kt, int64_t cap) {
+  int64_t j = 0, whole = D / 4 * 4;
+  for (; j + 4 <= L; j += 4)
+    for (int64_t d = 0; d < whole; d += 4) {
+      v4 r[4];
+      for (int k = 0; k < 4; k++) { memcpy(r + k, keys + (j + k) * ld + d, sizeof *r); r[k] *= scaling; }
+      v4 a = LOW(r[0], r[1]), b = LOW(r[2], r[3]), c = HIGH(r[0], r[1]), e = HIGH(r[2], r[3]);
+      v4 t[4] = {__builtin_shufflevector(a, b, 0, 1, 4, 5), __builtin_shufflevector(a, b, 2, 3, 6, 7),
+                 __builtin_shufflevector(c, e, 0, 1, 4, 5), __builtin_shufflevector(c, e, 2, 3, 6, 7)};
+      for (int k = 0; k < 4; k++) memcpy(kt + (d + k) * cap + j, t + k, sizeof *t);
+    }
+  for (int64_t i = 0; i < cap; i++)
+    for (int64_t d = i < j ? whole : 0; d < D; d++) kt[d * cap + i] = i < L ? keys[i * ld + d] * scaling : 0;
+}
+
+/* One head of N queries q [N][D] on L keys: kt [D][cap] scaled, vs [L][ldv], room for weights s [N][cap]; -> o [N]. */
 INLINE void attend(const int N, const float *const *q, int64_t D, const float *kt, const float *vs, int64_t ldv,
-                   int64_t L, int64_t cap, float *s, float *o) {
-  v most[N];
+                   int64_t L, int64_t cap, float *s, float *const *o, const float *scale, const float *shift) {
+  vi behind = COUNTING >= (int32_t)(L - (cap - LANES)); /* lanes of the last vector without a key */
+  v most[N], over[N];
   for (int z = 0; z < N; z++) most[z] = all(-INFINITY);
-  for (int64_t j = 0; j < L; j += LANES) {
+  for (int64_t j = 0; j < cap; j += LANES) {
     v c[N];
     for (int z = 0; z < N; z++) c[z] = all(0.0f);
     for (int64_t d = 0; d < D; d++) {
       v k = load(kt + d * cap + j);
       for (int z = 0; z < N; z++) c[z] += all(q[z][d]) * k;
     }
-    vi inside;
-    for (int i = 0; i < LANES; i++) inside[i] = j + i < L ? -1 : 0;
+    if (j + LANES == cap)
+      for (int z = 0; z < N; z++) c[z] = choose(behind, all(-INFINITY), c[z]);
     for (int z = 0; z < N; z++) {
-      c[z] = choose(inside, c[z], all(-INFINITY));
       store(s + z * cap + j, c[z]);
       most[z] = larger(c[z], most[z]); /* a NaN is left out here, and in all weights below */
     }
   }
-  float over[N];
   for (int z = 0; z < N; z++) {
     v m = all(largest(most[z])), total = all(0.0f);
-    for (int64_t j = 0; j < L; j += LANES) {
+    for (int64_t j = 0; j < cap; j += LANES) {
       v e = exponential(load(s + z * cap + j) - m);
-      vi inside;
-      for (int i = 0; i < LANES; i++) inside[i] = j + i < L ? -1 : 0;
-      e = choose(inside, e, all(0.0f));
+      if (j + LANES == cap) e = choose(behind, all(0.0f), e);
       store(s + z * cap + j, e);
       total += e;
     }
-    over[z] = 1.0f / sum(total);
+    over[z] = all(1.0f / sum(total));
   }
   for (int64_t c = 0; c < D; c += LANES) {
-    v a[N];
+    v a[N], by = all(1.0f), plus = all(0.0f);
     for (int z = 0; z < N; z++) a[z] = all(0.0f);
     for (int64_t j = 0; j < L; j++) {
       v w = load(vs + j * ldv + c);
       for (int z = 0; z < N; z++) a[z] += all(s[z * cap + j]) * w;
     }
-    for (int z = 0; z < N; z++) store(o + z * UP(D) + c, a[z] * all(over[z]));
+    if (scale) by = load_some(scale + c, D - c);
+    if (shift) plus = load_some(shift + c, D - c);
+    for (int z = 0; z < N; z++) {
+      a[z] = a[z] * over[z] * by + plus;
+      store_some(o[z] + c, a[z], D - c);
+    }
   }
 }
 
 INLINE void attend_row(const int64_t D, const float *base, int64_t ld, int64_t H, int64_t L, float scaling, float *out,
-                       const float *scale, const float *shift, float *scratch, int64_t cap) {
-  float *kt = scratch, *s = kt + D * cap, *vp = s + MOST * cap, *o = vp + cap * UP(D);
-  const float *vs = base + 2 * H;
-  int64_t ldv = ld;
-  for (int64_t j = 0; j < L; j++)
-    for (int64_t d = 0; d < D; d++) kt[d * cap + j] = base[j * ld + H + d] * scaling;
-  for (int64_t d = 0; d < D; d++)
-    for (int64_t j = L; j < UP(L); j++) kt[d * cap + j] = 0;
+                       const float *scale, const float *shift, float *scratch) {
+  int64_t cap = UP(L), ldv = ld;
+  float *kt = scratch, *s = kt + D * cap, *vp = s + MOST * cap;
+  const float *vs = base + 2 * H, *q[MOST];
+  float *o[MOST];
+  transpose(base + H, ld, L, D, scaling, kt, cap);
   if (D % LANES) { /* whole vectors are read: from a copy */
     for (int64_t j = 0; j < L; j++) {
       memset(vp + j * UP(D), 0, 4 * UP(D));
@@ -253,17 +291,13 @@ INLINE void attend_row(const int64_t D, const float *base, int64_t ld, int64_t H
     }
     vs = vp, ldv = UP(D);
   }
-  for (int64_t i = 0; i < L;) {
-    const float *q[MOST];
-    int64_t n = L - i < MOST ? L - i : MOST;
-    for (int z = 0; z < MOST; z++) q[z] = base + (i + (z < n ? z : 0)) * ld;
-    if (n > MOST / 2) attend(MOST, q, D, kt, vs, ldv, L, cap, s, o);
-    else attend(MOST / 2, q, D, kt, vs, ldv, L, cap, s, o);
-    for (int64_t z = 0; z < n; z++) {
-      scale_row(o + z * UP(D), scale, shift, D);
-      memcpy(out + (i + z) * H, o + z * UP(D), 4 * D);
+  for (int64_t i = 0; i < L; i += MOST) {
+    for (int z = 0; z < MOST; z++) {
+      int64_t at = i + z < L ? i + z : i;
+      q[z] = base + at * ld, o[z] = out + at * H;
     }
-    i += n;
+    if (L - i > MOST / 2) attend(MOST, q, D, kt, vs, ldv, L, cap, s, o, scale, shift);
+    else attend(MOST / 2, q, D, kt, vs, ldv, L, cap, s, o, scale, shift);
   }
 }
 
@@ -274,19 +308,19 @@ int rows_attention(const float *qkv, float *out, int64_t heads, int64_t D, float
   int64_t H = heads * D, ld = 3 * H, cap = UP(at->longest), failed = 0;
 #pragma omp parallel reduction(| : failed)
   {
-    float *scratch = aligned_alloc(64, 4 * (UP((D + MOST + UP(D)) * cap + MOST * UP(D)) + 64) / 64 * 64);
+    float *scratch = malloc(4 * (D + MOST + UP(D)) * cap);
     failed = !scratch;
 #pragma omp for schedule(dynamic, 4)
     for (int64_t u = at->num_rows * heads - 1; u >= 0; u--) { /* long rows, which are last, first */
       if (failed) continue;
       int64_t b = u / heads, h = u % heads, slot = at->slot[b];
-      const float *scale = values(&by->scale, slot), *shift = values(&by->shift, slot);
+      const float *scale = change(&by->scale, slot), *shift = change(&by->shift, slot);
       const float *base = qkv + at->start[b] * ld + h * D;
       float *o = out + at->start[b] * H + h * D;
       scale = scale ? scale + h * D : 0, shift = shift ? shift + h * D : 0;
-      if (D == 32) attend_row(32, base, ld, H, at->length[b], scaling, o, scale, shift, scratch, cap);
-      else if (D == 64) attend_row(64, base, ld, H, at->length[b], scaling, o, scale, shift, scratch, cap);
-      else attend_row(D, base, ld, H, at->length[b], scaling, o, scale, shift, scratch, cap);
+      if (D == 32) attend_row(32, base, ld, H, at->length[b], scaling, o, scale, shift, scratch);
+      else if (D == 64) attend_row(64, base, ld, H, at->length[b], scaling, o, scale, shift, scratch);
+      else attend_row(D, base, ld, H, at->length[b], scaling, o, scale, shift, scratch);
     }
     free(scratch);
   }
@@ -371,11 +405,22 @@ static const float *mix_up(const projection *p, int64_t slot, shape s, int64_t R
   return mix;
 }
 
-/* c[N] = from + x[N][count] m [count, stride], one vector of columns. */
+/* c[N] += x [N][count] m [count, stride], one vector of columns. */
 INLINE void multiply(const int N, v *c, const float *const *x, const float *m, int64_t stride, int64_t count) {
   for (int64_t i = 0; i < count; i++) {
     v w = load(m + i * stride);
     for (int z = 0; z < N; z++) c[z] += all(x[z][i]) * w;
+  }
+}
+
+/* to [N][ld] = activation(from + x [N][count] m [count, stride]) in whole vectors of `width` columns. */
+INLINE void product(const int N, const float *const *x, int64_t count, const float *m, int64_t stride, int64_t width,
+                    const float *from, float *to, int64_t ld, int64_t kind) {
+  for (int64_t j = 0; j < width; j += LANES) {
+    v a[N];
+    for (int z = 0; z < N; z++) a[z] = from ? load(from + j) : all(0.0f);
+    multiply(N, a, x, m + j, stride, count);
+    for (int z = 0; z < N; z++) store(to + z * ld + j, activation(a[z], kind));
   }
 }
 
@@ -385,16 +430,11 @@ INLINE void multiply_few(const int N, const float *const *x, const float *thin, 
     for (int z = 0; z < N; z += 2) {
       v c[2][4];
       for (int k = 0; k < 8; k++) c[k / 4][k % 4] = all(0.0f);
-      int64_t i = 0;
-      for (; i + LANES <= s.wide; i += LANES)
+      for (int64_t i = 0, left = s.wide; left > 0; i += LANES, left -= LANES)
         for (int k = 0; k < 4; k++) {
-          v w = load(thin + (j + k) * s.wide + i);
-          c[0][k] += load(x[z] + i) * w, c[1][k] += load(x[z + 1] + i) * w;
+          v w = load_some(thin + (j + k) * s.wide + i, left);
+          c[0][k] += load_some(x[z] + i, left) * w, c[1][k] += load_some(x[z + 1] + i, left) * w;
         }
-      for (int k = 0; i < s.wide && k < 4; k++) {
-        v w = load_some(thin + (j + k) * s.wide + i, s.wide - i);
-        c[0][k] += load_some(x[z] + i, s.wide - i) * w, c[1][k] += load_some(x[z + 1] + i, s.wide - i) * w;
-      }
       v4 a = sums(c[0]), b = sums(c[1]);
       memcpy(u + z * ldu + j, &a, sizeof a), memcpy(u + (z + 1) * ldu + j, &b, sizeof b);
     }
@@ -410,42 +450,27 @@ INLINE void run_tile(const int N, int64_t n, const float *x, int64_t ldx, float 
                      float *u, int64_t ldu, float *inner) {
   const float *xs[N], *us[N], *is[N];
   int64_t R = UP(c->R), W = c->up.wide;
+  int64_t few = c->down.blocks * c->down.inner, many = UP(c->up.blocks * c->up.inner);
   for (int z = 0; z < N; z++) us[z] = u + z * ldu, is[z] = inner + z * R;
   for (int64_t b = 0; b < c->down.blocks; b++) {
+    float *own = u + b * c->down.inner;
     for (int z = 0; z < N; z++) xs[z] = x + (z < n ? z : 0) * ldx + b * c->down.wide;
-    if (c->down.inner < FEW) multiply_few(N, xs, c->thin, c->down, u + b * c->down.inner, ldu);
-    else
-      for (int64_t j = 0; j < c->down.inner; j += LANES) {
-        v a[N];
-        for (int z = 0; z < N; z++) a[z] = all(0.0f);
-        multiply(N, a, xs, c->thin + j, c->down.inner, c->down.wide);
-        for (int z = 0; z < N; z++) store(u + z * ldu + b * c->down.inner + j, a[z]);
-      }
+    if (c->down.inner < FEW) multiply_few(N, xs, c->thin, c->down, own, ldu);
+    else product(N, xs, c->down.wide, c->thin, c->down.inner, c->down.inner, 0, own, ldu, NONE);
   }
-  for (int64_t j = 0; j < R; j += LANES) {
-    v a[N];
-    for (int z = 0; z < N; z++) a[z] = load(c->bias + j);
-    if (c->mix) multiply(N, a, us, c->mix + j, R, c->down.blocks * c->down.inner);
-    else for (int z = 0; z < N; z++) a[z] += load(us[z] + j);
-    for (int z = 0; z < N; z++) store(inner + z * R + j, activation(a[z], c->activation));
-  }
-  if (c->mix_back) {
-    int64_t to = UP(c->up.blocks * c->up.inner);
-    for (int64_t j = 0; j < to; j += LANES) {
-      v a[N];
-      for (int z = 0; z < N; z++) a[z] = all(0.0f);
-      multiply(N, a, is, c->mix_back + j, to, c->R);
-      for (int z = 0; z < N; z++) store(u + z * ldu + j, a[z]);
-    }
-  } else memcpy(us, is, sizeof us);
+  if (c->mix) product(N, us, few, c->mix, R, R, c->bias, inner, R, c->activation);
+  else
+    for (int64_t i = 0; i < N * R; i += LANES)
+      store(inner + i, activation(load(us[i / R] + i % R) + load(c->bias + i % R), c->activation));
+  if (c->mix_back) product(N, is, c->R, c->mix_back, many, many, 0, u, ldu, NONE);
+  else memcpy(us, is, sizeof us);
   for (int64_t q = 0; q < c->up.blocks; q++) {
     const float *own[N];
     for (int z = 0; z < N; z++) own[z] = us[z] + q * c->up.inner;
     for (int64_t o = 0; o < W; o += LANES) {
       int64_t at = q * W + o, left = W - o;
       const float *thin = c->thin_back + o;
-      v a[N], bias = all(0.0f);
-      if (c->bias_back) bias = left < LANES ? load_some(c->bias_back + at, left) : load(c->bias_back + at);
+      v a[N], bias = c->bias_back ? load_some(c->bias_back + at, left) : all(0.0f);
       for (int z = 0; z < N; z++) a[z] = bias;
       if (left >= LANES) multiply(N, a, own, thin, W, c->up.inner);
       else
@@ -453,8 +478,7 @@ INLINE void run_tile(const int N, int64_t n, const float *x, int64_t ldx, float 
           for (int z = 0; z < N; z++) a[z] += all(own[z][i]) * load_some(thin + i * W, left);
       for (int z = 0; z < n; z++) {
         float *to = y + z * ldy + at;
-        if (left >= LANES) store(to, load(to) + a[z]);
-        else store_some(to, load_some(to, left) + a[z], left);
+        store_some(to, load_some(to, left) + a[z], left);
       }
     }
   }
