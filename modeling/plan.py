@@ -28,6 +28,8 @@ _FUSED = {
     "relu": ("relu", ""),
     "swish": ("swish", ""),
 }
+# Where models whose embeddings are narrower than their layers have the step between (ELECTRA, ALBERT).
+_PROJECTIONS = ("embeddings_project", "encoder.embedding_hidden_mapping_in")
 QKV = (Site.ATTN_Q, Site.ATTN_K, Site.ATTN_V)
 Taps = Mapping[Site, Tap]
 
@@ -110,13 +112,20 @@ def plan_of(backbone: Backbone) -> Plan | None:
     for tap in backbone.taps:
         layers.setdefault(-1 if tap.site is Site.EMBED else tap.layer, {})[tap.site] = tap
     embeddings = _embeddings(backbone.model, layers.pop(-1)[Site.EMBED])
-    built = [_layer(backbone.model, layers[number]) for number in sorted(layers)]
+    packed: dict[tuple[int, ...], Product] = {}
+    built = [_layer(backbone.model, layers[number], packed) for number in sorted(layers)]
     return Plan(embeddings, built, int(config.num_attention_heads), activation)
 
 
-def _layer(model: nn.Module, taps: Taps) -> Layer:
+def _layer(model: nn.Module, taps: Taps, packed: dict[tuple[int, ...], Product]) -> Layer:
+    """Weights that several layers share (ALBERT) are packed once: `packed` has them by their parameters."""
+
     def product(*sites: Site) -> Product:
-        return Product([_linear(model, taps[site].path) for site in sites])
+        layers = [_linear(model, taps[site].path) for site in sites]
+        key = tuple(id(layer.weight) for layer in layers)
+        if key not in packed:
+            packed[key] = Product(layers)
+        return packed[key]
 
     def norm(site: Site) -> FrozenNorm:
         return _norm(frozen_module(model, taps[site].path))
@@ -134,15 +143,18 @@ def _layer(model: nn.Module, taps: Taps) -> Layer:
 
 def _embeddings(model: nn.Module, tap: Tap) -> Embeddings:
     """By the names that all families of this kind have."""
+    modules = dict(model.named_modules())
     below = tap.path.rpartition(".")[0]
-    types = getattr(model.get_submodule(below), "token_type_embeddings", None)
+    types = modules.get(f"{below}.token_type_embeddings")
+    projection = next((modules[path] for path in _PROJECTIONS if path in modules), None)
+    assert projection is None or isinstance(projection, nn.Linear), "it is linear: this is a bug"
     return Embeddings(
         tap=tap,
         words=_table(frozen_module(model, tap.path)),
-        positions=_table(model.get_submodule(f"{below}.position_embeddings")),
+        positions=_table(modules[f"{below}.position_embeddings"]),
         types=None if types is None else _table(types),
-        norm=_norm(model.get_submodule(f"{below}.LayerNorm")),
-        projection=getattr(model, "embeddings_project", None),
+        norm=_norm(modules[f"{below}.LayerNorm"]),
+        projection=projection,
     )
 
 

@@ -27,6 +27,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5) /* interleaved halves */
 #define HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define MORE(a, b) ((a) > (b) ? (a) : (b))
 #define UP(n) (((n) + LANES - 1) / LANES * LANES)
 
 typedef float v __attribute__((vector_size(4 * LANES)));
@@ -47,11 +48,7 @@ typedef struct {
   const int64_t *start, *length, *slot, *row;
   int64_t num_rows, num_tokens, longest;
 } batch;
-
-/* y * scale + shift, each where it is there. */
-typedef struct {
-  table scale, shift;
-} scales;
+typedef struct { table scale, shift; } scales; /* y * scale + shift, each where it is there */
 
 /* A projection by its factors (form: see `read_blocks` and `mix_down`), its bias and, shared or not, its rule. */
 typedef struct {
@@ -59,7 +56,6 @@ typedef struct {
   table first, second, rule, bias;
 } projection;
 enum { DENSE, LOW_RANK, PHM, LPHM };
-
 const char *rows_source(void) { return SOURCE; }
 
 INLINE v load(const float *p) { v x; memcpy(&x, p, sizeof x); return x; }
@@ -67,16 +63,12 @@ INLINE void store(float *p, v x) { memcpy(p, &x, sizeof x); }
 /* The first n lanes, or all. */
 INLINE v load_some(const float *p, int64_t n) {
   v x = {0};
-  if (n >= LANES) return load(p);
-  memcpy(&x, p, 4 * n);
-  return x;
+  return n < LANES ? memcpy(&x, p, 4 * n), x : load(p);
 }
-INLINE void store_some(float *p, v x, int64_t n) {
-  if (n >= LANES) store(p, x);
-  else memcpy(p, &x, 4 * n);
-}
+INLINE void store_some(float *p, v x, int64_t n) { n < LANES ? (void)memcpy(p, &x, 4 * n) : store(p, x); }
 INLINE v all(float a) { return a - (v){0}; }
-INLINE v choose(vi mask, v a, v b) { return (v)((mask & (vi)a) | (~mask & (vi)b)); }
+#define CHOOSE(T, TI, mask, a, b) ((T)(((mask) & (TI)(a)) | (~(mask) & (TI)(b))))
+INLINE v choose(vi mask, v a, v b) { return CHOOSE(v, vi, mask, a, b); }
 
 /* Lane by lane, b where a comparison with NaN is false: a NaN in b comes through. */
 INLINE v larger(v a, v b) { return choose(a > b, a, b); }
@@ -99,12 +91,9 @@ INLINE float largest(v x) {
   v4 part[LANES / 4];
   memcpy(part, &x, sizeof x);
   for (int n = LANES / 8; n; n /= 2)
-    for (int i = 0; i < n; i++) {
-      v4i more = part[i] > part[i + n];
-      part[i] = (v4)((more & (v4i)part[i]) | (~more & (v4i)part[i + n]));
-    }
-  float a = part[0][0] > part[0][1] ? part[0][0] : part[0][1], b = part[0][2] > part[0][3] ? part[0][2] : part[0][3];
-  return a > b ? a : b;
+    for (int i = 0; i < n; i++) part[i] = CHOOSE(v4, v4i, part[i] > part[i + n], part[i], part[i + n]);
+  float a = MORE(part[0][0], part[0][1]), b = MORE(part[0][2], part[0][3]);
+  return MORE(a, b);
 }
 
 /* The sums of four vectors. */
@@ -176,12 +165,8 @@ INLINE const float *values(const table *t, int64_t slot) {
 INLINE const float *change(const table *t, int64_t slot) { return t->data && place(t, slot) ? values(t, slot) : 0; }
 
 static void scale_row(float *restrict y, const float *restrict scale, const float *restrict shift, int64_t D) {
-  if (scale && shift)
-    for (int64_t i = 0; i < D; i++) y[i] = y[i] * scale[i] + shift[i];
-  else if (scale)
-    for (int64_t i = 0; i < D; i++) y[i] *= scale[i];
-  else if (shift)
-    for (int64_t i = 0; i < D; i++) y[i] += shift[i];
+  for (int64_t i = 0; scale && i < D; i++) y[i] *= scale[i];
+  for (int64_t i = 0; shift && i < D; i++) y[i] += shift[i];
 }
 
 /* y [T, D] of rows `ld` apart, in place: activation(y * scale + shift). */
@@ -285,10 +270,7 @@ INLINE void attend_row(const int64_t D, const float *base, int64_t ld, int64_t H
   float *o[MOST];
   transpose(base + H, ld, L, D, scaling, kt, cap);
   if (D % LANES) { /* whole vectors are read: from a copy */
-    for (int64_t j = 0; j < L; j++) {
-      memset(vp + j * UP(D), 0, 4 * UP(D));
-      memcpy(vp + j * UP(D), vs + j * ld, 4 * D);
-    }
+    for (int64_t i = 0; i < L * UP(D); i++) vp[i] = i % UP(D) < D ? vs[i / UP(D) * ld + i % UP(D)] : 0;
     vs = vp, ldv = UP(D);
   }
   for (int64_t i = 0; i < L; i += MOST) {
@@ -318,9 +300,10 @@ int rows_attention(const float *qkv, float *out, int64_t heads, int64_t D, float
       const float *base = qkv + at->start[b] * ld + h * D;
       float *o = out + at->start[b] * H + h * D;
       scale = scale ? scale + h * D : 0, shift = shift ? shift + h * D : 0;
-      if (D == 32) attend_row(32, base, ld, H, at->length[b], scaling, o, scale, shift, scratch);
-      else if (D == 64) attend_row(64, base, ld, H, at->length[b], scaling, o, scale, shift, scratch);
-      else attend_row(D, base, ld, H, at->length[b], scaling, o, scale, shift, scratch);
+      int64_t L = at->length[b];
+      if (D == 32) attend_row(32, base, ld, H, L, scaling, o, scale, shift, scratch);
+      else if (D == 64) attend_row(64, base, ld, H, L, scaling, o, scale, shift, scratch);
+      else attend_row(D, base, ld, H, L, scaling, o, scale, shift, scratch);
     }
     free(scratch);
   }
@@ -357,12 +340,9 @@ static const float *thin_of(const table *t, int64_t slot, shape s, float *room) 
   const float *from = values(t, slot);
   int few = s.inner < FEW, last = (t->num_rows - 1 - place(t, slot)) * t->width < LANES;
   if (!few && s.parts == 1 && !last) return from;
-  for (int64_t part = 0; part < s.parts; part++)
+  for (int64_t j = 0; j < s.inner; j++)
     for (int64_t i = 0; i < s.wide; i++)
-      for (int64_t e = 0; e < s.each; e++) {
-        int64_t j = part * s.each + e;
-        room[few ? j * s.wide + i : i * s.inner + j] = from[(part * s.wide + i) * s.each + e];
-      }
+      room[few ? j * s.wide + i : i * s.inner + j] = from[(j / s.each * s.wide + i) * s.each + j % s.each];
   if (few) memset(room + s.inner * s.wide, 0, 4 * (3 * s.wide)); /* sums come in fours */
   return room;
 }
@@ -474,12 +454,10 @@ INLINE void run_tile(const int N, int64_t n, const float *x, int64_t ldx, float 
       for (int z = 0; z < N; z++) a[z] = bias;
       if (left >= LANES) multiply(N, a, own, thin, W, c->up.inner);
       else
-        for (int64_t i = 0; i < c->up.inner; i++)
-          for (int z = 0; z < N; z++) a[z] += all(own[z][i]) * load_some(thin + i * W, left);
-      for (int z = 0; z < n; z++) {
-        float *to = y + z * ldy + at;
-        store_some(to, load_some(to, left) + a[z], left);
-      }
+        for (int64_t i = 0; i < c->up.inner * N; i++)
+          a[i % N] += all(own[i % N][i / N]) * load_some(thin + i / N * W, left);
+      for (int z = 0; z < n; z++)
+        store_some(y + z * ldy + at, load_some(y + z * ldy + at, left) + a[z], left);
     }
   }
 }
@@ -489,7 +467,7 @@ int rows_block(const float *x, int64_t ldx, float *y, int64_t ldy, const batch *
   int64_t R = what->bottleneck;
   shape down = shape_of(&what->down, what->wide_in, R), up = shape_of(&what->up, what->wide_out, R);
   int64_t few = down.blocks * down.inner, many = up.blocks * up.inner;
-  int64_t ldu = UP(few > many ? few : many) + LANES;
+  int64_t ldu = UP(MORE(few, many)) + LANES;
   int64_t sizes[] = {(down.inner + 3) * down.wide + LANES, few * UP(R), UP(R), R * UP(many), MOST * ldu, MOST * UP(R)};
   int64_t total = 0, failed = 0;
   for (int i = 0; i < 6; i++) total += sizes[i];
