@@ -80,7 +80,9 @@ class Settings(BaseSettings):
     max_metric_tasks: int = _limit(100, "tasks with metric series of their own", ge=0)
 
     tokenizer_threads: int = _other(2, "threads that tokenise", ge=1, le=64)
-    device_threads: int | None = _other(None, "CPU threads of a forward pass; torch decides if not set", ge=1)
+    device_threads: int | None = _other(
+        None, "CPU threads of each pass; chosen at the start if not set", ge=1
+    )
     startup_probes: int = _other(2, "probes replayed per stored adapter at start", ge=0, le=32)
     drain_timeout_s: float = _other(30.0, "longest wait for accepted requests on SIGTERM", ge=0)
     log_level: Literal["debug", "info", "warning", "error"] = _other("info", "least level that is logged")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from operator import methodcaller
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +24,7 @@ from .engine.tokenizer import Tokenizer
 from .errors import Draining, NotReady
 from .metrics import Metrics
 from .settings import Settings
+from .threads import Chosen, DevicePool, alone_up_to, choose, have_one, look, now
 
 if TYPE_CHECKING:
     from modeling import ServedModel
@@ -37,6 +40,7 @@ _BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 # One request counts at most this share of the queue, so that no bulk job closes it for others.
 _SHARES = 8
 _WARM_UP_ROWS = 64
+_TRIED_ROW_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +52,22 @@ class Parts:
     tokenizer: Tokenizer
     catalog: Catalog
     device: str
+    pool: DevicePool
     max_batch_tokens: int
     max_new_tokens: int
 
 
 class Service:
-    """One process's service. `on_started` is told once whether it could start."""
+    """One process's service. `on_loading` is called on the device thread before the backbone is loaded,
+    `on_started` is told once whether it could start.
+    """
 
     def __init__(
-        self, settings: Settings, token: str | None, on_started: Callable[[bool], None] | None = None
+        self,
+        settings: Settings,
+        token: str | None,
+        on_started: Callable[[bool], None] | None = None,
+        on_loading: Callable[[], None] | None = None,
     ) -> None:
         self.settings, self.token = settings, token
         self.metrics = Metrics(max_tasks=settings.max_metric_tasks)
@@ -64,8 +75,9 @@ class Service:
         self.reason = "the backbone is being loaded"
         self.num_in_flight = 0  # requests other than health checks
         self.started_s = time.monotonic()
+        self._used = now()
         self.answering = ThreadPoolExecutor(2, thread_name_prefix="answers")
-        self._on_started = on_started or (lambda _: None)
+        self._on_started, self._on_loading = on_started or (lambda _: None), on_loading or (lambda: None)
         self._engine: Engine | None = None
         self._tokenizer: Tokenizer | None = None
         self._parts: Parts | None = None
@@ -139,6 +151,8 @@ class Service:
 
         settings = self.settings
         device = await asyncio.to_thread(_device, settings)
+        pool = DevicePool(choose(look(self._used), os.environ, settings.device_threads))
+        _keep_to_one_pool()
         max_batch_tokens = settings.max_batch_tokens or _BATCH_TOKENS[device]
         scheduler: Scheduler[Row] = Scheduler(
             max_batch_tokens=max_batch_tokens,
@@ -146,8 +160,8 @@ class Service:
             max_waiting_tokens=settings.max_waiting_tokens,
             max_charge_tokens=max(1, settings.max_waiting_tokens // _SHARES),
         )
-        engine = self._engine = Engine(scheduler, self.metrics)
-        model = await _load(engine, settings, device)
+        engine = self._engine = Engine(scheduler, self.metrics, pool)
+        model = await _load(engine, settings, device, self._on_loading)
         backbone = model.backbone
         tokenizer = self._tokenizer = Tokenizer(
             backbone.text,
@@ -170,7 +184,7 @@ class Service:
             startup_probes=settings.startup_probes,
         )
         max_new_tokens = min(settings.max_new_tokens, backbone.max_tokens)  # a decoder has positions too
-        return Parts(model, engine, tokenizer, catalog, device, max_batch_tokens, max_new_tokens)
+        return Parts(model, engine, tokenizer, catalog, device, pool, max_batch_tokens, max_new_tokens)
 
     async def _warm_up(self, parts: Parts) -> None:
         """The longest row and a batch of many residents, so that no request pays for being the first."""
@@ -183,6 +197,9 @@ class Service:
         slots = [0, *(one.body_slot for one in mixing)][:_WARM_UP_ROWS]
         for encoded, body_slots in ((longest, [0]), (short * len(slots), slots)):
             await asyncio.wrap_future(parts.engine.call(methodcaller("run", encoded, body_slots, [])))
+        if parts.device == "cpu" and not parts.pool.chosen.given:
+            parts.pool.chosen = await asyncio.wrap_future(parts.engine.call(partial(_tried, parts.pool)))
+        log.info("threads", extra={"threads": asdict(parts.pool.chosen)})
 
     def _watch(self, parts: Parts) -> None:
         scheduler = parts.engine.scheduler
@@ -197,14 +214,36 @@ def _device(settings: Settings) -> str:
     """The device that `auto` means on this machine; also the first import of torch."""
     import torch
 
-    if settings.device_threads is not None:
-        torch.set_num_threads(settings.device_threads)
     if settings.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return settings.device
 
 
-async def _load(engine: Engine, settings: Settings, device: str) -> ServedModel:
+def _keep_to_one_pool() -> None:
+    """Only the device thread computes with several threads: a second pool would take the cores from it."""
+    have_one()
+    asyncio.get_running_loop().set_default_executor(
+        ThreadPoolExecutor(thread_name_prefix="work", initializer=have_one)
+    )
+
+
+def _tried(pool: DevicePool, model: ServedModel) -> Chosen:
+    """On the device thread: what was chosen, with the size of passes that one thread runs as fast."""
+    (word,) = model.backbone.text.encode(["a few words of a text to warm up"], _TRIED_ROW_TOKENS)
+
+    def seconds(number: int, tokens: int) -> float:
+        pool.set(number)
+        rows = [word] * (tokens // len(word))
+        started_s = time.perf_counter()
+        model.run(rows, [0] * len(rows), [])
+        return time.perf_counter() - started_s
+
+    return replace(pool.chosen, alone_tokens=alone_up_to(seconds, pool.chosen.number))
+
+
+async def _load(
+    engine: Engine, settings: Settings, device: str, on_loading: Callable[[], None]
+) -> ServedModel:
     """Load the backbone on the device thread, which alone will use it."""
 
     def build() -> ServedModel:
@@ -212,6 +251,7 @@ async def _load(engine: Engine, settings: Settings, device: str) -> ServedModel:
 
         from modeling import ServedModel, load_backbone
 
+        on_loading()
         # float32 is the format with the published tolerance on every device; the others are a choice
         dtype = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(settings.dtype, torch.float32)
         return ServedModel(load_backbone(settings.backbone, device=device, dtype=dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -69,6 +70,7 @@ async def info(request: Request) -> schemas.Info:
         },
         device=parts.device,
         dtype=str(backbone.dtype).removeprefix("torch."),
+        threads=schemas.ThreadsInfo(**asdict(parts.pool.chosen)),
         families=sorted(FAMILIES),
         methods=sorted(METHODS),
         kinds=file_kinds(),
