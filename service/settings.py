@@ -55,7 +55,8 @@ class Settings(BaseSettings):
     port: int = _serving(8000, "port to listen on; 0 takes a free one", ge=0, le=65535)
     device: Literal["auto", "cpu", "cuda"] = _serving("auto", "where the backbone runs")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _serving(
-        "auto", "number format of the backbone; auto is float32, and T5 refuses float16"
+        "auto",
+        "number format of the backbone; auto is bfloat16 where processor and probes bear it, else float32",
     )
     token: SecretStr | None = _access(None, "bearer token that callers must send")
     token_file: Path | None = _access(None, "file with the token; created with a random one if missing")

@@ -23,6 +23,7 @@ from .engine.scheduler import Scheduler
 from .engine.tokenizer import Tokenizer
 from .errors import Draining, NotReady
 from .metrics import Metrics
+from .number_format import FLOAT32, NumberFormat
 from .settings import Settings
 from .threads import Chosen, DevicePool, alone_up_to, choose, have_one, look, now
 
@@ -53,6 +54,7 @@ class Parts:
     catalog: Catalog
     device: str
     pool: DevicePool
+    number_format: NumberFormat
     max_batch_tokens: int
     max_new_tokens: int
 
@@ -94,9 +96,7 @@ class Service:
     async def start(self) -> None:
         """Load the backbone and the stored adapters, warm up, become ready."""
         try:
-            parts = await self._build()
-            self.reason = "the stored adapters are being loaded"
-            await parts.catalog.load_all()
+            parts = await self._filled(await self._build(self.settings.dtype))
             self.reason = "the first passes are run"
             await self._warm_up(parts)
         except Exception as error:
@@ -146,7 +146,22 @@ class Service:
             self._tokenizer.close()
         self.answering.shutdown(wait=False, cancel_futures=True)
 
-    async def _build(self) -> Parts:
+    async def _filled(self, parts: Parts) -> Parts:
+        """The parts with all stored versions; anew in float32 where some object to a format on trial."""
+        self.reason = "the stored adapters are being loaded"
+        await parts.catalog.load_all()
+        lost = parts.catalog.num_not_reproduced
+        if lost and parts.number_format.tried:
+            why = f"in {parts.number_format.name} the probes of {lost} stored versions are not reproduced"
+            log.warning("the number format is given up", extra={"reason": why})
+            await asyncio.to_thread(parts.engine.stop, self.settings.drain_timeout_s)
+            parts.tokenizer.close()
+            parts = replace(await self._build(FLOAT32), number_format=NumberFormat(FLOAT32, why))
+            await parts.catalog.load_all()
+        log.info("number format", extra={"number_format": asdict(parts.number_format)})
+        return parts
+
+    async def _build(self, dtype: str) -> Parts:
         from adapters_store import AdapterStore
 
         settings = self.settings
@@ -161,7 +176,7 @@ class Service:
             max_charge_tokens=max(1, settings.max_waiting_tokens // _SHARES),
         )
         engine = self._engine = Engine(scheduler, self.metrics, pool)
-        model = await _load(engine, settings, device, self._on_loading)
+        model, number_format = await _load(engine, settings, device, dtype, self._on_loading)
         backbone = model.backbone
         tokenizer = self._tokenizer = Tokenizer(
             backbone.text,
@@ -184,7 +199,9 @@ class Service:
             startup_probes=settings.startup_probes,
         )
         max_new_tokens = min(settings.max_new_tokens, backbone.max_tokens)  # a decoder has positions too
-        return Parts(model, engine, tokenizer, catalog, device, pool, max_batch_tokens, max_new_tokens)
+        return Parts(
+            model, engine, tokenizer, catalog, device, pool, number_format, max_batch_tokens, max_new_tokens
+        )
 
     async def _warm_up(self, parts: Parts) -> None:
         """The longest row and a batch of many residents, so that no request pays for being the first."""
@@ -242,18 +259,20 @@ def _tried(pool: DevicePool, model: ServedModel) -> Chosen:
 
 
 async def _load(
-    engine: Engine, settings: Settings, device: str, on_loading: Callable[[], None]
-) -> ServedModel:
+    engine: Engine, settings: Settings, device: str, dtype: str, on_loading: Callable[[], None]
+) -> tuple[ServedModel, NumberFormat]:
     """Load the backbone on the device thread, which alone will use it."""
+    found: list[NumberFormat] = []
 
     def build() -> ServedModel:
-        import torch
+        from modeling import ServedModel
 
-        from modeling import ServedModel, load_backbone
+        from . import number_format
 
         on_loading()
-        # float32 is the format with the published tolerance on every device; the others are a choice
-        dtype = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(settings.dtype, torch.float32)
-        return ServedModel(load_backbone(settings.backbone, device=device, dtype=dtype))
+        backbone, chosen = number_format.load(settings.backbone, device, dtype)
+        found.append(chosen)
+        return ServedModel(backbone)
 
-    return await asyncio.wrap_future(engine.start(build))
+    model = await asyncio.wrap_future(engine.start(build))
+    return model, found[0]

@@ -288,6 +288,9 @@ class Info(BaseModel):
     backbone: dict[str, JsonValue]
     device: str
     dtype: str
+    dtype_reason: str = Field(
+        description="why it is this one: what was asked for, or found where it was auto"
+    )
     threads: ThreadsInfo
     families: list[str]
     methods: list[str]
