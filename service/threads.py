@@ -85,7 +85,7 @@ def choose(machine: Machine, environ: Mapping[str, str], asked: int | None) -> C
     if machine.quota is not None and machine.quota < most:
         most = max(1, math.floor(machine.quota))  # the event loop has the rest
         told.append(f"its control group gives it the time of {machine.quota:g}")
-    number = min(most, max(most - round(machine.busy), math.ceil(_LEAST_SHARE * most)))
+    number = min(most, max(machine.cores - round(machine.busy), math.ceil(_LEAST_SHARE * most)))
     if number < most:
         told.append(f"others keep {machine.busy:.1f} busy")
     return Chosen(number, ", ".join(told), wait)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from modeling import FAMILIES, METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel
+from modeling import FAMILIES, METHODS, Adapter, Backbone, Encoded, HeadSpec, ServedModel, Site
 from modeling.sharing import Streams, distinct, lowest_layer, streams_of
 from modeling.words import Word
 from tests.conformance import checks
@@ -106,9 +106,11 @@ def test_rows_that_nothing_tells_apart_are_one() -> None:
 def test_the_lowest_layer_is_where_something_acts_first() -> None:
     taps = tiny_backbone("bart").taps
     encoder = [
-        tap for tap in taps if tap.stack == "encoder" and tap.layer == 1 and "EMBED" not in tap.site.name
+        tap for tap in taps if tap.stack == "encoder" and tap.layer == 1 and tap.site is not Site.EMBED
     ]
     decoder = [tap for tap in taps if tap.stack != "encoder"]
+    embeddings = [tap for tap in tiny_backbone("bert").taps if tap.site is Site.EMBED]
+    assert lowest_layer(embeddings, 2) == 0
     assert lowest_layer(encoder, 2) == 1
     assert lowest_layer(decoder, 2) == 2
     assert lowest_layer([*decoder, *encoder], 2) == 1

@@ -27,7 +27,8 @@ from tests.unit.service.fakes import FakeModel, FakeText, Finished, card, job, s
         (Machine(8, quota=0.5), 1),
         (Machine(8, busy=1.2), 7),
         (Machine(8, busy=7.0), 6),  # never less than three quarters
-        (Machine(8, quota=4.0, busy=0.9), 3),
+        (Machine(8, quota=4.0, busy=3.0), 4),  # there is room beside the others
+        (Machine(8, quota=4.0, busy=7.0), 3),
         (Machine(2, busy=1.0), 2),
         (Machine(1, busy=3.0), 1),
     ],
@@ -47,9 +48,9 @@ def test_what_the_person_says_counts_first() -> None:
 
 
 def test_the_reason_names_what_limited_it() -> None:
-    why = choose(Machine(8, quota=4.0, busy=0.9), {}, None).why
+    why = choose(Machine(8, quota=4.0, busy=6.9), {}, None).why
     assert why == (
-        "this process may use 8 cores, its control group gives it the time of 4, others keep 0.9 busy"
+        "this process may use 8 cores, its control group gives it the time of 4, others keep 6.9 busy"
     )
 
 
