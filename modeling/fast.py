@@ -44,7 +44,7 @@ class FastPath:
         """Whether it computes what the reference path would: whole passes, the backbone's own weights, and
         nothing at the taps but these banks.
         """
-        if batch.entering is not None or self._backbone.has_other_weights:
+        if self._backbone.has_other_weights:
             return False
         modules = (getattr(parent, name) for parent, name in self._places)
         acts = (act for module in modules if isinstance(module, Tapped) for act in module.acts)
@@ -53,11 +53,11 @@ class FastPath:
         acting = self._banks.acting.items()
         return not any(bank.replaces for tap, bank in acting if tap.site not in ALL_NORM_SITES)
 
-    def hidden(self, batch: PackedBatch) -> Tensor:
-        """The last hidden states [T, H] of the batch that runs, in packed order."""
-        run = _Pass(self._plan, self._c, self._banks, batch)
-        x = run.embed()
-        for layer in self._plan.layers:
+    def hidden(self, batch: PackedBatch, below: int | None = None) -> Tensor:
+        """Last hidden states [T, H] of the batch that runs, in packed order; or those that enter `below`."""
+        run, entering = _Pass(self._plan, self._c, self._banks, batch), batch.entering
+        x = run.embed() if entering is None else entering.states
+        for layer in self._plan.layers[0 if entering is None else entering.number : below]:
             x = run.layer(layer, x)
         return x
 

@@ -61,6 +61,7 @@ class Catalog:
         self._states: dict[str, TaskState] = {}
         self._changing = asyncio.Lock()  # one change of the store at a time, in the order of the mirror
         self._num_loading = 0
+        self.num_not_reproduced = 0  # stored versions whose probes came out differently
 
     # ---- reading
 
@@ -120,6 +121,7 @@ class Catalog:
             try:
                 compare(candidate, replayed, self._tolerance)
             except Refused as error:
+                self.num_not_reproduced += 1
                 self._give_back(placement.slot)
                 self._skip(key, str(error))
             else:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modeling import FAMILIES, METHODS, Adapter, Backbone, Encoded, Entering, ServedModel, fast
+from modeling import FAMILIES, METHODS, Adapter, Backbone, Encoded, ServedModel, fast
 from modeling.kernels import kernels
 from modeling.kernels.library import levels, opened
 from modeling.ops import OPS
@@ -192,7 +192,6 @@ def test_what_it_refuses_runs_on_the_reference_path() -> None:
     assert model._path is not None
     batch = backbone.pack(encoded)
     assert model._path.suits(batch)
-    assert not model._path.suits(replace(batch, entering=Entering(1, torch.zeros(1, 1))))
 
 
 def test_another_models_adapters_on_the_same_backbone_do_not_act() -> None:
