@@ -18,6 +18,7 @@ class Part:
         self.data = identity.detach().float().to(device).clone()[None]
         self.index = torch.zeros(1, dtype=torch.int32, device=device)
         self._free: list[int] = []
+        self.noted: tuple[Tensor, Tensor, object] | None = None  # what a reader keeps of data and index
 
     def write(self, slot: int, value: Tensor) -> None:
         """Give `slot` a row of its own with `value`; a write that fails takes none."""
