@@ -1,10 +1,10 @@
 """What does the fast path buy, and what does mixing cost on it?
 
-Throughput of the same batches on the fast path and on the reference path (the library's modules with `Tapped`),
-bare and with 64 tasks of each method in turn; and of mixed batches over bare ones on the fast path. Lengths are
-lognormal, 6 to 128 tokens. The variants take turns, the ratio of each turn is taken, and the median of those is
-printed. With --cpu-time seconds of this process count instead of those of the wall: beside other work, and for
-one thread.
+Throughput of the same batches on the fast path and on the reference path (the library's modules with
+`Tapped`), bare and with 64 tasks of each method in turn; and of mixed batches over bare ones on the fast
+path. Lengths are lognormal, 6 to 128 tokens. The variants take turns, the ratio of each turn is taken, and
+the median of those is printed. With --cpu-time seconds of this process count instead of those of the wall:
+for one thread beside other work.
 
     python -m benchmarks.fast_path [--rounds 20] [--rows 1 8 64] [--cpu-time]
 """

@@ -1,8 +1,8 @@
 """What does it cost that every row of a batch belongs to another task?
 
 Throughput of served batches (pack, forward, pool, heads) whose rows are drawn from N resident Hadamard
-adapters, as a ratio to the bare packed backbone (pack, forward, pool) on the same batches in the same run, both
-on the fast path where the backbone has one (`fast_path` has the ratio to the reference path);
+adapters, as a ratio to the bare packed backbone (pack, forward, pool) on the same batches in the same run,
+both on the fast path (`fast_path` has its ratio to the reference path);
 and of the bare packed backbone as a ratio to Hugging Face's own padded forward. Lengths are lognormal,
 6 to 128 tokens, as short texts have. The variants take turns, so that a noisy machine treats them alike;
 the ratio of each turn is taken, and the median of those is printed.

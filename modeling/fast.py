@@ -8,7 +8,6 @@ T tokens, H hidden.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -31,7 +30,7 @@ class FastPath:
     def __init__(self, backbone: Backbone, banks: Banks, plan: Plan, c: Kernels) -> None:
         self._backbone, self._banks, self._plan, self._c = backbone, banks, plan, c
         paths = {tap.path.rpartition(".") for tap in backbone.taps}
-        self._places = [(backbone.model.get_submodule(parent), name) for parent, _, name in paths]
+        self._places = [(backbone.model.get_submodule(parent)._modules, name) for parent, _, name in paths]
 
     @classmethod
     def of(cls, backbone: Backbone, banks: Banks) -> FastPath | None:
@@ -46,7 +45,7 @@ class FastPath:
         """
         if self._backbone.has_other_weights:
             return False
-        modules = (getattr(parent, name) for parent, name in self._places)
+        modules = (children[name] for children, name in self._places)
         acts = (act for module in modules if isinstance(module, Tapped) for act in module.acts)
         if any(not act.idle and not self._banks.owns(tap, act) for tap, act, _ in acts):
             return False
@@ -84,10 +83,12 @@ class _Pass:
         """x [T, H] -> [T, H]."""
         taps, width = layer.taps, x.shape[1]
         qkv = layer.qkv(x)
-        for site, own in zip(QKV, torch.split(qkv, width, dim=1), strict=True):
-            new = self._act(taps[site], x, own)
-            if new is not own:
-                own.copy_(new)
+        for number, site in enumerate(QKV):
+            if taps[site] in self._acting:
+                own = qkv[:, number * width : (number + 1) * width]
+                new = self._act(taps[site], x, own)
+                if new is not own:
+                    own.copy_(new)
         context = self._attention(taps[Site.ATTN_CONTEXT], qkv)
         y = self._act(taps[Site.ATTN_OUT], context, layer.out(context))
         x = self._norm(taps[Site.ATTN_NORM], layer.attention_norm, y, x)
@@ -100,7 +101,8 @@ class _Pass:
         plan, rows = self._plan, self._at.layout.num_rows
         out = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
         scales = self._only_scales(tap) if self._num_short == rows else None
-        self._c.attention(qkv, out, plan.heads, self._at, self._num_short, scales)
+        if self._num_short:
+            self._c.attention(qkv, out, plan.heads, self._at, self._num_short, scales)
         if scales is not None:
             return out
         for grid in self._batch.groups if self._num_short < rows else ():

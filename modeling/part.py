@@ -88,6 +88,7 @@ class Part:
         self.data = identity.detach().float().to(table.index.device).clone()[None]
         self.table = table
         table.add(self)
+        self.noted: tuple[Tensor, Tensor, object] | None = None  # what a reader keeps of data and index
 
     @property
     def index(self) -> Tensor:

@@ -200,6 +200,27 @@ void rows_norm(const float *x, const float *r, float *y, int64_t D, float eps, c
   }
 }
 
+/* to [N][ld] = activation(from + x [N][count] m [count, stride]), V vectors of columns. */
+INLINE void columns(const int N, const int V, const float *const *x, int64_t count, const float *m, int64_t stride,
+                    const float *from, float *to, int64_t ld, int64_t kind) {
+  v c[N * V], w[V];
+  for (int k = 0; k < N * V; k++) c[k] = from ? load(from + k % V * LANES) : all(0.0f);
+  for (int64_t i = 0; i < count; i++) {
+    for (int k = 0; k < V; k++) w[k] = load(m + i * stride + k * LANES);
+    for (int k = 0; k < N * V; k++) c[k] += all(x[k / V][i]) * w[k % V];
+  }
+  for (int k = 0; k < N * V; k++) store(to + k / V * ld + k % V * LANES, activation(c[k], kind));
+}
+
+/* The same for `width` columns, in whole vectors. */
+INLINE void product(const int N, const float *const *x, int64_t count, const float *m, int64_t stride, int64_t width,
+                    const float *from, float *to, int64_t ld, int64_t kind) {
+  int64_t j = 0;
+  for (; j + LANES < width; j += 2 * LANES)
+    columns(N, 2, x, count, m + j, stride, from ? from + j : 0, to + j, ld, kind);
+  if (j < width) columns(N, 1, x, count, m + j, stride, from ? from + j : 0, to + j, ld, kind);
+}
+
 /* Keys [L, D] -> kt [D, cap] times scaling, zeros behind L; four by four. */
 INLINE void transpose(const float *keys, int64_t ld, int64_t L, int64_t D, float scaling, float *kt, int64_t cap) {
   int64_t j = 0, whole = D / 4 * 4;
@@ -216,56 +237,37 @@ INLINE void transpose(const float *keys, int64_t ld, int64_t L, int64_t D, float
     for (int64_t d = i < j ? whole : 0; d < D; d++) kt[d * cap + i] = i < L ? keys[i * ld + d] * scaling : 0;
 }
 
-/* One head of N queries q [N][D] on L keys: kt [D][cap] scaled, vs [L][ldv], room for weights s [N][cap]; -> o [N]. */
+/* One head of N queries q [N][D] on L keys: kt [D][cap] scaled, vs [L][ldv], room for weights s [N][cap] and sums
+   [N][UP(D)]; -> o [N]. */
 INLINE void attend(const int N, const float *const *q, int64_t D, const float *kt, const float *vs, int64_t ldv,
-                   int64_t L, int64_t cap, float *s, float *const *o, const float *scale, const float *shift) {
+                   int64_t L, int64_t cap, float *s, float *sums, float *const *o, const float *scale,
+                   const float *shift) {
   vi behind = COUNTING >= (int32_t)(L - (cap - LANES)); /* lanes of the last vector without a key */
-  v most[N], over[N];
-  for (int z = 0; z < N; z++) most[z] = all(-INFINITY);
-  for (int64_t j = 0; j < cap; j += LANES) {
-    v c[N];
-    for (int z = 0; z < N; z++) c[z] = all(0.0f);
-    for (int64_t d = 0; d < D; d++) {
-      v k = load(kt + d * cap + j);
-      for (int z = 0; z < N; z++) c[z] += all(q[z][d]) * k;
-    }
-    if (j + LANES == cap)
-      for (int z = 0; z < N; z++) c[z] = choose(behind, all(-INFINITY), c[z]);
-    for (int z = 0; z < N; z++) {
-      store(s + z * cap + j, c[z]);
-      most[z] = larger(c[z], most[z]); /* a NaN is left out here, and in all weights below */
-    }
-  }
+  const float *ws[N];
+  v over[N];
+  product(N, q, D, kt, cap, cap, 0, s, cap, NONE);
   for (int z = 0; z < N; z++) {
-    v m = all(largest(most[z])), total = all(0.0f);
-    for (int64_t j = 0; j < cap; j += LANES) {
-      v e = exponential(load(s + z * cap + j) - m);
-      if (j + LANES == cap) e = choose(behind, all(0.0f), e);
-      store(s + z * cap + j, e);
-      total += e;
-    }
-    over[z] = all(1.0f / sum(total));
+    float *w = s + z * cap, *last = w + cap - LANES;
+    v most = all(-INFINITY), total = all(0.0f);
+    store(last, choose(behind, all(-INFINITY), load(last)));
+    for (int64_t j = 0; j < cap; j += LANES) most = larger(load(w + j), most); /* leaves NaN out; no weight does */
+    most = all(largest(most));
+    for (int64_t j = 0; j < cap; j += LANES) store(w + j, exponential(load(w + j) - most));
+    store(last, choose(behind, all(0.0f), load(last)));
+    for (int64_t j = 0; j < cap; j += LANES) total += load(w + j);
+    over[z] = all(1.0f / sum(total)), ws[z] = w;
   }
+  product(N, ws, L, vs, ldv, UP(D), 0, sums, UP(D), NONE);
   for (int64_t c = 0; c < D; c += LANES) {
-    v a[N], by = all(1.0f), plus = all(0.0f);
-    for (int z = 0; z < N; z++) a[z] = all(0.0f);
-    for (int64_t j = 0; j < L; j++) {
-      v w = load(vs + j * ldv + c);
-      for (int z = 0; z < N; z++) a[z] += all(s[z * cap + j]) * w;
-    }
-    if (scale) by = load_some(scale + c, D - c);
-    if (shift) plus = load_some(shift + c, D - c);
-    for (int z = 0; z < N; z++) {
-      a[z] = a[z] * over[z] * by + plus;
-      store_some(o[z] + c, a[z], D - c);
-    }
+    v by = scale ? load_some(scale + c, D - c) : all(1.0f), plus = shift ? load_some(shift + c, D - c) : all(0.0f);
+    for (int z = 0; z < N; z++) store_some(o[z] + c, load(sums + z * UP(D) + c) * over[z] * by + plus, D - c);
   }
 }
 
 INLINE void attend_row(const int64_t D, const float *base, int64_t ld, int64_t H, int64_t L, float scaling, float *out,
                        const float *scale, const float *shift, float *scratch) {
   int64_t cap = UP(L), ldv = ld;
-  float *kt = scratch, *s = kt + D * cap, *vp = s + MOST * cap;
+  float *kt = scratch, *s = kt + D * cap, *sums = s + MOST * cap, *vp = sums + MOST * UP(D);
   const float *vs = base + 2 * H, *q[MOST];
   float *o[MOST];
   transpose(base + H, ld, L, D, scaling, kt, cap);
@@ -278,8 +280,8 @@ INLINE void attend_row(const int64_t D, const float *base, int64_t ld, int64_t H
       int64_t at = i + z < L ? i + z : i;
       q[z] = base + at * ld, o[z] = out + at * H;
     }
-    if (L - i > MOST / 2) attend(MOST, q, D, kt, vs, ldv, L, cap, s, o, scale, shift);
-    else attend(MOST / 2, q, D, kt, vs, ldv, L, cap, s, o, scale, shift);
+    if (L - i > MOST / 2) attend(MOST, q, D, kt, vs, ldv, L, cap, s, sums, o, scale, shift);
+    else attend(MOST / 2, q, D, kt, vs, ldv, L, cap, s, sums, o, scale, shift);
   }
 }
 
@@ -290,7 +292,7 @@ int rows_attention(const float *qkv, float *out, int64_t heads, int64_t D, float
   int64_t H = heads * D, ld = 3 * H, cap = UP(at->longest), failed = 0;
 #pragma omp parallel reduction(| : failed)
   {
-    float *scratch = malloc(4 * (D + MOST + UP(D)) * cap);
+    float *scratch = malloc(4 * ((D + MOST + UP(D)) * cap + MOST * UP(D)));
     failed = !scratch;
 #pragma omp for schedule(dynamic, 4)
     for (int64_t u = at->num_rows * heads - 1; u >= 0; u--) { /* long rows, which are last, first */
@@ -385,25 +387,6 @@ static const float *mix_up(const projection *p, int64_t slot, shape s, int64_t R
   return mix;
 }
 
-/* c[N] += x [N][count] m [count, stride], one vector of columns. */
-INLINE void multiply(const int N, v *c, const float *const *x, const float *m, int64_t stride, int64_t count) {
-  for (int64_t i = 0; i < count; i++) {
-    v w = load(m + i * stride);
-    for (int z = 0; z < N; z++) c[z] += all(x[z][i]) * w;
-  }
-}
-
-/* to [N][ld] = activation(from + x [N][count] m [count, stride]) in whole vectors of `width` columns. */
-INLINE void product(const int N, const float *const *x, int64_t count, const float *m, int64_t stride, int64_t width,
-                    const float *from, float *to, int64_t ld, int64_t kind) {
-  for (int64_t j = 0; j < width; j += LANES) {
-    v a[N];
-    for (int z = 0; z < N; z++) a[z] = from ? load(from + j) : all(0.0f);
-    multiply(N, a, x, m + j, stride, count);
-    for (int z = 0; z < N; z++) store(to + z * ld + j, activation(a[z], kind));
-  }
-}
-
 /* u [N][ldu] = x [N][wide] times thin of FEW, [inner, wide]. */
 INLINE void multiply_few(const int N, const float *const *x, const float *thin, shape s, float *u, int64_t ldu) {
   for (int64_t j = 0; j < s.inner; j += 4)
@@ -427,7 +410,7 @@ typedef struct {
 } chain;
 
 INLINE void run_tile(const int N, int64_t n, const float *x, int64_t ldx, float *y, int64_t ldy, const chain *c,
-                     float *u, int64_t ldu, float *inner) {
+                     float *u, int64_t ldu, float *inner, float *out) {
   const float *xs[N], *us[N], *is[N];
   int64_t R = UP(c->R), W = c->up.wide;
   int64_t few = c->down.blocks * c->down.inner, many = UP(c->up.blocks * c->up.inner);
@@ -445,19 +428,16 @@ INLINE void run_tile(const int N, int64_t n, const float *x, int64_t ldx, float 
   if (c->mix_back) product(N, is, c->R, c->mix_back, many, many, 0, u, ldu, NONE);
   else memcpy(us, is, sizeof us);
   for (int64_t q = 0; q < c->up.blocks; q++) {
-    const float *own[N];
-    for (int z = 0; z < N; z++) own[z] = us[z] + q * c->up.inner;
-    for (int64_t o = 0; o < W; o += LANES) {
-      int64_t at = q * W + o, left = W - o;
-      const float *thin = c->thin_back + o;
-      v a[N], bias = c->bias_back ? load_some(c->bias_back + at, left) : all(0.0f);
-      for (int z = 0; z < N; z++) a[z] = bias;
-      if (left >= LANES) multiply(N, a, own, thin, W, c->up.inner);
-      else
-        for (int64_t i = 0; i < c->up.inner * N; i++)
-          a[i % N] += all(own[i % N][i / N]) * load_some(thin + i / N * W, left);
-      for (int z = 0; z < n; z++)
-        store_some(y + z * ldy + at, load_some(y + z * ldy + at, left) + a[z], left);
+    int64_t whole = W / LANES * LANES;
+    for (int z = 0; z < N; z++) xs[z] = us[z] + q * c->up.inner;
+    product(N, xs, c->up.inner, c->thin_back, W, whole, 0, out, UP(W), NONE);
+    for (int z = 0; z < n; z++) {
+      float *to = y + z * ldy + q * W, *sums = out + z * UP(W);
+      for (int64_t o = whole; o < W; o++) sums[o] = 0;
+      for (int64_t i = 0; i < c->up.inner; i++)
+        for (int64_t o = whole; o < W; o++) sums[o] += xs[z][i] * c->thin_back[i * W + o];
+      for (int64_t o = 0; o < W; o++) to[o] += sums[o];
+      for (int64_t o = 0; c->bias_back && o < W; o++) to[o] += c->bias_back[q * W + o];
     }
   }
 }
@@ -468,9 +448,9 @@ int rows_block(const float *x, int64_t ldx, float *y, int64_t ldy, const batch *
   shape down = shape_of(&what->down, what->wide_in, R), up = shape_of(&what->up, what->wide_out, R);
   int64_t few = down.blocks * down.inner, many = up.blocks * up.inner;
   int64_t ldu = UP(MORE(few, many)) + LANES;
-  int64_t sizes[] = {(down.inner + 3) * down.wide + LANES, few * UP(R), UP(R), R * UP(many), MOST * ldu, MOST * UP(R)};
+  int64_t sizes[] = {(down.inner + 3) * down.wide + LANES, few * UP(R), UP(R), R * UP(many), MOST * ldu, MOST * UP(R), MOST * UP(up.wide)};
   int64_t total = 0, failed = 0;
-  for (int i = 0; i < 6; i++) total += sizes[i];
+  for (int i = 0; i < 7; i++) total += sizes[i];
 #pragma omp parallel reduction(| : failed)
   {
     float *room = malloc(4 * total);
@@ -480,6 +460,7 @@ int rows_block(const float *x, int64_t ldx, float *y, int64_t ldy, const batch *
       if (failed) continue;
       int64_t b = what->rows[i], slot = at->slot[b], L = at->length[b];
       float *mix = room + sizes[0], *bias = mix + sizes[1], *back = bias + sizes[2], *u = back + sizes[3];
+      float *inner = u + sizes[4], *out = inner + sizes[5];
       const float *own = values(&what->down.bias, slot);
       const table *last = what->up.form == DENSE || what->up.form == PHM ? &what->up.first : &what->up.second;
       chain c = {down, up, thin_of(&what->down.first, slot, down, room), mix_down(&what->down, slot, down, R, mix), bias,
@@ -490,8 +471,8 @@ int rows_block(const float *x, int64_t ldx, float *y, int64_t ldy, const batch *
       for (int64_t t = 0; t < L; t += MOST) {
         const float *xt = x + (at->start[b] + t) * ldx;
         float *yt = y + (at->start[b] + t) * ldy;
-        if (L - t > MOST / 2) run_tile(MOST, L - t < MOST ? L - t : MOST, xt, ldx, yt, ldy, &c, u, ldu, u + sizes[4]);
-        else run_tile(MOST / 2, L - t, xt, ldx, yt, ldy, &c, u, ldu, u + sizes[4]);
+        if (L - t > MOST / 2) run_tile(MOST, L - t < MOST ? L - t : MOST, xt, ldx, yt, ldy, &c, u, ldu, inner, out);
+        else run_tile(MOST / 2, L - t, xt, ldx, yt, ldy, &c, u, ldu, inner, out);
       }
     }
     free(room);

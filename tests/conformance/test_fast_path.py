@@ -146,6 +146,23 @@ def test_long_rows_take_the_librarys_attention(long: int, monkeypatch: pytest.Mo
     compare(models, ragged(backbone, 6), bodies)
 
 
+def test_parts_that_grow_are_read_where_they_are() -> None:
+    """Between passes adapters come and go: banks move, slots are reused."""
+    backbone = tiny_backbone("bert")
+    encoded = ragged(backbone, 3)
+    models, bodies = both(backbone, mixed(backbone, ["hadamard", "houlsby", "bitfit"]))
+    compare(models, encoded, bodies)
+    for number in range(24):  # more than one step of growth
+        late = checks.trained(backbone, PER_ROW[number % 4], SPEC, 50 + number, size=0.1)
+        slots = {model.install(late.pack()) for model in models}
+        assert len(slots) == 1
+        compare(models, encoded, [bodies[number % 3], slots.pop(), 0])
+        if number % 5 == 4:
+            for model in models:
+                model.remove(number)
+        bodies = [2, 3, 1] if number % 5 == 4 and number > 4 else bodies
+
+
 def parameters(adapter: Adapter) -> list[Tensor]:
     return [parameter.data for parameter in adapter.body_parameters()]
 
