@@ -98,6 +98,7 @@ def test_the_largest_size_that_one_thread_runs_as_fast() -> None:
     assert alone_up_to(lambda threads, tokens: tokens / threads + 50 * (threads > 1), 2) == 64
     assert alone_up_to(lambda threads, tokens: tokens / threads, 2) == 0
     assert alone_up_to(lambda threads, tokens: 1.0, 1) == 0
+    assert alone_up_to(lambda threads, tokens: 2.0 if (threads, tokens) == (1, 16) else 1.0, 2) == 8
 
 
 def test_a_single_slow_trial_decides_nothing() -> None:
