@@ -6,7 +6,8 @@ to say. L labels, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,9 @@ from failures import Failure
 FileDtype = Literal["float32", "float16"]
 
 _DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
+_TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16}
 _NUMPY_DTYPES = {"F32": "<f4", "F16": "<f2"}
+_LENGTH_BYTES = 8  # of the header, in front of it
 _CHUNK_ITEMS = 2**20  # values looked at together: the check then needs a megabyte, whatever the tensor
 
 
@@ -84,6 +87,27 @@ def read_adapter(data: bytes, *, limits: FileLimits | None = None, judge: Judge 
     if failures or parsed.manifest is None:
         raise AdapterFileError(failures)
     return AdapterFile(parsed.manifest, _tensors(data), digest_of(data), len(data))
+
+
+def read_again(data: bytes, digest: str) -> AdapterFile:
+    """The file of bytes that `read_adapter` has passed before, which their `digest` shows: not judged again.
+
+    The tensors share memory with a copy of the bytes.
+    """
+    start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
+    header = json.loads(data[_LENGTH_BYTES:start])
+    manifest = Manifest.model_validate_json(header.pop("__metadata__")[METADATA_KEY], strict=True)
+    values = memoryview(bytearray(data))[start:]
+    tensors = {name: _view(values, **entry) for name, entry in header.items()}
+    return AdapterFile(manifest, tensors, digest, len(data))
+
+
+def _view(
+    values: memoryview, dtype: str, shape: Sequence[int], data_offsets: tuple[int, int]
+) -> torch.Tensor:
+    begin, end = data_offsets
+    flat = torch.frombuffer(values[begin:end], dtype=_TORCH_DTYPES[dtype])
+    return flat.view(*shape).to(torch.float32)
 
 
 def read_adapter_file(

@@ -20,6 +20,7 @@ from adapters_store import durable, folders, task_log
 from adapters_store.blobs import Blobs
 from adapters_store.errors import Conflict, Corrupt, NotFound
 from adapters_store.names import PRODUCTION, check_alias, check_task_name, is_name, parse_ref
+from adapters_store.proofs import Proofs
 from adapters_store.task_log import Commit, TaskState, VersionRecord
 
 _COMMIT_FILE = re.compile(r"([0-9]{10})\.json")
@@ -64,6 +65,10 @@ class AdapterStore:
     def changing(self) -> AbstractContextManager[None]:
         """Around a change; raises ReadOnlyStore at once where it cannot be made."""
         return folders.changing(self._root, self.read_only)
+
+    def proofs(self, circumstances: str) -> Proofs:
+        """What was found of its files under these circumstances."""
+        return Proofs(self._root / "proofs", circumstances, None if self.read_only else self._temporary)
 
     def tasks(self) -> list[TaskState]:
         """Every task with a live version, by name. Damaged logs are left out; `damaged` lists them."""

@@ -113,12 +113,12 @@ def by_probe(probes: Probes, logits: Iterator[Logits]) -> list[Logits]:
 
 
 def compare(
-    candidate: Candidate, logits: Sequence[np.ndarray[Any, Any]], tolerance: Tolerance
+    candidate: Candidate, logits: Sequence[np.ndarray[Any, Any]], tolerance: Tolerance, *, first: int = 0
 ) -> ProbeReport:
-    """Judge the replayed logits of the first probes. Raises Refused naming those that differ."""
+    """Judge the replayed logits of some probes, from `first` on. Raises Refused naming those that differ."""
     failures: list[Failure] = []
     max_difference = 0.0
-    for index, got in enumerate(logits):
+    for index, got in enumerate(logits, start=first):
         wanted = np.asarray(candidate.manifest.probes[index].logits, dtype=np.float64)  # [L]
         difference = np.abs(got.astype(np.float64) - wanted)
         if not np.isfinite(got).all():

@@ -2,7 +2,7 @@
 
 A version is published only after it was installed and its probes were replayed, and it becomes visible only
 after it is durable; whatever fails on the way leaves nothing behind. One event loop owns the catalog; disk
-work runs on threads, device work on the engine's thread. It knows no HTTP.
+work runs on threads, device work on the engine's thread. It knows no HTTP; how a start loads is in `loading`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 
-from adapters_store import AdapterStore, FileLimits, NotFound, Published, StoreError, TaskState
-from modeling import Backbone, Placement
+from adapters_store import AdapterStore, FileLimits, NotFound, Published, TaskState
+from modeling import Backbone, Moulds, Placement
 from modeling.served import BARE
 from proof.candidate import Candidate, examine
-from proof.errors import Refused
+from proof.circumstances import circumstances
 from proof.replay import TOLERANCES, ProbeReport, Probes, by_probe, compare, plan_probes, replay
 
 from ..engine.engine import Engine
@@ -27,13 +27,10 @@ from ..errors import NotReady, RegistryFull
 from ..metrics import Metrics
 from .cache import AdapterCache, Resident, no_task
 from .card import card_of
+from .loading import Loader
 
 log = logging.getLogger(__name__)
 
-_Key = tuple[str, int]  # task, version
-_Installed = tuple[_Key, Candidate, Placement]
-
-LOADED_TOGETHER = 32
 MAX_NEIGHBOURS = 16
 
 
@@ -54,9 +51,22 @@ class Catalog:
     ) -> None:
         self.cache: AdapterCache[ServingCard] = AdapterCache(lambda resident: self._give_back(resident.slot))
         self._store, self._backbone, self._engine = store, backbone, engine
-        self._metrics, self._startup_probes = metrics, startup_probes
+        self._metrics = metrics
         self._max_adapters, self._max_batch_tokens = max_adapters, max_batch_tokens
         self._file_limits = FileLimits(max_file_bytes=max_adapter_bytes)
+        self._moulds = Moulds(backbone)
+        self._proofs = store.proofs(circumstances(backbone))
+        self._loader = Loader(
+            store,
+            self._moulds,
+            engine,
+            self.cache,
+            self._proofs,
+            metrics,
+            limits=self._file_limits,
+            max_batch_tokens=max_batch_tokens,
+            num_probes=startup_probes,
+        )
         self._tolerance = TOLERANCES[backbone.dtype]
         self._states: dict[str, TaskState] = {}
         self._changing = asyncio.Lock()  # one change of the store at a time, in the order of the mirror
@@ -86,68 +96,11 @@ class Catalog:
         states = await asyncio.to_thread(self._store.tasks)
         for task, reason in (await asyncio.to_thread(self._store.damaged)).items():
             log.error("task skipped", extra={"task": task, "reason": reason})
-        versions = [(state.task, record.version) for state in states for record in state.versions]
-        for start in range(0, len(versions), LOADED_TOGETHER):
-            await self._load_group(versions[start : start + LOADED_TOGETHER])
+        versions = [(state.task, record) for state in states for record in state.versions]
+        await self._loader.load(versions)
         for state in states:
             self._mirror(state)
-
-    async def _load_group(self, group: Sequence[_Key]) -> None:
-        """Read, install and replay a few versions together; their probes share batches."""
-        outcomes = await asyncio.to_thread(lambda: [self._read(*key) for key in group])
-        installed: list[_Installed] = []
-        for key, outcome in zip(group, outcomes, strict=True):
-            if isinstance(outcome, str):
-                self._skip(key, outcome)
-                continue
-            try:
-                installed.append((key, outcome, await self._install(outcome)))
-            except Exception as error:  # no memory, most likely; those that fit are served
-                self._skip(key, f"it could not be installed: {error}")
-        try:
-            await self._replay(installed)
-        except Exception:  # one of them breaks the pass: find out which
-            log.exception("replaying probes together failed")
-            for one in installed:
-                await self._replay_alone(one)
-
-    async def _replay(self, installed: Sequence[_Installed]) -> None:
-        chosen = [candidate.probes[: self._startup_probes] for _, candidate, _ in installed]
-        placements = [placement for _, _, placement in installed]
-        logits = iter(await self._run_probes(list(zip(chosen, placements, strict=True)), neighbours=()))
-        for (key, candidate, placement), probes in zip(installed, chosen, strict=True):
-            replayed = by_probe(probes, logits)
-            try:
-                compare(candidate, replayed, self._tolerance)
-            except Refused as error:
-                self._give_back(placement.slot)
-                self._skip(key, str(error))
-            else:
-                card = card_of(candidate, placement)
-                self.cache.add(Resident(*key, candidate.digest, placement.slot, card))
-
-    async def _replay_alone(self, one: _Installed) -> None:
-        try:
-            await self._replay([one])
-        except Exception as error:
-            self._give_back(one[2].slot)
-            self._skip(one[0], f"its probes could not be replayed: {type(error).__name__}")
-
-    def _read(self, task: str, version: int) -> Candidate | str:
-        """A stored version, examined; or why it cannot be served."""
-        started_s = time.perf_counter()
-        try:
-            candidate = examine(
-                self._store.read(task, version), self._backbone, task=task, limits=self._file_limits
-            )
-        except (StoreError, Refused, OSError) as error:
-            return str(error)
-        self._metrics.load.observe(time.perf_counter() - started_s)
-        return candidate
-
-    def _skip(self, key: _Key, reason: str) -> None:
-        log.error("stored version skipped", extra={"task": key[0], "version": key[1], "reason": reason})
-        self.cache.add_failed(*key, reason)
+        await self._remember(lambda: self._proofs.keep({record.digest for _, record in versions}))
 
     # ---- uploads
 
@@ -180,7 +133,7 @@ class Catalog:
     ) -> tuple[Published, Candidate, ProbeReport]:
         started_s = time.perf_counter()
         candidate = await asyncio.to_thread(
-            examine, data, self._backbone, task=task, limits=self._file_limits
+            examine, data, self._backbone, task=task, limits=self._file_limits, moulds=self._moulds
         )
         placement = await self._install(candidate)
         kept = False
@@ -192,11 +145,12 @@ class Catalog:
             async with self._changing:
                 published = await asyncio.to_thread(self._store.publish, task, data, alias=alias)
                 if self.cache.get(task, published.version) is None:
-                    card = card_of(candidate, placement)
+                    card = card_of(candidate.manifest, candidate.packed.spec, placement)
                     resident = Resident(task, published.version, published.digest, placement.slot, card)
                     self.cache.add(resident)
                     kept = True
                 self._mirror(published.state)
+            await self._remember(lambda: self._proofs.note("proven", published.digest))
         finally:
             if not kept:
                 self._give_back(placement.slot)
@@ -247,7 +201,7 @@ class Catalog:
 
     async def _install(self, candidate: Candidate) -> Placement:
         """Where a newly installed adapter sits; nobody can refer to it yet."""
-        packed = candidate.adapter.pack()
+        packed = candidate.packed
         return await asyncio.wrap_future(
             self._engine.call(lambda model: model.placement(model.install(packed)))
         )
@@ -276,6 +230,13 @@ class Catalog:
     async def _settle(self) -> None:
         """Wait until the slots given back so far are free, so that what is told next is true."""
         await asyncio.wrap_future(self._engine.call(lambda _: None))
+
+    async def _remember(self, what: Callable[[], None]) -> None:
+        """What cannot be remembered is found again at the next start."""
+        try:
+            await asyncio.to_thread(what)
+        except OSError as error:
+            log.warning("what was proven could not be remembered", extra={"reason": str(error)})
 
     def _mirror(self, state: TaskState) -> None:
         self._states[state.task] = state
