@@ -5,7 +5,6 @@ files differ and the logits of their probes are those that a trainer would have 
 """
 
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -46,12 +45,26 @@ class Files:
 
     def data(self, number: int, task: str) -> bytes:
         """The bytes of file `number`."""
-        body, states = self._bodies[number % NUM_BODIES], self._states[number % NUM_BODIES]
-        generator = torch.Generator().manual_seed(number)
-        weight = 0.3 * torch.randn(len(SPEC.labels), states.shape[1], generator=generator)  # [L, H]
-        bias = torch.randn(len(SPEC.labels), generator=generator)
+        body, (weight, bias) = self._bodies[number % NUM_BODIES], self._head(number)
         tensors = body.to_tensors() | {"head/weight": weight, "head/bias": bias}
-        return write_adapter(self._manifest(task, body, states @ weight.T + bias), tensors)
+        return write_adapter(self._manifest(task, body, self._logits(number)), tensors)
+
+    def probe(self, number: int) -> tuple[str, list[float]]:
+        """A text, and the logits of file `number` for it."""
+        logits: list[float] = self._logits(number)[0].tolist()
+        return self._texts[0], logits
+
+    def _head(self, number: int) -> tuple[Tensor, Tensor]:
+        """Weight [L, H] and bias [L]."""
+        generator = torch.Generator().manual_seed(number)
+        width = self._states[0].shape[1]
+        weight = 0.3 * torch.randn(len(SPEC.labels), width, generator=generator)
+        return weight, torch.randn(len(SPEC.labels), generator=generator)
+
+    def _logits(self, number: int) -> Tensor:
+        """[P, L]."""
+        weight, bias = self._head(number)
+        return self._states[number % NUM_BODIES] @ weight.T + bias
 
     def _pooled(self, adapter: Adapter) -> Tensor:
         """The states that a head reads of the probes [P, H]."""
@@ -100,9 +113,3 @@ def _moved(backbone: Backbone, method: str, seed: int) -> Adapter:
         for parameter in adapter.body_parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
     return adapter
-
-
-def in_turn(count: int, per_task: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(task, text) of so many requests."""
-    for number in range(count):
-        yield name_of(number), per_task[number % len(per_task)]

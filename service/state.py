@@ -126,6 +126,8 @@ class Service:
     async def stop(self) -> None:
         """End the threads; queued rows are finished first."""
         self.drain()
+        if self._parts is not None:
+            await self._parts.catalog.stop()
         if self._engine is not None:
             ended = await asyncio.to_thread(self._engine.stop, self.settings.drain_timeout_s)
             if not ended:

@@ -1,8 +1,9 @@
 """Where store, cache and device change together: loading at start, uploads, aliases, deletes.
 
-A version is published only after it was installed and its probes were replayed, and it becomes visible only
-after it is durable; whatever fails on the way leaves nothing behind. One event loop owns the catalog; disk
-work runs on threads, device work on the engine's thread. It knows no HTTP; how a start loads is in `loading`.
+A version is published only after it was installed and its first probes were replayed, and it becomes visible
+only after it is durable; whatever fails on the way leaves nothing behind. If one of its other probes fails
+later, it is withdrawn. One event loop owns the catalog; disk work runs on threads, device work on the
+engine's thread. It knows no HTTP; how a start loads is in `loading`.
 """
 
 from __future__ import annotations
@@ -10,28 +11,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
-from adapters_store import AdapterStore, FileLimits, NotFound, Published, TaskState
+from adapters_store import AdapterStore, FileLimits, NotFound, Published, StoreError, TaskState
 from modeling import Backbone, Moulds, Placement
 from modeling.served import BARE
 from proof.candidate import Candidate, examine
 from proof.circumstances import circumstances
-from proof.replay import TOLERANCES, ProbeReport, Probes, by_probe, compare, plan_probes, replay
+from proof.errors import Refused
+from proof.replay import ProbeReport
 
 from ..engine.engine import Engine
-from ..engine.request import Logits, ServingCard
+from ..engine.request import ServingCard
 from ..errors import NotReady, RegistryFull
 from ..metrics import Metrics
 from .cache import AdapterCache, Resident, no_task
 from .card import card_of
-from .loading import Loader
+from .loading import Loader, Stored
+from .proving import Prover, shortest_first
+from .remaining import Remaining
 
 log = logging.getLogger(__name__)
 
-MAX_NEIGHBOURS = 16
+PROBES_FIRST = 8  # before a version is visible
+MAX_LOOKED_AT = 256  # residents, to find one that mixes
 
 
 class Catalog:
@@ -67,7 +72,9 @@ class Catalog:
             max_batch_tokens=max_batch_tokens,
             num_probes=startup_probes,
         )
-        self._tolerance = TOLERANCES[backbone.dtype]
+        self._prover = Prover(engine, backbone)
+        self._remaining = Remaining(self._prover, self.cache, self._proofs, self._withdraw)
+        self._resuming: asyncio.Task[None] | None = None
         self._states: dict[str, TaskState] = {}
         self._changing = asyncio.Lock()  # one change of the store at a time, in the order of the mirror
         self._num_loading = 0
@@ -100,7 +107,18 @@ class Catalog:
         await self._loader.load(versions)
         for state in states:
             self._mirror(state)
-        await self._remember(lambda: self._proofs.keep({record.digest for _, record in versions}))
+        try:
+            await asyncio.to_thread(self._proofs.keep, {record.digest for _, record in versions})
+        except OSError as error:  # what was found is found again
+            log.warning("what was proven could not be remembered", extra={"reason": str(error)})
+        self._resuming = asyncio.create_task(self._resume(self._loader.unfinished))
+
+    async def stop(self) -> None:
+        """End what is done beside requests; what is left of it is done after the next start."""
+        if self._resuming is not None:
+            self._resuming.cancel()
+            await asyncio.gather(self._resuming, return_exceptions=True)
+        await self._remaining.stop()
 
     # ---- uploads
 
@@ -112,9 +130,10 @@ class Catalog:
     async def upload(
         self, task: str, data: bytes, *, alias: str | None
     ) -> tuple[Published, Candidate, ProbeReport]:
-        """Check a file, replay its probes on the served model, publish it, make it visible.
+        """Check a file, replay some of its probes on the served model, publish it, make it visible.
 
-        Raises Refused, RegistryFull, StoreError; then nothing has changed.
+        The other probes follow; the report is of those before. Raises Refused, RegistryFull, StoreError, and
+        Overloaded as a request does; then nothing has changed.
         """
         self.require_writable()
         if len(self.cache) + self._num_loading >= self._max_adapters:
@@ -138,29 +157,103 @@ class Catalog:
         placement = await self._install(candidate)
         kept = False
         try:
-            probes = candidate.probes
-            logits = await self._run_probes([(probes, placement)], self._neighbours())
-            report = compare(candidate, by_probe(probes, iter(logits)), self._tolerance)
+            card = card_of(candidate.manifest, candidate.packed.spec, placement)
+            report = await self._prove(candidate, card)
             self._metrics.load.observe(time.perf_counter() - started_s)
             async with self._changing:
                 published = await asyncio.to_thread(self._store.publish, task, data, alias=alias)
                 if self.cache.get(task, published.version) is None:
-                    card = card_of(candidate.manifest, candidate.packed.spec, placement)
                     resident = Resident(task, published.version, published.digest, placement.slot, card)
                     self.cache.add(resident)
                     kept = True
                 self._mirror(published.state)
-            await self._remember(lambda: self._proofs.note("proven", published.digest))
         finally:
             if not kept:
                 self._give_back(placement.slot)
                 await self._settle()
+        self._go_on(task, published.version, candidate, shortest_first(candidate)[report.count :])
         return published, candidate, report
 
-    def _neighbours(self) -> list[Placement]:
-        """What shares the replayed batches: the bare backbone and some residents that mix."""
-        mixing = (resident.card.placement for resident in self.cache if not resident.card.placement.exclusive)
-        return [BARE, *islice(mixing, MAX_NEIGHBOURS - 1)]
+    async def _prove(self, candidate: Candidate, card: ServingCard) -> ProbeReport:
+        """Replay what has to hold before the version is visible; meanwhile note that more is to be done.
+
+        These are the shortest probes; of a file that was refused before, all of them. Raises Refused and, as
+        requests do, Overloaded.
+        """
+        known, num_probes = self._proofs.of(candidate.digest), len(candidate.probes)
+        word = None if known is None else known.word
+        num_first = num_probes if word == "refused" else min(num_probes, PROBES_FIRST)
+        num_pending = 0 if word == "proven" else num_probes - num_first
+        replaying = self._replay(candidate, card, shortest_first(candidate)[:num_first])
+        if word == "refused" or (word is None and num_pending):
+            noting = asyncio.to_thread(self._note_begun, candidate.digest)
+            report, noted = await asyncio.gather(replaying, noting, return_exceptions=True)
+            for one in (report, noted):
+                if isinstance(one, BaseException):
+                    raise one
+            assert isinstance(report, ProbeReport)
+        else:
+            report = await replaying
+        return replace(report, pending=num_pending)
+
+    def _note_begun(self, digest: str) -> None:
+        with self._store.changing():
+            self._proofs.note("begun", digest)
+
+    async def _replay(self, candidate: Candidate, card: ServingCard, numbers: Sequence[int]) -> ProbeReport:
+        """In a batch with the bare backbone and with a resident that mixes, if there is one."""
+        looked_at = islice(self.cache, MAX_LOOKED_AT)
+        mixing = (one for one in looked_at if not one.card.placement.exclusive)
+        leases = [self.cache.acquire(f"{one.task}@{one.version}") for one in islice(mixing, 1)]
+        try:
+            neighbours = [BARE, *(lease.resident.card.placement for lease in leases)]
+            return await self._prover.replay(candidate, card, numbers, neighbours)
+        finally:
+            for lease in leases:
+                self.cache.release(lease)
+
+    def _go_on(self, task: str, version: int, candidate: Candidate, numbers: Sequence[int]) -> None:
+        """With the other probes, unless they were reproduced before."""
+        resident = self.cache.get(task, version)
+        known = self._proofs.of(candidate.digest)
+        if resident is not None and (known is None or known.word != "proven"):
+            self._remaining.start(resident, candidate, numbers)
+
+    async def _resume(self, unfinished: Sequence[Stored]) -> None:
+        """Replay all probes of versions whose upload was cut off."""
+        for stored in unfinished:
+            resident = self.cache.get(stored.task, stored.record.version)
+            if resident is None:
+                continue
+            try:
+                data = await asyncio.to_thread(self._store.read, stored.task, stored.record.version)
+                candidate = await asyncio.to_thread(
+                    examine, data, self._backbone, task=stored.task, moulds=self._moulds
+                )
+            except (StoreError, OSError, Refused) as error:
+                await self._withdraw(resident, str(error))
+            else:
+                await self._remaining.finish(resident, candidate, shortest_first(candidate))
+
+    async def _withdraw(self, resident: Resident[ServingCard], reason: str) -> None:
+        """A visible version turned out not to be what its file says: what was current before it is again."""
+        task, version, reason = resident.task, resident.version, f"withdrawn: {reason}"
+        async with self._changing:
+            if self.cache.get(task, version) is not resident:  # it was deleted meanwhile
+                return
+            try:
+                state = await asyncio.to_thread(
+                    self._store.withdraw, task, version, unusable=self.cache.failures(task)
+                )
+                self._mirror(state)
+                await asyncio.to_thread(self._proofs.note, "refused", resident.digest, reason=reason)
+            except (StoreError, OSError) as error:  # the next start comes to the same end
+                told = {"task": task, "version": version, "reason": str(error)}
+                log.error("the store could not be told of a withdrawal", extra=told)
+            self.cache.retire(task, version)
+            self.cache.add_failed(task, version, reason)
+        self._metrics.uploads.labels("withdrawn").inc()
+        log.error("version withdrawn", extra={"task": task, "version": version, "reason": reason})
 
     # ---- aliases and deletes
 
@@ -206,21 +299,6 @@ class Catalog:
             self._engine.call(lambda model: model.placement(model.install(packed)))
         )
 
-    async def _run_probes(
-        self, installed: Sequence[tuple[Probes, Placement]], neighbours: Sequence[Placement]
-    ) -> list[Logits]:
-        """Replay on the served model, one call per batch, so that requests run in between."""
-        batches = plan_probes(
-            installed,
-            neighbours=neighbours,
-            max_batch_tokens=self._max_batch_tokens,
-            max_row_tokens=self._backbone.max_tokens,
-        )
-        logits: list[Logits] = []
-        for batch in batches:
-            logits += await asyncio.wrap_future(self._engine.call(partial(replay, batch=batch)))
-        return logits
-
     def _give_back(self, slot: int) -> None:
         try:
             self._engine.call(lambda model: model.remove(slot))
@@ -230,13 +308,6 @@ class Catalog:
     async def _settle(self) -> None:
         """Wait until the slots given back so far are free, so that what is told next is true."""
         await asyncio.wrap_future(self._engine.call(lambda _: None))
-
-    async def _remember(self, what: Callable[[], None]) -> None:
-        """What cannot be remembered is found again at the next start."""
-        try:
-            await asyncio.to_thread(what)
-        except OSError as error:
-            log.warning("what was proven could not be remembered", extra={"reason": str(error)})
 
     def _mirror(self, state: TaskState) -> None:
         self._states[state.task] = state
