@@ -7,10 +7,10 @@ to say. L labels, H hidden.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import safetensors
@@ -97,17 +97,18 @@ def read_again(data: bytes, digest: str) -> AdapterFile:
     start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
     header = json.loads(data[_LENGTH_BYTES:start])
     manifest = Manifest.model_validate_json(header.pop("__metadata__")[METADATA_KEY], strict=True)
-    values = memoryview(bytearray(data))[start:]
-    tensors = {name: _view(values, **entry) for name, entry in header.items()}
-    return AdapterFile(manifest, tensors, digest, len(data))
+    return AdapterFile(manifest, _views(data, start, header), digest, len(data))
 
 
-def _view(
-    values: memoryview, dtype: str, shape: Sequence[int], data_offsets: tuple[int, int]
-) -> torch.Tensor:
-    begin, end = data_offsets
-    flat = torch.frombuffer(values[begin:end], dtype=_TORCH_DTYPES[dtype])
-    return flat.view(*shape).to(torch.float32)
+def _views(data: bytes, start: int, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    """The tensors of a sound header, which lie one behind the other from `start` on, as float32."""
+    ordered = sorted(entries.items(), key=lambda entry: entry[1]["data_offsets"])
+    sizes = [entry["data_offsets"][1] - entry["data_offsets"][0] for _, entry in ordered]
+    parts = torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=start).split_with_sizes(sizes)
+    return {
+        name: part.view(_TORCH_DTYPES[entry["dtype"]]).view(*entry["shape"]).to(torch.float32)
+        for (name, entry), part in zip(ordered, parts, strict=True)
+    }
 
 
 def read_adapter_file(

@@ -8,12 +8,14 @@ what is remembered counts for nothing. It knows no HTTP, and changes nothing in 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -83,6 +85,10 @@ class Loader:
 
     async def load(self, versions: Sequence[Version]) -> None:
         """Load them in groups; a broken one is recorded and logged, and harms no other."""
+        with _no_collection():
+            await self._load(versions)
+
+    async def _load(self, versions: Sequence[Version]) -> None:
         groups = [versions[i : i + LOADED_TOGETHER] for i in range(0, len(versions), LOADED_TOGETHER)]
         with ThreadPoolExecutor(min(_MAX_READERS, os.cpu_count() or 1), "reader") as pool:
             reading = self._reading(pool, groups[0]) if groups else None
@@ -267,6 +273,18 @@ class Loader:
             self._engine.call(lambda model: model.remove(slot))
         except NotReady:  # the engine has stopped: the slot is gone with the model
             log.debug("slot not given back", extra={"slot": slot})
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """What is read goes with the last reference to it; a collector would walk what stays again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _install_all(model: Model, packed: Iterable[PackedAdapter]) -> list[Placement | Exception]:
