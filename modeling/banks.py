@@ -7,7 +7,7 @@ batch, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .backbone import Backbone
 from .layout import Layout, Subset, parted
 from .ops import OPS, PackedTap, Shared, Static
-from .part import Part
+from .part import Part, Table
 from .sites import Tap
 from .tapped import attach, frozen_module
 
@@ -175,35 +175,47 @@ class Banks:
         self._num_slots = 1
         self._plans: dict[frozenset[int], list[_Place]] = {}
         self._rows = _Rows()
+        self._tables: list[Table] = []
 
     def write(self, slot: int, body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> None:
         """Put an adapter's parts into `slot`. What a write that fails has taken, `clear` gives back."""
         entries: list[_Entry] = []
-        values: list[tuple[Part, Tensor]] = []
+        values: dict[Part, Tensor] = {}
+        fresh = Table(self._backbone.device)
         for tap, packed in body.items():
             variant = _variant(packed, shared)
             entries += [_Entry(tap, variant, name) for name in packed.parts]
             for name, value in packed.parts.items():
                 if isinstance(value, Tensor):
-                    values.append((self._part(tap, variant, name, value), value))
+                    values[self._part(tap, variant, name, value, fresh)] = value
         for name, value in shared.items():
             entries.append(_Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name))
-            values.append((self._shared_part(name, value), value))
+            values[self._shared_part(name, value, fresh)] = value
         self._num_slots = max(self._num_slots, slot + 1)
-        for part in self._parts():  # a part that is new in a reused slot is asked for higher ones, too
-            part.reserve(self._num_slots)
+        tables = self._tables_of(values)
+        for table in self._tables:  # one that is new in a reused slot is asked for higher ones, too
+            table.reserve(self._num_slots)
         self._numbers[slot] = self._number_of(frozenset(entries))
-        for part, value in values:
-            part.write(slot, value)
+        for table in tables:
+            table.write(slot, {part: values[part] for part in table.parts})
 
     def clear(self, slot: int) -> None:
         """Free everything that `slot` holds."""
         number = self._numbers.pop(slot, 0)
         for entry in self._known[number - 1] if number else ():
             if entry.tap is None:
-                self._shared[entry.variant.shapes[0]].clear(slot)
+                self._shared[entry.variant.shapes[0]].table.clear(slot)
             elif (entry.variant, entry.name) in self._taps[entry.tap].parts:
-                self._taps[entry.tap].parts[entry.variant, entry.name].clear(slot)
+                self._taps[entry.tap].parts[entry.variant, entry.name].table.clear(slot)
+
+    def _tables_of(self, parts: Iterable[Part]) -> list[Table]:
+        """The tables that hold exactly these parts; one that holds others beside them is split."""
+        own: dict[Table, list[Part]] = {}
+        for part in parts:
+            own.setdefault(part.table, []).append(part)
+        found = [table if len(held) == len(table.parts) else table.split(held) for table, held in own.items()]
+        self._tables += [table for table in found if table not in self._tables]
+        return found
 
     def _number_of(self, signature: Signature) -> int:
         """Equal adapters have one number; there are few kinds, and as many adapters as one likes."""
@@ -268,7 +280,7 @@ class Banks:
                 return self._shared[name, dict(entry.variant.shapes)[part]]
         return self._taps[entry.tap].parts[entry.variant, entry.name]
 
-    def _part(self, tap: Tap, variant: Variant, name: str, value: Tensor) -> Part:
+    def _part(self, tap: Tap, variant: Variant, name: str, value: Tensor, fresh: Table) -> Part:
         if tap not in self._taps:
             frozen = frozen_module(self._backbone.model, tap.path)
             bank = TapBank(tap, frozen, self._backbone, self._rows)
@@ -278,13 +290,13 @@ class Banks:
         if (variant, name) not in bank.parts:
             op = OPS[variant.op]
             identity = torch.zeros_like(value) if op.per_row else op.identity(tap, bank.frozen)[name]
-            bank.parts[variant, name] = Part(identity, self._backbone.device)
+            bank.parts[variant, name] = Part(identity, fresh)
         return bank.parts[variant, name]
 
-    def _shared_part(self, name: str, value: Tensor) -> Part:
+    def _shared_part(self, name: str, value: Tensor, fresh: Table) -> Part:
         place = name, tuple(value.shape)
         if place not in self._shared:
-            self._shared[place] = Part(torch.zeros_like(value), self._backbone.device)
+            self._shared[place] = Part(torch.zeros_like(value), fresh)
         return self._shared[place]
 
     def _parts(self) -> Iterator[Part]:
@@ -295,7 +307,7 @@ class Banks:
     @property
     def nbytes(self) -> int:
         """Bytes on the device, spare rows included."""
-        return sum(part.nbytes for part in self._parts())
+        return sum(part.nbytes for part in self._parts()) + sum(one.index.nbytes for one in self._tables)
 
 
 def _variant(packed: PackedTap, shared: Mapping[str, Tensor]) -> Variant:
