@@ -287,8 +287,12 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _install_all(model: Model, packed: Iterable[PackedAdapter]) -> list[Placement | Exception]:
+def _install_all(model: Model, packed: Sequence[PackedAdapter]) -> list[Placement | Exception]:
     """Where each sits; or why it could not be installed."""
+    try:
+        return [model.placement(slot) for slot in model.install_all(packed)]
+    except Exception as error:  # one of them, or all together are too many: those that fit are served
+        log.warning("stored versions are installed one by one", extra={"reason": str(error)})
     placed: list[Placement | Exception] = []
     for one in packed:
         try:
