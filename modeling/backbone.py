@@ -63,6 +63,11 @@ class Backbone:
         self.target: TargetBatch | None = None
         self._weights: Callable[[], Mapping[str, Tensor]] | None = None
 
+    def round_to(self, dtype: torch.dtype) -> None:
+        """Compute in another number format from now on, before anything is attached; rounding is for good."""
+        self.model.to(dtype)
+        self.dtype = dtype
+
     @property
     def poolings(self) -> tuple[str, ...]:
         """The poolings that this checkpoint has; `pooler` needs trained pooler weights in it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
@@ -17,9 +17,11 @@ from .adapter import PackedAdapter
 from .backbone import Backbone
 from .banks import Banks
 from .head_bank import HeadBanks
+from .layout import put, spans
 from .methods.exclusive import Weights
-from .packed import PackedBatch
+from .packed import Entering, PackedBatch
 from .readouts import Pass, Readout, Reads, readout_of
+from .sharing import Streams, distinct, lowest_layer, streams_of
 from .text import Encoded, EncodedRow
 
 Logits = npt.NDArray[np.float32]
@@ -48,9 +50,13 @@ BARE = Placement(slot=0, body_slot=0)
 
 @dataclass(frozen=True, slots=True)
 class _Resident:
-    """What is known of an adapter beside its parameters; `strings` are its labels as ids, for a decoder."""
+    """What is known of an adapter beside its parameters; `strings` are its labels as ids, for a decoder.
+
+    Below layer `lowest` its rows are those of the bare backbone.
+    """
 
     placement: Placement
+    lowest: int
     readout: Readout
     pooling: str
     strings: list[list[int]]
@@ -103,7 +109,8 @@ class ServedModel:
         slot = self._free.pop() if self._free else len(self._residents) + 1
         body_slot = slot if packed.body or exclusive else 0
         placement = Placement(slot, body_slot, packed.virtual_tokens, exclusive, cost.fixed, cost.per_token)
-        self._residents[slot] = _Resident(placement, readout, packed.spec.pooling, strings, packed.weights)
+        lowest, pooling = self._lowest_layer(packed), packed.spec.pooling
+        self._residents[slot] = _Resident(placement, lowest, readout, pooling, strings, packed.weights)
         return slot
 
     @torch.inference_mode()
@@ -126,16 +133,18 @@ class ServedModel:
     ) -> list[Logits]:
         """One pass: row i is `encoded[i]` under `body_slots[i]`; each read (row, slot) gives logits [L].
 
-        A row whose texts are encoded apart is a sequence for each. Raises ValueError if the body of an
-        exclusive adapter is not the only one in the batch.
+        A row whose texts are encoded apart is a sequence for each. Sequences that nothing tells apart run
+        once. Raises ValueError if the body of an exclusive adapter is not the only one in the batch.
         """
         sequences = [part for row in encoded for part in row.parts]
         ends = list(accumulate(len(row.parts) for row in encoded))
         places = [range(end - len(row.parts), end) for row, end in zip(encoded, ends, strict=True)]
         slots = [slot for slot, own in zip(body_slots, places, strict=True) for _ in own]
-        with self._selected(sequences, slots) as batch, self.backbone.running(batch) as hidden:
+        left, is_row = distinct(sequences, slots)
+        texts, own_slots = [sequences[i] for i in left], [slots[i] for i in left]
+        with self._selected(texts, own_slots) as batch, self.backbone.running(batch) as hidden:
             run = Pass(self.backbone, batch, hidden, self._heads)
-            return self._read(run, [(places[row], slot) for row, slot in reads])
+            return self._read(run, [([is_row[i] for i in places[row]], slot) for row, slot in reads])
 
     def generate(
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], max_new_tokens: int
@@ -171,10 +180,36 @@ class ServedModel:
         if exclusive and len(set(body_slots)) > 1:
             raise ValueError(f"slots {sorted(exclusive)} cannot share a batch with others: this is a bug")
         batch = self.backbone.pack(encoded, [one.virtual_tokens for one in placements])
+        lowest = [self._residents[slot].lowest if slot else len(self.backbone.layers) for slot in body_slots]
+        streams = streams_of(encoded, lowest, len(self.backbone.layers))
+        if streams is not None:
+            below = [slot if own < streams.layer else 0 for slot, own in zip(body_slots, lowest, strict=True)]
+            batch = replace(batch, entering=self._entering(batch, streams, below))
         slot = body_slots[0]
         own = self.backbone.weights_from(lambda: self._weights_of(slot)) if exclusive else nullcontext()
         with own, self._banks.selected(body_slots, batch.order):
             yield batch
+
+    def _entering(self, batch: PackedBatch, streams: Streams, below: Sequence[int]) -> Entering:
+        """What enters a layer in each row of a batch, once computed for all rows of a stream.
+
+        `below` are the slots of all rows up to there.
+        """
+        texts = [batch.encoded[row] for row in streams.firsts]
+        slots = [below[row] for row in streams.firsts]
+        virtual = [self._residents[slot].placement.virtual_tokens if slot else 0 for slot in slots]
+        trunk = self.backbone.pack(texts, virtual)
+        with self._banks.selected(slots, trunk.order):
+            states = self.backbone.states_entering(trunk, streams.layer)
+        packed = np.argsort(trunk.order)[[streams.of_row[row] for row in batch.order]]
+        places = spans(trunk.layout.starts[packed], trunk.layout.lengths[packed])
+        return Entering(streams.layer, states.index_select(0, put(places, states.device)))
+
+    def _lowest_layer(self, packed: PackedAdapter) -> int:
+        """0 where a pass must be whole."""
+        if packed.virtual_tokens or packed.weights is not None:
+            return 0
+        return lowest_layer(packed.body, len(self.backbone.layers))
 
     def _weights_of(self, slot: int) -> Mapping[str, Tensor]:
         """The weights under an exclusive slot; those of the last one are kept."""

@@ -129,10 +129,12 @@ def compare(
         wanted = np.asarray(candidate.manifest.probes[index].logits, dtype=np.float64)  # [L]
         difference = np.abs(got.astype(np.float64) - wanted)
         if not np.isfinite(got).all():
-            failures.append(_failure(index, "logits that are not finite", "finite logits"))
+            failures.append(_failure(index, "logits that are not finite", "finite logits", tolerance))
         elif (difference > tolerance.atol + tolerance.rtol * np.abs(wanted)).any():
             allowed = f"within {tolerance.atol:g} + {tolerance.rtol:g} x the recorded value"
-            failures.append(_failure(index, f"logits that differ by {difference.max():.3g}", allowed))
+            failures.append(
+                _failure(index, f"logits that differ by {difference.max():.3g}", allowed, tolerance)
+            )
         else:
             max_difference = max(max_difference, float(difference.max()))
     if failures:
@@ -140,6 +142,8 @@ def compare(
     return ProbeReport(len(logits), max_difference)
 
 
-def _failure(index: int, got: str, allowed: str) -> Failure:
+def _failure(index: int, got: str, allowed: str, tolerance: Tolerance) -> Failure:
     remedy = "serve it with the backbone it was trained on, unchanged; else train it again."
+    if tolerance != TOLERANCES[torch.float32]:
+        remedy = f"serve it in float32 (--dtype float32); if it differs there, too, {remedy}"
     return Failure(f"probes.{index}", got, allowed, remedy)

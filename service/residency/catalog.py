@@ -86,6 +86,11 @@ class Catalog:
         """Why nothing in the store can be changed; None if it can."""
         return self._store.read_only
 
+    @property
+    def num_not_reproduced(self) -> int:
+        """Stored versions whose probes came out differently at the start."""
+        return self._loader.num_not_reproduced
+
     def tasks(self) -> list[TaskState]:
         return [self._states[name] for name in sorted(self._states)]
 

@@ -32,6 +32,7 @@ from ..engine.request import Logits, ServingCard
 from ..engine.runner import Model
 from ..errors import NotReady
 from ..metrics import Metrics
+from ..threads import have_one
 from .cache import AdapterCache, Resident
 from .card import card_of
 
@@ -82,6 +83,7 @@ class Loader:
         self._limits, self._max_batch_tokens, self._num_probes = limits, max_batch_tokens, num_probes
         self._kinds: set[str] = set()  # of which one was replayed, or is about to be
         self.unfinished: list[Stored] = []
+        self.num_not_reproduced = 0  # stored versions whose probes came out differently
 
     async def load(self, versions: Sequence[Version]) -> None:
         """Load them in groups; a broken one is recorded and logged, and harms no other."""
@@ -90,7 +92,7 @@ class Loader:
 
     async def _load(self, versions: Sequence[Version]) -> None:
         groups = [versions[i : i + LOADED_TOGETHER] for i in range(0, len(versions), LOADED_TOGETHER)]
-        with ThreadPoolExecutor(min(_MAX_READERS, os.cpu_count() or 1), "reader") as pool:
+        with ThreadPoolExecutor(min(_MAX_READERS, os.cpu_count() or 1), "reader", have_one) as pool:
             reading = self._reading(pool, groups[0]) if groups else None
             for number, group in enumerate(groups):
                 outcomes = await (reading or self._reading(pool, group))
@@ -238,6 +240,7 @@ class Loader:
             try:
                 compare(candidate, replayed, TOLERANCES[self._backbone.dtype])
             except Refused as error:
+                self.num_not_reproduced += 1
                 refused[candidate.digest] = str(error)
         return refused
 

@@ -14,6 +14,8 @@ from training.rows.printed import listed
 Row = Mapping[str, Any]
 TextItem = str | tuple[str, str]
 MIN_CHOICES = 2
+WHOLE = "write it whole, or U+FFFD in its place, or remove the row"
+"""What to do about half of a character, such as an emoji."""
 QUESTIONS: Mapping[str, str] = {
     "cause": "What was the cause?",
     "effect": "What happened as a result?",
@@ -108,11 +110,12 @@ def formatted(formatter: Formatter) -> ReadItem:
             if present(row, field, "--text-fields") is None:
                 raise BadFieldError(field, "null", "the format needs it: fill it in or remove the row")
         try:
-            return formatter.source(row)
+            source = formatter.source(row)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadFieldError(
                 ", ".join(formatter.fields), f"{error!r}"[:120], f"format {formatter.name} cannot read it"
             ) from None
+        return _of_whole_characters(", ".join(formatter.fields), source)
 
     return read
 
@@ -141,7 +144,22 @@ def _string(field: str, value: Any) -> str:
             f"{value!r} ({type(value).__name__})"[:120],
             "a text is a string: write it as text (in Excel, format the column as Text)",
         )
-    return value
+    return _of_whole_characters(field, value)
+
+
+def _of_whole_characters(field: str, text: str) -> str:
+    if half := half_character(text):
+        raise BadFieldError(field, half, WHOLE)
+    return text
+
+
+def half_character(text: str) -> str | None:
+    """JSON can hold one surrogate without the other, which no tokenizer and no UTF-8 has; where it stands."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"\\u{ord(text[error.start]):04x} at character {error.start}, half of a character that was cut"
+    return None
 
 
 def _question(row: Row, field: str) -> str:

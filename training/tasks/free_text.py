@@ -17,6 +17,7 @@ from training.metrics.scores import Floats, Metric
 from training.metrics.texts import FREE_TEXT, squad
 from training.rows.canonical import Occurrence, TargetError
 from training.rows.examples import Split, Target
+from training.rows.items import WHOLE, half_character
 from training.rows.labels import Labels
 from training.tasks.base import DECODER_KIND, Baseline, DataKinds, Logits, Task, commonest, register
 from training.tasks.judged import Judged
@@ -73,6 +74,8 @@ class FreeText(Task):
             raise TargetError(f"{value!r}"[:120], "an answer is a text, or a list of right ones")
         if any(not text.strip() for text in texts) or not (texts or self.unknown):
             raise TargetError(f"{value!r}"[:120], "an answer has characters: fill it in or remove the row")
+        if half := next(filter(None, map(half_character, texts)), None):
+            raise TargetError(half, WHOLE)
         return tuple(dict.fromkeys(texts))
 
     def as_text(self, formatter: Formatter) -> Task:

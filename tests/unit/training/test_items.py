@@ -5,16 +5,22 @@ from typing import Any
 import pytest
 
 from training.formats import Formatter
+from training.metrics.scores import Metric
+from training.rows.canonical import TargetError
 from training.rows.items import (
     BadFieldError,
     ChoiceItem,
     Item,
+    ReadItem,
     formatted,
+    joined_words,
     parts_of,
     plain_texts,
     texts_of,
     with_choices,
 )
+from training.rows.labels import Labels
+from training.tasks.free_text import FreeText
 
 COPA = {"premise": "He fell.", "choice1": "Ice.", "choice2": "Sun.", "question": "cause"}
 
@@ -80,3 +86,39 @@ def test_a_source_that_cannot_be_made_is_named() -> None:
     with pytest.raises(BadFieldError) as caught:
         formatted(Formatter("superglue-wsc.fixed", wsc))(row)
     assert "cannot read it" in caught.value.remedy
+
+
+HALF = "cut \ud83d"
+
+
+@pytest.mark.parametrize(
+    ("read", "row"),
+    [
+        (plain_texts(("a",)), {"a": HALF}),
+        (plain_texts(("a", "b")), {"a": "x", "b": HALF}),
+        (joined_words(("words",)), {"words": ["x", HALF]}),
+        (with_choices(("a",), ("b", "c")), {"a": "x", "b": "y", "c": HALF}),
+        (with_choices(("a",), ("b",)), {"a": "x", "b": ["y", HALF]}),
+        (formatted(Formatter("fields", ("a",))), {"a": HALF}),
+    ],
+)
+def test_half_of_an_emoji_is_refused_wherever_a_tokenizer_would_read_it(
+    read: ReadItem, row: dict[str, Any]
+) -> None:
+    with pytest.raises(BadFieldError) as caught:
+        read(row | {"elsewhere": HALF})
+    assert "\\ud83d at character" in caught.value.found
+    whole = {name: _whole(value) for name, value in row.items()}
+    assert read(whole | {"elsewhere": HALF})  # a field that nobody reads may hold anything
+
+
+def _whole(value: Any) -> Any:
+    return (
+        [_whole(one) for one in value] if isinstance(value, list) else value.replace("\ud83d", "\U0001f600")
+    )
+
+
+def test_half_of_an_emoji_is_no_answer() -> None:
+    with pytest.raises(TargetError) as caught:
+        FreeText((), Metric("f1")).parse(["whole", HALF], Labels((), {}))
+    assert "\\ud83d at character 4" in caught.value.found
