@@ -51,6 +51,8 @@ class _Entry:
 
 
 Signature = frozenset[_Entry]
+Body = tuple[Mapping[Tap, PackedTap], Mapping[str, Tensor]]
+"""What an adapter has at taps, and what these share."""
 
 
 @dataclass
@@ -213,6 +215,34 @@ class Banks:
         for table in tables:
             table.write(slot, {part: values[part] for part in table.parts})
 
+    def write_all(self, slots: Sequence[int], bodies: Sequence[Body]) -> None:
+        """`write` of many adapters: all that are alike in everything but values go in together."""
+        kinds: list[tuple[object, list[int]]] = []
+        for number, body in enumerate(bodies):
+            structure = _structure(*body)
+            for known, numbers in kinds:
+                if known == structure:
+                    numbers.append(number)
+                    break
+            else:
+                kinds.append((structure, [number]))
+        for _, (first, *rest) in kinds:
+            self.write(slots[first], *bodies[first])
+            if rest:
+                self._write_like(slots[first], [slots[i] for i in rest], [bodies[i] for i in rest])
+
+    def _write_like(self, first: int, slots: Sequence[int], bodies: Sequence[Body]) -> None:
+        """Adapters like the one in slot `first`, whose parts exist."""
+        parts = [self._find(entry) for entry in _entries(*bodies[0])]
+        values = dict(zip(parts, zip(*map(_tensors, bodies), strict=True), strict=True))
+        self._num_slots = max(self._num_slots, max(slots) + 1)
+        for table in self._tables:
+            table.reserve(self._num_slots)
+        for slot in slots:
+            self._numbers[slot] = self._numbers[first]
+        for table in dict.fromkeys(part.table for part in parts):
+            table.write_all(slots, {part: values[part] for part in table.parts})
+
     def clear(self, slot: int) -> None:
         """Free everything that `slot` holds."""
         number = self._numbers.pop(slot, 0)
@@ -290,7 +320,8 @@ class Banks:
         return self._plans[numbers]
 
     def _find(self, entry: _Entry) -> Part:
-        assert entry.tap is not None
+        if entry.tap is None:
+            return self._shared[entry.variant.shapes[0]]
         for part, name in entry.variant.shared:
             if part == entry.name:
                 return self._shared[name, dict(entry.variant.shapes)[part]]
@@ -334,6 +365,32 @@ class Banks:
     def nbytes(self) -> int:
         """Bytes on the device, spare rows included."""
         return sum(part.nbytes for part in self._parts()) + sum(one.index.nbytes for one in self._tables)
+
+
+def _structure(body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> object:
+    """Everything but values: adapters for which it is equal have the same parts."""
+    at_taps = []
+    for tap, one in body.items():
+        parts = [(name, v.shape if isinstance(v, Tensor) else v) for name, v in one.parts.items()]
+        at_taps.append((tap, one.op, one.static, parts))
+    return at_taps, [(name, value.shape) for name, value in shared.items()]
+
+
+def _entries(body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> list[_Entry]:
+    """The parts that an adapter has values for, in the order of `_tensors`."""
+    entries = []
+    for tap, packed in body.items():
+        variant = _variant(packed, shared)
+        entries += [_Entry(tap, variant, n) for n, value in packed.parts.items() if isinstance(value, Tensor)]
+    return entries + [
+        _Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name)
+        for name, value in shared.items()
+    ]
+
+
+def _tensors(body: Body) -> list[Tensor]:
+    parts = [value for packed in body[0].values() for value in packed.parts.values()]
+    return [*(value for value in parts if isinstance(value, Tensor)), *body[1].values()]
 
 
 def _variant(packed: PackedTap, shared: Mapping[str, Tensor]) -> Variant:

@@ -34,6 +34,19 @@ class Table:
         self._asked = None
         free.pop()
 
+    def write_all(self, slots: Sequence[int], values: Mapping[Part, Sequence[Tensor]]) -> None:
+        """`write` of many adapters: of each part a value for each slot; if it fails, none has a row."""
+        if len(self._free) < len(slots):
+            self._more_rows(len(slots) - len(self._free))
+        chosen = self._free[: -len(slots) - 1 : -1]  # in the order in which `write` takes them
+        rows = torch.tensor(chosen, device=self.index.device)
+        for part, own in values.items():
+            part.data[rows] = torch.stack(list(own)).to(part.data)
+        self.reserve(max(slots) + 1)
+        self.index[torch.tensor(slots, device=self.index.device)] = rows.to(self.index)
+        self._asked = None
+        del self._free[-len(slots) :]
+
     def clear(self, slot: int) -> None:
         """Take the row of `slot` back, if it has one; the slot has the identity again."""
         row = int(self.index[slot]) if slot < len(self.index) else 0
@@ -69,8 +82,8 @@ class Table:
         self.parts.append(part)
         part.table = self
 
-    def _more_rows(self) -> list[int]:
-        extra = max(_MIN_GROWTH, self._num_rows // 8)
+    def _more_rows(self, missing: int = 1) -> list[int]:
+        extra = max(_MIN_GROWTH, self._num_rows // 8, missing)
         for part in self.parts:
             part.reach(self._num_rows + extra)
         self._free.extend(range(self._num_rows + extra - 1, self._num_rows - 1, -1))

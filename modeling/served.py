@@ -86,23 +86,40 @@ class ServedModel:
     @torch.inference_mode()
     def install(self, packed: PackedAdapter) -> int:
         """Make an adapter resident and return its slot (1 or more). A failure leaves nothing behind."""
+        (slot,) = self.install_all([packed])
+        return slot
+
+    @torch.inference_mode()
+    def install_all(self, many: Sequence[PackedAdapter]) -> list[int]:
+        """Make adapters resident and return their slots; together it takes a small part of the time.
+
+        A failure leaves none of them behind.
+        """
+        slots: list[int] = []
+        try:
+            for packed in many:
+                slots.append(self._place(packed))
+                if packed.head_weight is not None and packed.head_bias is not None:
+                    self._heads.write(slots[-1], packed.head_weight, packed.head_bias)
+            bodies = {slot: (one.body, one.shared) for slot, one in zip(slots, many, strict=True) if one.body}
+            if bodies:
+                self._banks.write_all(list(bodies), list(bodies.values()))
+        except BaseException:  # no memory, most likely
+            for slot in reversed(slots):
+                self.remove(slot)
+            raise
+        return slots
+
+    def _place(self, packed: PackedAdapter) -> int:
+        """Register an adapter in a free slot, which has no parameters yet."""
         readout, exclusive = readout_of(packed.spec), packed.weights is not None
         strings = self.backbone.label_ids(packed.spec.labels) if readout.decodes else []
         cost = readout.cost(packed.spec, strings, self.backbone)
         slot = self._free.pop() if self._free else len(self._residents) + 1
         body_slot = slot if packed.body or exclusive else 0
         placement = Placement(slot, body_slot, packed.virtual_tokens, exclusive, cost.fixed, cost.per_token)
-        lowest = self._lowest_layer(packed)
-        pooling = packed.spec.pooling
+        lowest, pooling = self._lowest_layer(packed), packed.spec.pooling
         self._residents[slot] = _Resident(placement, lowest, readout, pooling, strings, packed.weights)
-        try:
-            if packed.head_weight is not None and packed.head_bias is not None:
-                self._heads.write(slot, packed.head_weight, packed.head_bias)
-            if packed.body:
-                self._banks.write(slot, packed.body, packed.shared)
-        except BaseException:  # no memory, most likely
-            self.remove(slot)
-            raise
         return slot
 
     @torch.inference_mode()

@@ -41,10 +41,11 @@ TOLERANCES = {
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """How many probes were replayed, and the largest absolute difference of a logit."""
+    """How many probes were replayed, the largest absolute difference of a logit; `pending` ones follow."""
 
     count: int
     max_difference: float
+    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +114,18 @@ def by_probe(probes: Probes, logits: Iterator[Logits]) -> list[Logits]:
 
 
 def compare(
-    candidate: Candidate, logits: Sequence[np.ndarray[Any, Any]], tolerance: Tolerance
+    candidate: Candidate,
+    logits: Sequence[np.ndarray[Any, Any]],
+    tolerance: Tolerance,
+    numbers: Sequence[int] | None = None,
 ) -> ProbeReport:
-    """Judge the replayed logits of the first probes. Raises Refused naming those that differ."""
+    """Judge the replayed logits of some probes, the first ones unless `numbers` says which.
+
+    Raises Refused naming those that differ.
+    """
     failures: list[Failure] = []
     max_difference = 0.0
-    for index, got in enumerate(logits):
+    for index, got in zip(range(len(logits)) if numbers is None else numbers, logits, strict=True):
         wanted = np.asarray(candidate.manifest.probes[index].logits, dtype=np.float64)  # [L]
         difference = np.abs(got.astype(np.float64) - wanted)
         if not np.isfinite(got).all():

@@ -138,6 +138,8 @@ class Service:
     async def stop(self) -> None:
         """End the threads; queued rows are finished first."""
         self.drain()
+        if self._parts is not None:
+            await self._parts.catalog.stop()
         if self._engine is not None:
             ended = await asyncio.to_thread(self._engine.stop, self.settings.drain_timeout_s)
             if not ended:
@@ -154,6 +156,7 @@ class Service:
         if lost and parts.number_format.tried:
             why = f"in {parts.number_format.name} the probes of {lost} stored versions are not reproduced"
             log.warning("the number format is given up", extra={"reason": why})
+            await parts.catalog.stop()
             await asyncio.to_thread(parts.engine.stop, self.settings.drain_timeout_s)
             parts.tokenizer.close()
             parts = replace(await self._build(FLOAT32), number_format=NumberFormat(FLOAT32, why))

@@ -244,10 +244,11 @@ class AliasTarget(BaseModel):
 
 
 class ProbeInfo(BaseModel):
-    """How the replay of the recorded probes went."""
+    """How the replay of the recorded probes went; `pending` ones follow, and may withdraw the version."""
 
     count: int
     max_difference: float
+    pending: int = 0
 
 
 class UploadAnswer(BaseModel):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from adapters_store import Manifest
-from modeling import Placement, kind_of, readout_of
-from proof.candidate import Candidate
+from modeling import HeadSpec, Placement, kind_of, readout_of
 
 from ..engine.request import Input, ServingCard
 
@@ -12,8 +11,7 @@ MAX_FORM_CHARS = 500
 MAX_NOTED_FIELDS = 100
 
 
-def card_of(candidate: Candidate, placement: Placement) -> ServingCard:
-    manifest, spec = candidate.manifest, candidate.adapter.spec
+def card_of(manifest: Manifest, spec: HeadSpec, placement: Placement) -> ServingCard:
     return ServingCard(
         spec=spec,
         kind=kind_of(spec),

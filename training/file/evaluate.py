@@ -215,7 +215,7 @@ def build_adapter(stored: AdapterFile, backbone: Backbone) -> Adapter:
             f"this is {backbone.name} ({backbone.weights_digest[:15]}...): give the right one with --backbone"
         )
     try:
-        return candidate_of(stored, backbone).adapter
+        return candidate_of(stored, backbone).adapter(backbone)
     except Refused as error:
         raise DataError(f"task {manifest.task}: {error}") from error
 
