@@ -23,6 +23,7 @@ from adapters_store import AdapterStore, FileLimits, Manifest, StoreError, Versi
 from adapters_store.adapter_file import read_again
 from adapters_store.proofs import Proofs
 from modeling import Moulds, PackedAdapter, Placement
+from modeling.allocator import give_freed_memory_back
 from proof.candidate import Candidate, examine, method_of, spec_of
 from proof.errors import Refused
 from proof.replay import TOLERANCES, by_probe, compare, plan_probes, replay
@@ -37,7 +38,7 @@ from .card import card_of
 
 log = logging.getLogger(__name__)
 
-LOADED_TOGETHER = 256
+LOADED_TOGETHER = 64  # files in memory at a time, twice
 _MAX_READERS = 2  # what releases the interpreter is reading and digesting alone
 
 Version = tuple[str, VersionRecord]  # of a task
@@ -87,6 +88,7 @@ class Loader:
         """Load them in groups; a broken one is recorded and logged, and harms no other."""
         with _no_collection():
             await self._load(versions)
+        await asyncio.to_thread(give_freed_memory_back)  # files, and the smaller banks of before
 
     async def _load(self, versions: Sequence[Version]) -> None:
         groups = [versions[i : i + LOADED_TOGETHER] for i in range(0, len(versions), LOADED_TOGETHER)]
