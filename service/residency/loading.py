@@ -21,6 +21,7 @@ from functools import partial
 
 from adapters_store import AdapterStore, FileLimits, Manifest, StoreError, VersionRecord
 from adapters_store.adapter_file import read_again
+from adapters_store.manifest import Outline
 from adapters_store.proofs import Proofs
 from modeling import Moulds, PackedAdapter, Placement
 from modeling.allocator import give_freed_memory_back
@@ -50,7 +51,7 @@ class Stored:
 
     task: str
     record: VersionRecord
-    manifest: Manifest
+    manifest: Manifest | Outline
     packed: PackedAdapter
     candidate: Candidate | None = None
 
@@ -143,14 +144,13 @@ class Loader:
 
     def _again(self, task: str, record: VersionRecord, data: bytes) -> Stored | None:
         """Of bytes that were proven; None where they are examined: of another task, or first of a kind."""
-        file = read_again(data, record.digest)
-        manifest = file.manifest
+        manifest, tensors = read_again(data)
         method, head = manifest.method, manifest.head
         kind = json.dumps([method.name, method.config, head.kind, head.pooling], sort_keys=True)
         if manifest.task != task or kind not in self._kinds:
             self._kinds.add(kind)
             return None
-        packed = self._moulds.cast(method_of(manifest), spec_of(head), file.tensors)
+        packed = self._moulds.cast(method_of(manifest), spec_of(head), tensors)
         return Stored(task, record, manifest, packed)
 
     def _examined(self, task: str, record: VersionRecord, data: bytes) -> Stored:
