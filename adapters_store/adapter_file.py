@@ -21,7 +21,7 @@ from adapters_store import durable
 from adapters_store.blobs import digest_of
 from adapters_store.errors import AdapterFileError, show
 from adapters_store.header import METADATA_KEY, FileLimits, Header, TensorEntry, field_of, parse_header
-from adapters_store.manifest import Judge, Manifest, no_judge, parse_manifest
+from adapters_store.manifest import Judge, Manifest, Outline, no_judge, parse_manifest
 from failures import Failure
 
 FileDtype = Literal["float32", "float16"]
@@ -89,15 +89,15 @@ def read_adapter(data: bytes, *, limits: FileLimits | None = None, judge: Judge 
     return AdapterFile(parsed.manifest, _tensors(data), digest_of(data), len(data))
 
 
-def read_again(data: bytes, digest: str) -> AdapterFile:
-    """The file of bytes that `read_adapter` has passed before, which their `digest` shows: not judged again.
+def read_again(data: bytes) -> tuple[Outline, dict[str, torch.Tensor]]:
+    """Outline and float32 tensors of bytes that `read_adapter` has passed before: they are not judged again.
 
-    The tensors share memory with a copy of the bytes.
+    That they are those bytes, their digest has shown. The tensors share memory with a copy of the bytes.
     """
     start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
     header = json.loads(data[_LENGTH_BYTES:start])
-    manifest = Manifest.model_validate_json(header.pop("__metadata__")[METADATA_KEY], strict=True)
-    return AdapterFile(manifest, _views(data, start, header), digest, len(data))
+    outline = Outline.model_validate_json(header.pop("__metadata__")[METADATA_KEY], strict=True)
+    return outline, _views(data, start, header)
 
 
 def _views(data: bytes, start: int, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, torch.Tensor]:

@@ -113,10 +113,11 @@ class Part:
         return self.data.index_select(0, self.table.rows(slots))
 
     def reach(self, num_rows: int) -> None:
-        """Have at least so many rows."""
-        missing = num_rows - self.data.shape[0]
-        if missing > 0:
-            self.data = torch.cat([self.data, self.data.new_zeros(missing, *self.data.shape[1:])])
+        """Have at least so many rows. Nobody has the new ones yet, so their memory is not touched either."""
+        if num_rows > self.data.shape[0]:
+            grown = self.data.new_empty(num_rows, *self.data.shape[1:])
+            grown[: self.data.shape[0]] = self.data
+            self.data = grown
 
     @property
     def nbytes(self) -> int:

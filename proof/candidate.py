@@ -16,7 +16,7 @@ from torch import Tensor
 
 from adapters_store import AdapterFile, AdapterFileError, FileLimits, HeadRef, Manifest, Probe, read_adapter
 from adapters_store.adapter_file import read_adapter_file
-from adapters_store.manifest import MAX_PROBES, rows_of
+from adapters_store.manifest import MAX_PROBES, Outline, rows_of
 from failures import Failure
 from modeling import (
     METHODS,
@@ -157,7 +157,7 @@ def candidate_of(
     raise Refused(failures)
 
 
-def method_of(manifest: Manifest) -> Method:
+def method_of(manifest: Manifest | Outline) -> Method:
     """The method with its options. Raises UnknownNameError, MethodError."""
     return _method(manifest.method.name, json.dumps(manifest.method.config, sort_keys=True))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adapters_store import Manifest
+from adapters_store.manifest import Outline
 from modeling import HeadSpec, Placement, kind_of, readout_of
 
 from ..engine.request import Input, ServingCard
@@ -11,7 +12,7 @@ MAX_FORM_CHARS = 500
 MAX_NOTED_FIELDS = 100
 
 
-def card_of(manifest: Manifest, spec: HeadSpec, placement: Placement) -> ServingCard:
+def card_of(manifest: Manifest | Outline, spec: HeadSpec, placement: Placement) -> ServingCard:
     return ServingCard(
         spec=spec,
         kind=kind_of(spec),
@@ -25,7 +26,7 @@ def card_of(manifest: Manifest, spec: HeadSpec, placement: Placement) -> Serving
     )
 
 
-def _reads(manifest: Manifest) -> dict[str, object] | None:
+def _reads(manifest: Manifest | Outline) -> dict[str, object] | None:
     """Which fields of rows inputs are made of, as the trainer noted it; None where nothing sound is noted.
 
     A file's provenance is anything its writer liked: what is passed on has the form and size that a trainer
@@ -57,7 +58,7 @@ def _are_names(value: object) -> bool:
     )
 
 
-def _example(manifest: Manifest, *, choices: bool) -> Input:
+def _example(manifest: Manifest | Outline, *, choices: bool) -> Input:
     """The form of an input, with names of fields in braces: what stands there is never a text of the data.
 
     Where sources are written out of fields, it is their form as the trainer noted it.

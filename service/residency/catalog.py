@@ -36,6 +36,7 @@ from .remaining import Remaining
 log = logging.getLogger(__name__)
 
 PROBES_FIRST = 8  # before a version is visible
+PROBES_AMONG_OTHERS = 4  # of them at a time, while requests are answered
 MAX_LOOKED_AT = 256  # residents, to find one that mixes
 
 
@@ -212,7 +213,13 @@ class Catalog:
         leases = [self.cache.acquire(f"{one.task}@{one.version}") for one in islice(mixing, 1)]
         try:
             neighbours = [BARE, *(lease.resident.card.placement for lease in leases)]
-            return await self._prover.replay(candidate, card, numbers, neighbours)
+            size = PROBES_AMONG_OTHERS if self._engine.scheduler.num_open else len(numbers)
+            reports = [
+                await self._prover.replay(candidate, card, numbers[i : i + size], neighbours)
+                for i in range(0, len(numbers), size)
+            ]
+            most = max(report.max_difference for report in reports)
+            return ProbeReport(sum(report.count for report in reports), most)
         finally:
             for lease in leases:
                 self.cache.release(lease)

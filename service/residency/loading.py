@@ -21,8 +21,10 @@ from functools import partial
 
 from adapters_store import AdapterStore, FileLimits, Manifest, StoreError, VersionRecord
 from adapters_store.adapter_file import read_again
+from adapters_store.manifest import Outline
 from adapters_store.proofs import Proofs
 from modeling import Moulds, PackedAdapter, Placement
+from modeling.allocator import give_freed_memory_back
 from proof.candidate import Candidate, examine, method_of, spec_of
 from proof.errors import Refused
 from proof.replay import TOLERANCES, by_probe, compare, plan_probes, replay
@@ -38,7 +40,7 @@ from .card import card_of
 
 log = logging.getLogger(__name__)
 
-LOADED_TOGETHER = 256
+LOADED_TOGETHER = 64  # files in memory at a time, twice
 _MAX_READERS = 2  # what releases the interpreter is reading and digesting alone
 
 Version = tuple[str, VersionRecord]  # of a task
@@ -50,7 +52,7 @@ class Stored:
 
     task: str
     record: VersionRecord
-    manifest: Manifest
+    manifest: Manifest | Outline
     packed: PackedAdapter
     candidate: Candidate | None = None
 
@@ -89,6 +91,7 @@ class Loader:
         """Load them in groups; a broken one is recorded and logged, and harms no other."""
         with _no_collection():
             await self._load(versions)
+        await asyncio.to_thread(give_freed_memory_back)  # files, and the smaller banks of before
 
     async def _load(self, versions: Sequence[Version]) -> None:
         groups = [versions[i : i + LOADED_TOGETHER] for i in range(0, len(versions), LOADED_TOGETHER)]
@@ -143,14 +146,13 @@ class Loader:
 
     def _again(self, task: str, record: VersionRecord, data: bytes) -> Stored | None:
         """Of bytes that were proven; None where they are examined: of another task, or first of a kind."""
-        file = read_again(data, record.digest)
-        manifest = file.manifest
+        manifest, tensors = read_again(data)
         method, head = manifest.method, manifest.head
         kind = json.dumps([method.name, method.config, head.kind, head.pooling], sort_keys=True)
         if manifest.task != task or kind not in self._kinds:
             self._kinds.add(kind)
             return None
-        packed = self._moulds.cast(method_of(manifest), spec_of(head), file.tensors)
+        packed = self._moulds.cast(method_of(manifest), spec_of(head), tensors)
         return Stored(task, record, manifest, packed)
 
     def _examined(self, task: str, record: VersionRecord, data: bytes) -> Stored:

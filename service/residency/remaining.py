@@ -1,4 +1,4 @@
-"""Probes that are replayed after a version became visible: a few rows at a time, while requests are answered.
+"""Probes that are replayed after a version became visible: one at a time, with pauses, beside requests.
 
 If one is not reproduced the version is withdrawn. What is left when the process ends is done after the next
 start: until then the store remembers that it was begun.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from adapters_store.proofs import Proofs
@@ -21,7 +22,9 @@ from .proving import Prover
 
 log = logging.getLogger(__name__)
 
-PROBES_TOGETHER = 2
+PROBES_TOGETHER = 1
+_REST = 4  # after some probes, times as long as they took: then they are a small part of what runs
+_MAX_REST_S = 1.0
 _PAUSE_S = 0.25  # when the queue is full, or a probe could not be computed
 _MAX_ATTEMPTS = 3  # to compute one
 
@@ -80,7 +83,9 @@ class Remaining:
             for first in range(0, len(numbers), PROBES_TOGETHER):
                 if lease.resident is not resident or resident.retired:
                     return False
+                began_s = time.perf_counter()
                 await self._some(resident, candidate, numbers[first : first + PROBES_TOGETHER])
+                await asyncio.sleep(min(_MAX_REST_S, _REST * (time.perf_counter() - began_s)))
         finally:
             self._cache.release(lease)
         return True

@@ -154,7 +154,7 @@ def test_a_probe_that_fails_later_withdraws_the_version(world: World, caplog: An
     assert world.store.task("mood").aliases == {"production": 1}
     reason = catalog.cache.failure("mood", 2)
     assert reason is not None
-    assert reason.startswith("withdrawn: 1 of 2 probes are not reproduced: probes.11")
+    assert reason.startswith("withdrawn: 1 of 1 probes are not reproduced: probes.11")
     world.batches.clear()
 
     async def look(catalog: Catalog) -> None:

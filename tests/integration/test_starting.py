@@ -137,7 +137,7 @@ def test_bytes_that_rotted_after_they_were_proven_are_not_served(world: World) -
     assert "does not have that digest" in str(catalog.cache.failure("same", 1))
 
 
-@pytest.mark.parametrize("loaded_together", [1, 256])
+@pytest.mark.parametrize("loaded_together", [1, 64])
 def test_if_one_that_was_proven_does_not_hold_all_are_replayed(
     world: World, monkeypatch: pytest.MonkeyPatch, loaded_together: int
 ) -> None:
