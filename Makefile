@@ -22,12 +22,13 @@ help: ## list the targets
 
 setup: $(STAMP) ## make .venv with everything in it, and the `trunkline` command
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt setup.py modeling/kernels/rows.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "Trunkline needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
 	         "Name another one: make setup PYTHON=python3.12" >&2; exit 1; }
 	@echo "[1/3] $(VENV): a virtual environment ($$($(PYTHON) --version))"
 	@$(PYTHON) -m venv $(VENV) || { echo "No venv module: on Debian, apt-get install python3-venv." >&2; exit 1; }
+	@command -v $${CC:-cc} > /dev/null || echo "No C compiler: served batches will run without the kernels of modeling/kernels." >&2
 	@echo "[2/3] torch and the libraries (about 2 GB; minutes the first time)"
 	@$(PIP) --no-deps $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) torch
 	@$(PIP) --editable '.[service,training,dev]'

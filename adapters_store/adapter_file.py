@@ -6,10 +6,11 @@ to say. L labels, H hidden.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import safetensors
@@ -20,13 +21,15 @@ from adapters_store import durable
 from adapters_store.blobs import digest_of
 from adapters_store.errors import AdapterFileError, show
 from adapters_store.header import METADATA_KEY, FileLimits, Header, TensorEntry, field_of, parse_header
-from adapters_store.manifest import Judge, Manifest, no_judge, parse_manifest
+from adapters_store.manifest import Judge, Manifest, Outline, no_judge, parse_manifest
 from failures import Failure
 
 FileDtype = Literal["float32", "float16"]
 
 _DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
+_TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16}
 _NUMPY_DTYPES = {"F32": "<f4", "F16": "<f2"}
+_LENGTH_BYTES = 8  # of the header, in front of it
 _CHUNK_ITEMS = 2**20  # values looked at together: the check then needs a megabyte, whatever the tensor
 
 
@@ -84,6 +87,28 @@ def read_adapter(data: bytes, *, limits: FileLimits | None = None, judge: Judge 
     if failures or parsed.manifest is None:
         raise AdapterFileError(failures)
     return AdapterFile(parsed.manifest, _tensors(data), digest_of(data), len(data))
+
+
+def read_again(data: bytes) -> tuple[Outline, dict[str, torch.Tensor]]:
+    """Outline and float32 tensors of bytes that `read_adapter` has passed before: they are not judged again.
+
+    That they are those bytes, their digest has shown. The tensors share memory with a copy of the bytes.
+    """
+    start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
+    header = json.loads(data[_LENGTH_BYTES:start])
+    outline = Outline.model_validate_json(header.pop("__metadata__")[METADATA_KEY], strict=True)
+    return outline, _views(data, start, header)
+
+
+def _views(data: bytes, start: int, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    """The tensors of a sound header, which lie one behind the other from `start` on, as float32."""
+    ordered = sorted(entries.items(), key=lambda entry: entry[1]["data_offsets"])
+    sizes = [entry["data_offsets"][1] - entry["data_offsets"][0] for _, entry in ordered]
+    parts = torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=start).split_with_sizes(sizes)
+    return {
+        name: part.view(_TORCH_DTYPES[entry["dtype"]]).view(*entry["shape"]).to(torch.float32)
+        for (name, entry), part in zip(ordered, parts, strict=True)
+    }
 
 
 def read_adapter_file(

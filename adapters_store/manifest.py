@@ -198,6 +198,16 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+class Outline(BaseModel, frozen=True, extra="ignore"):
+    """What serving reads of a manifest that was judged before; the rest, probes above all, is passed over."""
+
+    task: Name
+    method: MethodRef
+    head: HeadRef
+    input: InputRef
+    provenance: Provenance
+
+
 def schema_version_of(head: HeadRef) -> Literal[1, 2]:
     """The first version that has all that a head says: older readers read what they can understand."""
     return 1 if all(getattr(head, name) is None for name in _SINCE_2) else 2

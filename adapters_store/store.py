@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from adapters_store import durable, folders, task_log
 from adapters_store.blobs import Blobs
 from adapters_store.errors import Conflict, Corrupt, NotFound
 from adapters_store.names import PRODUCTION, check_alias, check_task_name, is_name, parse_ref
+from adapters_store.proofs import Proofs
 from adapters_store.task_log import Commit, TaskState, VersionRecord
 
 _COMMIT_FILE = re.compile(r"([0-9]{10})\.json")
@@ -64,6 +65,10 @@ class AdapterStore:
     def changing(self) -> AbstractContextManager[None]:
         """Around a change; raises ReadOnlyStore at once where it cannot be made."""
         return folders.changing(self._root, self.read_only)
+
+    def proofs(self, circumstances: str) -> Proofs:
+        """What was found of its files under these circumstances."""
+        return Proofs(self._root / "proofs", circumstances, None if self.read_only else self._temporary)
 
     def tasks(self) -> list[TaskState]:
         """Every task with a live version, by name. Damaged logs are left out; `damaged` lists them."""
@@ -132,6 +137,29 @@ class AdapterStore:
         change = partial(task_log.rolled_back, at=self._now())
         with self.changing():
             return self._commit(check_task_name(task), change)[1].state()
+
+    def withdraw(self, task: str, version: int, *, unusable: Collection[int] = ()) -> TaskState:
+        """Points the aliases at a version, which is not to be used, back to what they pointed at before.
+
+        That is never one of the `unusable` versions; an alias that has nothing to go back to stays, and so
+        does the version. Raises NotFound.
+        """
+
+        def change(current: Commit) -> Commit:
+            earlier = self._earlier(current)
+            return task_log.withdrawn(current, version, unusable, earlier, self._now())
+
+        with self.changing():
+            return self._commit(check_task_name(task), change)[1].state()
+
+    def _earlier(self, current: Commit) -> Iterator[Commit]:
+        """The commits before one, the newest first; those that are damaged are left out."""
+        for revision in range(current.revision - 1, 0, -1):
+            try:
+                data = self._path(current.task, revision).read_bytes()
+                yield task_log.decode(data, current.task, revision)
+            except (Corrupt, OSError):
+                continue
 
     def delete_version(self, task: str, version: int) -> None:
         """Deletes one version, and its file when no live version uses it.

@@ -6,7 +6,7 @@ next commit, or the very commit it was given when there is nothing to change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -115,6 +115,35 @@ def rolled_back(current: Commit, at: str) -> Commit:
         return current
     swapped = replace(current, aliases=_aimed(aliases, PRODUCTION, target))
     return _numbered(swapped, f"rollback {target}", at)
+
+
+def withdrawn(
+    current: Commit, version: int, unusable: Collection[int], earlier: Iterable[Commit], at: str
+) -> Commit:
+    """Points the aliases at a version back to the last usable one that they pointed at; the version stays.
+
+    `earlier` are the commits before this one, the newest first. An alias that never pointed at another usable
+    version stays as well. Raises NotFound.
+    """
+    require_live(current).find(version)
+    usable = {record.version for record in current.versions} - {version, *unusable}
+    aliases, before = dict(current.aliases), None
+    left = {alias for alias, target in aliases.items() if target == version}
+    for commit in earlier if left else ():
+        for alias in sorted(left):
+            if commit.aliases.get(alias) in usable:
+                aliases[alias] = commit.aliases[alias]
+                before = commit.aliases.get(PREVIOUS) if alias == PRODUCTION else before
+                left.remove(alias)
+        if not left:
+            break
+    if aliases == current.aliases:
+        return current
+    if PRODUCTION in aliases and aliases.get(PREVIOUS) == aliases[PRODUCTION]:  # nothing to roll back to
+        del aliases[PREVIOUS]
+        if before in usable and before != aliases[PRODUCTION]:
+            aliases[PREVIOUS] = before
+    return _numbered(replace(current, aliases=aliases), f"withdraw {version}", at)
 
 
 def without_version(current: Commit, version: int, at: str) -> Commit:

@@ -37,10 +37,10 @@ def random_texts(
 
 
 def served(
-    backbone: Backbone, count: int, methods: Sequence[str], specs: Sequence[HeadSpec]
+    backbone: Backbone, count: int, methods: Sequence[str], specs: Sequence[HeadSpec], *, fast: bool = True
 ) -> tuple[ServedModel, list[int]]:
     """A model with `count` tasks and their slots; methods and heads in turn, parameters moved a little."""
-    model, slots = ServedModel(backbone), []
+    model, slots = ServedModel(backbone, fast=fast), []
     for i in range(count):
         method = METHODS[methods[i % len(methods)]].from_config({})
         adapter = Adapter.create(backbone, method, specs[i % len(specs)], seed=i)

@@ -19,6 +19,7 @@ from .families import FAMILIES
 from .kinds import KINDS, Abstention, Answer, HeadSpec, Kind
 from .loading import load_backbone
 from .methods import METHODS, Method
+from .mould import Moulds
 from .packed import Entering, PackedBatch
 from .readouts import READOUTS, Readout, Wanted, file_kinds, kind_of, readout_of
 from .served import Placement, ServedModel
@@ -47,6 +48,7 @@ __all__ = [
     "MethodCount",
     "MethodError",
     "ModelingError",
+    "Moulds",
     "PackedAdapter",
     "PackedBatch",
     "Placement",

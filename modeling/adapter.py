@@ -70,28 +70,40 @@ class Adapter:
 
         Raises AdapterError if the head or the method's layers do not fit the backbone.
         """
-        failures, readout = _check_spec(backbone, spec)
-        try:
-            method.select([tap for tap in backbone.taps if readout.passes(tap)])
-        except MethodError as error:
-            allowed, remedy = "layers of this backbone", "train for this backbone."
-            failures.append(Failure("method.config.layers", str(error), allowed, remedy))
-        if failures:
-            raise AdapterError(failures)
-        with torch.random.fork_rng(devices=[]):
+        _require_fit(backbone, method, spec)
+        with torch.random.fork_rng(devices=[]), _method_errors():
             torch.manual_seed(seed)
-            try:
-                adapter = cls._build(backbone, method, spec)
-            except MethodError as error:
-                allowed, remedy = "options that fit this backbone", "train for this backbone."
-                raise AdapterError([Failure("method.config", str(error), allowed, remedy)]) from error
-        for module in (*adapter._body_modules(), *([] if adapter.head is None else [adapter.head])):
+            adapter = cls._build(backbone, method, spec)
+        for module in adapter._modules():
             module.to(backbone.device).requires_grad_(True)
         return adapter
 
     @classmethod
-    def _build(cls, backbone: Backbone, method: Method, spec: HeadSpec) -> Adapter:
-        """With the paper's initial values, from the current random state."""
+    def blank(
+        cls, backbone: Backbone, method: Method, spec: HeadSpec, tensors: Mapping[str, Tensor]
+    ) -> Adapter:
+        """Without values at taps and head: nothing is drawn, and what nobody fills in cannot be read.
+
+        Their modules are on the meta device, where reading is an error; but what modules share is that of the
+        `tensors`, because they keep hold of it. Raises AdapterError as `create` does.
+        """
+        _require_fit(backbone, method, spec)
+        with _method_errors():
+            adapter = cls._build(backbone, method, spec, tensors)
+        if adapter.weights is not None:
+            adapter.weights.to(backbone.device)
+        if any(map(_has_lost_constants, adapter._modules())):
+            return cls.create(backbone, method, spec)
+        return adapter
+
+    @classmethod
+    def _build(
+        cls, backbone: Backbone, method: Method, spec: HeadSpec, given: Mapping[str, Tensor] | None = None
+    ) -> Adapter:
+        """With the paper's initial values, from the current random state; without, if tensors are `given`.
+
+        The weights of an exclusive method have values in any case: they begin as the backbone's.
+        """
         readout, head = readout_of(spec), None
         weights = method.weights(backbone.parameters)
         if weights is not None and not readout.decodes and set(weights.file_tensors()) == {OUTPUT_LAYER}:
@@ -100,16 +112,20 @@ class Adapter:
                 f"output layer is not its embedding: a {spec.kind} task does not read it"
             )
         taps = method.select([tap for tap in backbone.taps if readout.passes(tap)])
-        shared = method.share(taps)
-        for name, parameter in shared.items():  # on the device before modules refer to them
-            shared[name] = nn.Parameter(parameter.detach().float().to(backbone.device))
-        body = {
-            tap: method.build(tap, frozen_module(backbone.model, tap.path), shared).float() for tap in taps
-        }
-        if readout.has_head:
-            head = nn.Linear(readout.width(backbone.hidden_size), len(spec.labels))
-            nn.init.normal_(head.weight, std=_HEAD_INIT_STD)
-            nn.init.zeros_(head.bias)
+        with nullcontext() if given is None else torch.device("meta"):
+            shared = method.share(taps)
+            for name, parameter in shared.items():  # on the device before modules refer to them
+                start = parameter if given is None else given.get(f"shared/{name}")
+                if start is not None and start.shape == parameter.shape:
+                    shared[name] = nn.Parameter(start.detach().to(backbone.device, torch.float32, copy=True))
+            body = {
+                tap: method.build(tap, frozen_module(backbone.model, tap.path), shared).float()
+                for tap in taps
+            }
+            if readout.has_head:
+                head = nn.Linear(readout.width(backbone.hidden_size), len(spec.labels))
+                nn.init.normal_(head.weight, std=_HEAD_INIT_STD)
+                nn.init.zeros_(head.bias)
         return cls(method, spec, body, head, shared, weights)
 
     @classmethod
@@ -120,15 +136,43 @@ class Adapter:
 
         Raises AdapterError with every failure.
         """
-        adapter = cls.create(backbone, method, spec)
-        wanted = adapter.named_parameters()
-        failures = _compare(wanted, tensors)
+        adapter = cls.blank(backbone, method, spec, tensors)
+        failures = _compare(adapter.named_parameters(), tensors)
         if failures:
             raise AdapterError(failures)
-        with torch.no_grad():
-            for name, parameter in wanted.items():
-                parameter.copy_(tensors[name])
+        adapter._fill(tensors, backbone.device)
         return adapter
+
+    def _fill(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        """Copy a file's tensors to their places; shared ones are there since `blank`."""
+        for name, holders in self.places().items():
+            parameter = nn.Parameter(tensors[name].detach().to(device, torch.float32, copy=True))
+            for holder, own in holders:
+                holder.register_parameter(own, parameter)
+        copied: dict[str, Tensor] = {f"shared/{name}": parameter for name, parameter in self.shared.items()}
+        if self.weights is not None:
+            copied |= {f"weights/{name}": value for name, value in self.weights.file_tensors().items()}
+        with torch.no_grad():
+            for name, value in copied.items():
+                value.copy_(tensors[name])
+        left = [name for name, value in self.named_parameters().items() if value.is_meta]
+        assert not left, f"{left} came from nowhere; this is a bug"
+
+    def places(self) -> dict[str, list[tuple[nn.Module, str]]]:
+        """Where the tensors of taps and head stand, by file name: the module that holds one, its name there.
+
+        Tied parameters of a module are one tensor at several places.
+        """
+        found: dict[str, list[tuple[nn.Module, str]]] = {}
+        named = {tap.key: module for tap, module in self.body.items()}
+        for key, module in (named if self.head is None else named | {"head": self.head}).items():
+            names: dict[int, str] = {}
+            for path, holder in module.named_modules():
+                for own, parameter in holder._parameters.items():
+                    if parameter is not None:
+                        name = names.setdefault(id(parameter), f"{path}.{own}" if path else own)
+                        found.setdefault(f"{key}/{name}", []).append((holder, own))
+        return found
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Copies on the CPU in float32, by file name: `encoder.3.attn_context/scale`, `head/weight`."""
@@ -182,6 +226,9 @@ class Adapter:
             weights=self.weights,
         )
 
+    def _modules(self) -> list[nn.Module]:
+        return [*self._body_modules(), *([] if self.head is None else [self.head])]
+
     def _body_modules(self) -> list[nn.Module]:
         return [*self.body.values(), *([] if self.weights is None else [self.weights])]
 
@@ -209,10 +256,42 @@ class _PlacedAct:
     module: TapModule
     backbone: Backbone
     replaces: bool = False
+    idle: bool = False
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         new: Tensor = self.module(x, y, self.backbone.source)
         return new
+
+
+def _require_fit(backbone: Backbone, method: Method, spec: HeadSpec) -> None:
+    """Raise AdapterError, with every failure, unless head and layers fit the backbone."""
+    failures, readout = _check_spec(backbone, spec)
+    try:
+        method.select([tap for tap in backbone.taps if readout.passes(tap)])
+    except MethodError as error:
+        allowed, remedy = "layers of this backbone", "train for this backbone."
+        failures.append(Failure("method.config.layers", str(error), allowed, remedy))
+    if failures:
+        raise AdapterError(failures)
+
+
+@contextmanager
+def _method_errors() -> Iterator[None]:
+    """A method that does not fit the backbone, as an AdapterError."""
+    try:
+        yield
+    except MethodError as error:
+        allowed, remedy = "options that fit this backbone", "train for this backbone."
+        raise AdapterError([Failure("method.config", str(error), allowed, remedy)]) from error
+
+
+def _has_lost_constants(module: nn.Module) -> bool:
+    """Whether something in it beside its parameters is without values, which no file would bring."""
+    return any(
+        isinstance(value, Tensor) and value.is_meta
+        for holder in module.modules()
+        for value in (*holder._buffers.values(), *vars(holder).values())
+    )
 
 
 def _check_spec(backbone: Backbone, spec: HeadSpec) -> tuple[list[Failure], Readout]:

@@ -63,6 +63,11 @@ class Backbone:
         self.target: TargetBatch | None = None
         self._weights: Callable[[], Mapping[str, Tensor]] | None = None
 
+    def round_to(self, dtype: torch.dtype) -> None:
+        """Compute in another number format from now on, before anything is attached; rounding is for good."""
+        self.model.to(dtype)
+        self.dtype = dtype
+
     @property
     def poolings(self) -> tuple[str, ...]:
         """The poolings that this checkpoint has; `pooler` needs trained pooler weights in it."""
@@ -100,11 +105,19 @@ class Backbone:
         """Label strings as the decoder writes them, end of sequence included."""
         return self.text.targets(labels, int(self.config.eos_token_id))
 
+    @property
+    def has_other_weights(self) -> bool:
+        """Whether batches run with weights of `weights_from`."""
+        return self._weights is not None
+
     @contextmanager
-    def running(self, batch: PackedBatch) -> Iterator[Tensor]:
+    def running(
+        self, batch: PackedBatch, through: Callable[[PackedBatch], Tensor] | None = None
+    ) -> Iterator[Tensor]:
         """Run a batch with whatever is attached: gives the encoder's last hidden states [T, H], packed order.
 
         Within it the decoder runs on the same batch, and the weights of `weights_from` stay in place.
+        `through` computes those states instead of the library's model.
         """
         if self.source is not None:
             raise ValueError("another batch is running: this is a bug")
@@ -112,7 +125,7 @@ class Backbone:
         with own:
             self.source = batch
             try:
-                yield self._hidden(batch)
+                yield (through or self._hidden)(batch)
             finally:
                 self.source = self.target = None
 

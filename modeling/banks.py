@@ -7,7 +7,7 @@ batch, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from .backbone import Backbone
 from .layout import Layout, Subset, parted
 from .ops import OPS, PackedTap, Shared, Static
-from .part import Part
+from .part import Part, Table
 from .sites import Tap
-from .tapped import attach, frozen_module
+from .tapped import Act, attach, frozen_module
 
 _MAX_PLANS = 256  # mixtures of kinds of adapters that are remembered
 
@@ -51,6 +51,8 @@ class _Entry:
 
 
 Signature = frozenset[_Entry]
+Body = tuple[Mapping[Tap, PackedTap], Mapping[str, Tensor]]
+"""What an adapter has at taps, and what these share."""
 
 
 @dataclass
@@ -79,7 +81,7 @@ class _Rows:
 
 
 @dataclass(slots=True)
-class _Use:
+class Use:
     """A variant in the batch that runs: its parts, and the rows that have it (None: all)."""
 
     variant: Variant
@@ -104,31 +106,44 @@ class TapBank:
         self.tap, self.frozen = tap, frozen
         self.parts: dict[tuple[Variant, str], Part] = {}
         self._backbone, self._rows = backbone, rows
-        self._uses: list[_Use] = []
+        self._uses: list[Use] = []
 
     @property
     def replaces(self) -> bool:
         """Whether an op of the current batch computes the output without the frozen module."""
         return any(OPS[use.variant.op].replaces for use in self._uses)
 
-    def bind(self, uses: Sequence[_Use]) -> None:
+    @property
+    def idle(self) -> bool:
+        """Whether no row of the current batch has parts here."""
+        return not self._uses
+
+    @property
+    def uses(self) -> Sequence[Use]:
+        """What acts on the current batch, in this order."""
+        return self._uses
+
+    def bind(self, uses: Sequence[Use]) -> None:
         """Choose what acts until the next call, in this order."""
         self._uses = list(uses)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """x [1, T, I], y [1, T, O] -> [1, T, O]; on a padded grid [R, L, ...]."""
-        batch = self._backbone.source if self.tap.reads_source else self._backbone.target
-        assert batch is not None, "a bank acts outside a batch: this is a bug"
         for use in self._uses:
-            op = OPS[use.variant.op]
-            if op.per_row:
-                y = self._by_rows(use, batch.layout, x, y)
-            else:
-                parts = {name: self._rows.values(part, batch.layout) for name, part in use.parts.items()}
-                y = op.apply(self.frozen, parts, use.variant.static, x, y).to(y.dtype)
+            y = self.apply(use, x, y)
         return y
 
-    def _by_rows(self, use: _Use, layout: Layout, x: Tensor, y: Tensor) -> Tensor:
+    def apply(self, use: Use, x: Tensor, y: Tensor) -> Tensor:
+        """What one of `uses` makes of y."""
+        batch = self._backbone.source if self.tap.reads_source else self._backbone.target
+        assert batch is not None, "a bank acts outside a batch: this is a bug"
+        op = OPS[use.variant.op]
+        if op.per_row:
+            return self._by_rows(use, batch.layout, x, y)
+        parts = {name: self._rows.values(part, batch.layout) for name, part in use.parts.items()}
+        return op.apply(self.frozen, parts, use.variant.static, x, y).to(y.dtype)
+
+    def _by_rows(self, use: Use, layout: Layout, x: Tensor, y: Tensor) -> Tensor:
         """A matrix op: on the whole batch if it has one slot, else on grids of the rows that have it."""
         variant, slots = use.variant, self._rows.slots
         op = OPS[variant.op]
@@ -174,36 +189,77 @@ class Banks:
         self._numbers: dict[int, int] = {}  # by slot
         self._num_slots = 1
         self._plans: dict[frozenset[int], list[_Place]] = {}
+        self.acting: dict[Tap, TapBank] = {}  # where something acts on the batch that runs
         self._rows = _Rows()
+        self._tables: list[Table] = []
 
     def write(self, slot: int, body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> None:
         """Put an adapter's parts into `slot`. What a write that fails has taken, `clear` gives back."""
         entries: list[_Entry] = []
-        values: list[tuple[Part, Tensor]] = []
+        values: dict[Part, Tensor] = {}
+        fresh = Table(self._backbone.device)
         for tap, packed in body.items():
             variant = _variant(packed, shared)
             entries += [_Entry(tap, variant, name) for name in packed.parts]
             for name, value in packed.parts.items():
                 if isinstance(value, Tensor):
-                    values.append((self._part(tap, variant, name, value), value))
+                    values[self._part(tap, variant, name, value, fresh)] = value
         for name, value in shared.items():
             entries.append(_Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name))
-            values.append((self._shared_part(name, value), value))
+            values[self._shared_part(name, value, fresh)] = value
         self._num_slots = max(self._num_slots, slot + 1)
-        for part in self._parts():  # a part that is new in a reused slot is asked for higher ones, too
-            part.reserve(self._num_slots)
+        tables = self._tables_of(values)
+        for table in self._tables:  # one that is new in a reused slot is asked for higher ones, too
+            table.reserve(self._num_slots)
         self._numbers[slot] = self._number_of(frozenset(entries))
-        for part, value in values:
-            part.write(slot, value)
+        for table in tables:
+            table.write(slot, {part: values[part] for part in table.parts})
+
+    def write_all(self, slots: Sequence[int], bodies: Sequence[Body]) -> None:
+        """`write` of many adapters: all that are alike in everything but values go in together."""
+        kinds: list[tuple[object, list[int]]] = []
+        for number, body in enumerate(bodies):
+            structure = _structure(*body)
+            for known, numbers in kinds:
+                if known == structure:
+                    numbers.append(number)
+                    break
+            else:
+                kinds.append((structure, [number]))
+        for _, (first, *rest) in kinds:
+            self.write(slots[first], *bodies[first])
+            if rest:
+                self._write_like(slots[first], [slots[i] for i in rest], [bodies[i] for i in rest])
+
+    def _write_like(self, first: int, slots: Sequence[int], bodies: Sequence[Body]) -> None:
+        """Adapters like the one in slot `first`, whose parts exist."""
+        parts = [self._find(entry) for entry in _entries(*bodies[0])]
+        values = dict(zip(parts, zip(*map(_tensors, bodies), strict=True), strict=True))
+        self._num_slots = max(self._num_slots, max(slots) + 1)
+        for table in self._tables:
+            table.reserve(self._num_slots)
+        for slot in slots:
+            self._numbers[slot] = self._numbers[first]
+        for table in dict.fromkeys(part.table for part in parts):
+            table.write_all(slots, {part: values[part] for part in table.parts})
 
     def clear(self, slot: int) -> None:
         """Free everything that `slot` holds."""
         number = self._numbers.pop(slot, 0)
         for entry in self._known[number - 1] if number else ():
             if entry.tap is None:
-                self._shared[entry.variant.shapes[0]].clear(slot)
+                self._shared[entry.variant.shapes[0]].table.clear(slot)
             elif (entry.variant, entry.name) in self._taps[entry.tap].parts:
-                self._taps[entry.tap].parts[entry.variant, entry.name].clear(slot)
+                self._taps[entry.tap].parts[entry.variant, entry.name].table.clear(slot)
+
+    def _tables_of(self, parts: Iterable[Part]) -> list[Table]:
+        """The tables that hold exactly these parts; one that holds others beside them is split."""
+        own: dict[Table, list[Part]] = {}
+        for part in parts:
+            own.setdefault(part.table, []).append(part)
+        found = [table if len(held) == len(table.parts) else table.split(held) for table, held in own.items()]
+        self._tables += [table for table in found if table not in self._tables]
+        return found
 
     def _number_of(self, signature: Signature) -> int:
         """Equal adapters have one number; there are few kinds, and as many adapters as one likes."""
@@ -222,27 +278,29 @@ class Banks:
         try:
             for tap, uses in needed.items():
                 self._taps[tap].bind(uses)
+            self.acting = {tap: self._taps[tap] for tap in needed}
             yield
         finally:
+            self.acting = {}
             for tap in needed:
                 self._taps[tap].bind(())
             self._rows.slots = None
             self._rows.found.clear()
 
-    def _needed(self, packed: Sequence[int]) -> dict[Tap, list[_Use]]:
+    def _needed(self, packed: Sequence[int]) -> dict[Tap, list[Use]]:
         """What acts where on a batch whose packed rows hold these slots."""
         rows_of: dict[int, list[int]] = {}  # by number of the signature, 0 without an adapter
         for row, slot in enumerate(packed):
             rows_of.setdefault(self._numbers.get(slot, 0), []).append(row)
         chosen: dict[frozenset[int], tuple[int, ...] | None] = {frozenset(rows_of): None}
-        needed: dict[Tap, list[_Use]] = {}
+        needed: dict[Tap, list[Use]] = {}
         for place in self._plan(frozenset(rows_of) - {0}):
             rows = None
             if OPS[place.variant.op].per_row:
                 if place.who not in chosen:
                     chosen[place.who] = tuple(sorted(row for number in place.who for row in rows_of[number]))
                 rows = chosen[place.who]
-            needed.setdefault(place.tap, []).append(_Use(place.variant, place.parts, rows))
+            needed.setdefault(place.tap, []).append(Use(place.variant, place.parts, rows))
         return needed
 
     def _plan(self, numbers: frozenset[int]) -> list[_Place]:
@@ -262,13 +320,14 @@ class Banks:
         return self._plans[numbers]
 
     def _find(self, entry: _Entry) -> Part:
-        assert entry.tap is not None
+        if entry.tap is None:
+            return self._shared[entry.variant.shapes[0]]
         for part, name in entry.variant.shared:
             if part == entry.name:
                 return self._shared[name, dict(entry.variant.shapes)[part]]
         return self._taps[entry.tap].parts[entry.variant, entry.name]
 
-    def _part(self, tap: Tap, variant: Variant, name: str, value: Tensor) -> Part:
+    def _part(self, tap: Tap, variant: Variant, name: str, value: Tensor, fresh: Table) -> Part:
         if tap not in self._taps:
             frozen = frozen_module(self._backbone.model, tap.path)
             bank = TapBank(tap, frozen, self._backbone, self._rows)
@@ -278,13 +337,13 @@ class Banks:
         if (variant, name) not in bank.parts:
             op = OPS[variant.op]
             identity = torch.zeros_like(value) if op.per_row else op.identity(tap, bank.frozen)[name]
-            bank.parts[variant, name] = Part(identity, self._backbone.device)
+            bank.parts[variant, name] = Part(identity, fresh)
         return bank.parts[variant, name]
 
-    def _shared_part(self, name: str, value: Tensor) -> Part:
+    def _shared_part(self, name: str, value: Tensor, fresh: Table) -> Part:
         place = name, tuple(value.shape)
         if place not in self._shared:
-            self._shared[place] = Part(torch.zeros_like(value), self._backbone.device)
+            self._shared[place] = Part(torch.zeros_like(value), fresh)
         return self._shared[place]
 
     def _parts(self) -> Iterator[Part]:
@@ -293,9 +352,45 @@ class Banks:
             yield from bank.parts.values()
 
     @property
+    def slots(self) -> Tensor:
+        """Of the rows of the batch that runs, in packed order [R], or [1] when one slot has all of them."""
+        assert self._rows.slots is not None, "no batch runs: this is a bug"
+        return self._rows.slots
+
+    def owns(self, tap: Tap, act: Act) -> bool:
+        """Whether what acts at a tap is the bank there."""
+        return self._taps.get(tap) is act
+
+    @property
     def nbytes(self) -> int:
         """Bytes on the device, spare rows included."""
-        return sum(part.nbytes for part in self._parts())
+        return sum(part.nbytes for part in self._parts()) + sum(one.index.nbytes for one in self._tables)
+
+
+def _structure(body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> object:
+    """Everything but values: adapters for which it is equal have the same parts."""
+    at_taps = []
+    for tap, one in body.items():
+        parts = [(name, v.shape if isinstance(v, Tensor) else v) for name, v in one.parts.items()]
+        at_taps.append((tap, one.op, one.static, parts))
+    return at_taps, [(name, value.shape) for name, value in shared.items()]
+
+
+def _entries(body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> list[_Entry]:
+    """The parts that an adapter has values for, in the order of `_tensors`."""
+    entries = []
+    for tap, packed in body.items():
+        variant = _variant(packed, shared)
+        entries += [_Entry(tap, variant, n) for n, value in packed.parts.items() if isinstance(value, Tensor)]
+    return entries + [
+        _Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name)
+        for name, value in shared.items()
+    ]
+
+
+def _tensors(body: Body) -> list[Tensor]:
+    parts = [value for packed in body[0].values() for value in packed.parts.values()]
+    return [*(value for value in parts if isinstance(value, Tensor)), *body[1].values()]
 
 
 def _variant(packed: PackedTap, shared: Mapping[str, Tensor]) -> Variant:

@@ -1,6 +1,8 @@
-"""The heads of all resident adapters: different numbers of labels in one batch, without a loop over heads.
+"""The heads of all resident adapters: different numbers of labels in one batch.
 
-All weight rows of one width F lie one after another; a head is a span of them. One thread uses a `HeadBank`.
+All weight rows of one width F lie one after another; a head is a span of them. A head that gives many logits
+of a batch is one product on its span; those that give few are multiplied together, row by row. One thread
+uses a `HeadBank`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import torch
 from torch import Tensor
 
 _MIN_GROWTH = 64  # rows; beyond that an eighth of what there is
-_CHUNK_VALUES = 12_582_912  # weights multiplied at a time, so that heads of many labels need some 50 MB
+_CHUNK_VALUES = 12_582_912  # weights gathered at a time, so that heads of many labels need some 50 MB
+_LEAST_PRODUCT = 64  # logits of one head in a batch from which on it is multiplied alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,34 @@ class HeadBank:
         self, features: Tensor, rows: Sequence[int], slots: Sequence[int]
     ) -> list[npt.NDArray[np.float32]]:
         """Logits [L] of head `slots[i]` on `features[rows[i]]`, of features [B, F]; in the order of reads."""
-        spans = [self._spans[slot] for slot in slots]
+        found: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(slots)
+        alike: dict[int, list[int]] = {}
+        for number, slot in enumerate(slots):
+            alike.setdefault(slot, []).append(number)
+        few: list[int] = []
+        for slot, numbers in alike.items():
+            if len(numbers) * self._spans[slot].count < _LEAST_PRODUCT:
+                few += numbers
+                continue
+            logits = self._product(features, [rows[number] for number in numbers], self._spans[slot])
+            for number, own in zip(numbers, logits.cpu().numpy(), strict=True):
+                found[number] = own
+        if few:
+            own_rows = self._gathered(features, [rows[n] for n in few], [self._spans[slots[n]] for n in few])
+            for number, own in zip(few, own_rows, strict=True):
+                found[number] = own
+        return found
+
+    def _product(self, features: Tensor, rows: Sequence[int], span: _Span) -> Tensor:
+        """One head on some rows: [N, L]."""
+        own = features.index_select(0, torch.tensor(rows, device=features.device))
+        weight, bias = (x[span.start : span.start + span.count] for x in (self._weight, self._bias))
+        return torch.addmm(bias, own, weight.t())
+
+    def _gathered(
+        self, features: Tensor, rows: Sequence[int], spans: Sequence[_Span]
+    ) -> list[npt.NDArray[np.float32]]:
+        """Many heads of few labels, without a loop over them: each row's own weight rows, multiplied."""
         counts = np.array([span.count for span in spans])
         ends = np.cumsum(counts)
         within = np.arange(ends[-1]) - np.repeat(ends - counts, counts)

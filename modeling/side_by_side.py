@@ -87,6 +87,11 @@ class _PartedAct:
     acting: _Acting
 
     @property
+    def idle(self) -> bool:
+        """Never: it acts on every batch."""
+        return False
+
+    @property
     def replaces(self) -> bool:
         """Then the frozen module runs here, for those that need it."""
         return any(module.replaces for module in self.modules.values())

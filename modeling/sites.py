@@ -55,6 +55,10 @@ class Tap:
     dim_out: int
     columns: tuple[int, ...] | None = None
 
+    def __hash__(self) -> int:
+        """Of what tells nearly all taps apart: it is asked for at every tap of every pass."""
+        return hash((self.path, self.side))
+
     @property
     def key(self) -> str:
         """The name used in adapter files: `encoder.3.attn_context`, `encoder.final_norm`."""

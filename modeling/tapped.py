@@ -27,6 +27,10 @@ class Act(Protocol):
     def replaces(self) -> bool:
         """Whether the frozen module is left out."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether it changes nothing in the batch that runs."""
+
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """The new y."""
 

@@ -6,6 +6,7 @@ both are switched off here and done on the ids.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -116,6 +117,11 @@ class TextEncoder:
         self.max_tokens = max_tokens
         self._single = _template(self._tokenizer, pair=False)
         self._pair = _template(self._tokenizer, pair=True)
+
+    @property
+    def digest(self) -> str:
+        """`sha256:<hex>` of everything that the ids of a text depend on."""
+        return f"sha256:{hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()}"
 
     def tokenize(self, items: Sequence[TextItem], *, words: bool = False) -> list[Tokens]:
         """Texts to ids, and to `words` where they are asked for.

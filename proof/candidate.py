@@ -5,14 +5,18 @@ It knows files and networks, and how a manifest's head becomes a spec and back; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
+from torch import Tensor
+
 from adapters_store import AdapterFile, AdapterFileError, FileLimits, HeadRef, Manifest, Probe, read_adapter
 from adapters_store.adapter_file import read_adapter_file
-from adapters_store.manifest import rows_of
+from adapters_store.manifest import MAX_PROBES, Outline, rows_of
 from failures import Failure
 from modeling import (
     METHODS,
@@ -23,7 +27,10 @@ from modeling import (
     Encoded,
     EncodedRow,
     HeadSpec,
+    Method,
     MethodError,
+    Moulds,
+    PackedAdapter,
     TextError,
     UnknownNameError,
     kind_of,
@@ -39,14 +46,19 @@ class Candidate:
     """An adapter that reads well and fits the backbone; its probes have not been replayed yet.
 
     Each probe is the rows that it becomes: one, or K for a probe with choices. Where a probe has a target,
-    its row has it, too.
+    its row has it, too. They are the first probes of the file, as many as were asked for.
     """
 
     manifest: Manifest
-    adapter: Adapter
+    packed: PackedAdapter
     probes: tuple[tuple[EncodedRow, ...], ...]
     digest: str
     size_bytes: int
+    tensors: Mapping[str, Tensor]
+
+    def adapter(self, backbone: Backbone) -> Adapter:
+        """The training form, on the backbone that it was examined for."""
+        return Adapter.from_tensors(backbone, method_of(self.manifest), self.packed.spec, self.tensors)
 
 
 def spec_of(head: HeadRef) -> HeadSpec:
@@ -92,26 +104,43 @@ def judge(head: HeadRef, probes: Sequence[Probe]) -> list[Failure]:
 
 
 def examine(
-    data: bytes, backbone: Backbone, *, task: str | None = None, limits: FileLimits | None = None
+    data: bytes,
+    backbone: Backbone,
+    *,
+    task: str | None = None,
+    limits: FileLimits | None = None,
+    num_probes: int = MAX_PROBES,
+    moulds: Moulds | None = None,
 ) -> Candidate:
-    """Read a file and build its adapter. Raises Refused with every problem."""
+    """Read a file and build its adapter. Raises Refused with every problem.
+
+    `moulds` are those of the backbone, if many files are examined. One probe is read as rows in any case: it
+    shows whether the file's limit is one of the backbone's.
+    """
     try:
         file = read_adapter(data, limits=limits, judge=judge)
     except AdapterFileError as error:
         raise Refused(error.failures) from error
-    return candidate_of(file, backbone, task=task)
+    return candidate_of(file, backbone, task=task, num_probes=max(1, num_probes), moulds=moulds)
 
 
-def candidate_of(file: AdapterFile, backbone: Backbone, *, task: str | None = None) -> Candidate:
+def candidate_of(
+    file: AdapterFile,
+    backbone: Backbone,
+    *,
+    task: str | None = None,
+    num_probes: int = MAX_PROBES,
+    moulds: Moulds | None = None,
+) -> Candidate:
     """The adapter of a file that was read with `judge`. Raises Refused with every problem."""
     manifest = file.manifest
     failures = [*_task_failures(manifest, task), *backbone_failures(manifest, backbone)]
     if {"manifest.backbone.family", "manifest.backbone.config_digest"} & {one.field for one in failures}:
         raise Refused(failures)  # what is wrong with its tensors on another architecture says nothing
-    probes = _encode_probes(manifest, backbone, failures)
+    probes = _encode_probes(manifest, backbone, failures, num_probes)
     try:
-        method = METHODS[manifest.method.name].from_config(manifest.method.config)
-        adapter = Adapter.from_tensors(backbone, method, spec_of(manifest.head), file.tensors)
+        method = method_of(manifest)
+        packed = (moulds or Moulds(backbone)).cast(method, spec_of(manifest.head), file.tensors)
     except UnknownNameError as error:
         remedy = "use a server of the version that wrote the file."
         failures.append(Failure("manifest.method.name", repr(manifest.method.name), str(error), remedy))
@@ -121,11 +150,22 @@ def candidate_of(file: AdapterFile, backbone: Backbone, *, task: str | None = No
     except AdapterError as error:
         failures += error.failures
     else:
-        failures += _room_failures(manifest, adapter.virtual_tokens, backbone)
+        failures += _room_failures(manifest, packed.virtual_tokens, backbone)
         failures += _string_failures(manifest, backbone)
         if not failures:
-            return Candidate(manifest, adapter, probes, file.digest, file.size_bytes)
+            return Candidate(manifest, packed, probes, file.digest, file.size_bytes, file.tensors)
     raise Refused(failures)
+
+
+def method_of(manifest: Manifest | Outline) -> Method:
+    """The method with its options. Raises UnknownNameError, MethodError."""
+    return _method(manifest.method.name, json.dumps(manifest.method.config, sort_keys=True))
+
+
+@lru_cache(maxsize=256)
+def _method(name: str, config: str) -> Method:
+    """A method cannot be changed, and checking its options takes longer than reading a file."""
+    return METHODS[name].from_config(json.loads(config))
 
 
 def backbone_failures(manifest: Manifest, backbone: Backbone) -> list[Failure]:
@@ -187,27 +227,27 @@ def _string_failures(manifest: Manifest, backbone: Backbone) -> list[Failure]:
 
 
 def _encode_probes(
-    manifest: Manifest, backbone: Backbone, failures: list[Failure]
+    manifest: Manifest, backbone: Backbone, failures: list[Failure], count: int
 ) -> tuple[tuple[EncodedRow, ...], ...]:
-    """The rows of each probe, each with the string that it scores if it names one."""
-    limit = manifest.input.max_tokens
-    found: list[tuple[EncodedRow, ...]] = []
+    """The rows of each of the first probes, each with the string that it scores if it names one."""
+    limit, probes = manifest.input.max_tokens, manifest.probes[:count]
+    texts = [rows_of(probe.text, probe.text_pair, probe.choices) for probe in probes]
     try:
         readout = readout_of(spec_of(manifest.head))
-        for index, probe in enumerate(manifest.probes):
-            texts = rows_of(probe.text, probe.text_pair, probe.choices)
-            if probe.words is not None:
-                row = backbone.text.encode(texts, limit, words=True)[0]
-                found.append((_with_first_words(row, probe.words, index, failures),))
-            elif probe.target is None:
-                found.append(tuple(readout.encode(backbone.text, texts, limit)))
-            else:
-                (ids,) = backbone.label_ids([probe.target])
-                rows = backbone.text.encode(texts, limit)
-                found.append(tuple(replace(row, target=tuple(ids)) for row in rows))
+        rows = iter(readout.encode(backbone.text, [text for own in texts for text in own], limit))
     except TextError as error:
         remedy = "train it with a limit that this backbone has."
         failures.append(Failure("manifest.input.max_tokens", str(limit), str(error), remedy))
+        return ()
+    found: list[tuple[EncodedRow, ...]] = []
+    for index, (probe, own) in enumerate(zip(probes, texts, strict=True)):
+        read: list[EncodedRow] = [next(rows) for _ in own]
+        if probe.words is not None:
+            read = [_with_first_words(row.parts[0], probe.words, index, failures) for row in read]
+        elif probe.target is not None:
+            (ids,) = backbone.label_ids([probe.target])
+            read = [replace(row.parts[0], target=tuple(ids)) for row in read]
+        found.append(tuple(read))
     return tuple(found)
 
 

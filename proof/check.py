@@ -29,9 +29,9 @@ class CheckReport:
 def check_file(data: bytes, backbone: Backbone, *, limits: FileLimits | None = None) -> CheckReport:
     """Read, build, replay. Raises Refused with every problem."""
     candidate = examine(data, backbone, limits=limits)
-    model = ServedModel(backbone)
+    model = ServedModel(backbone, fast=False)
     batches = plan_probes(
-        [(candidate.probes, model.placement(model.install(candidate.adapter.pack())))],
+        [(candidate.probes, model.placement(model.install(candidate.packed)))],
         neighbours=(BARE,),
         max_batch_tokens=_BATCH_TOKENS,
         max_row_tokens=backbone.max_tokens,

@@ -41,10 +41,11 @@ TOLERANCES = {
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """How many probes were replayed, and the largest absolute difference of a logit."""
+    """How many probes were replayed, the largest absolute difference of a logit; `pending` ones follow."""
 
     count: int
     max_difference: float
+    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +114,27 @@ def by_probe(probes: Probes, logits: Iterator[Logits]) -> list[Logits]:
 
 
 def compare(
-    candidate: Candidate, logits: Sequence[np.ndarray[Any, Any]], tolerance: Tolerance
+    candidate: Candidate,
+    logits: Sequence[np.ndarray[Any, Any]],
+    tolerance: Tolerance,
+    numbers: Sequence[int] | None = None,
 ) -> ProbeReport:
-    """Judge the replayed logits of the first probes. Raises Refused naming those that differ."""
+    """Judge the replayed logits of some probes, the first ones unless `numbers` says which.
+
+    Raises Refused naming those that differ.
+    """
     failures: list[Failure] = []
     max_difference = 0.0
-    for index, got in enumerate(logits):
+    for index, got in zip(range(len(logits)) if numbers is None else numbers, logits, strict=True):
         wanted = np.asarray(candidate.manifest.probes[index].logits, dtype=np.float64)  # [L]
         difference = np.abs(got.astype(np.float64) - wanted)
         if not np.isfinite(got).all():
-            failures.append(_failure(index, "logits that are not finite", "finite logits"))
+            failures.append(_failure(index, "logits that are not finite", "finite logits", tolerance))
         elif (difference > tolerance.atol + tolerance.rtol * np.abs(wanted)).any():
             allowed = f"within {tolerance.atol:g} + {tolerance.rtol:g} x the recorded value"
-            failures.append(_failure(index, f"logits that differ by {difference.max():.3g}", allowed))
+            failures.append(
+                _failure(index, f"logits that differ by {difference.max():.3g}", allowed, tolerance)
+            )
         else:
             max_difference = max(max_difference, float(difference.max()))
     if failures:
@@ -133,6 +142,8 @@ def compare(
     return ProbeReport(len(logits), max_difference)
 
 
-def _failure(index: int, got: str, allowed: str) -> Failure:
+def _failure(index: int, got: str, allowed: str, tolerance: Tolerance) -> Failure:
     remedy = "serve it with the backbone it was trained on, unchanged; else train it again."
+    if tolerance != TOLERANCES[torch.float32]:
+        remedy = f"serve it in float32 (--dtype float32); if it differs there, too, {remedy}"
     return Failure(f"probes.{index}", got, allowed, remedy)

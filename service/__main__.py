@@ -32,7 +32,9 @@ def _serve(flags: list[str]) -> int:
     from pydantic import ValidationError
 
     from .settings import Settings, remarks, sentences
+    from .threads import settle_process
 
+    settle_process()
     try:
         settings = Settings(_cli_parse_args=flags, _cli_kebab_case=True, _cli_prog_name=_PROGRAM)
     except ValidationError as error:

@@ -26,12 +26,19 @@ _DESCRIPTION = (
 )
 
 
-def build_app(settings: Settings, *, on_started: Callable[[bool], None] | None = None) -> FastAPI:
+def build_app(
+    settings: Settings,
+    *,
+    on_started: Callable[[bool], None] | None = None,
+    on_loading: Callable[[], None] | None = None,
+) -> FastAPI:
     """The application. It loads the backbone once it runs; `on_started` is told if that worked.
+
+    `on_loading` is called before, on the thread that loads, when the libraries are imported.
 
     Raises ConfigurationError if the settings are unsafe.
     """
-    service = Service(settings, resolve_token(settings), on_started)
+    service = Service(settings, resolve_token(settings), on_started, on_loading)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

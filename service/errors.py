@@ -93,7 +93,7 @@ class UnknownTask(ServiceError, status=404, code="unknown_task", title="Unknown 
 
 
 class AdapterUnavailable(ServiceError, status=503, code="adapter_unavailable", title="Adapter not available"):
-    """The version exists, but could not be loaded when the service started."""
+    """The version exists, but could not be loaded when the service started, or was withdrawn."""
 
 
 class RegistryFull(ServiceError, status=507, code="registry_full", title="Registry full"):

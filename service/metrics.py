@@ -45,7 +45,9 @@ class Metrics:
         self.non_finite = counter("non_finite_total", "Answers withheld: logits not finite.")
         self.cancelled = counter("cancelled_total", "Requests dropped because the client left.")
         self.device_failures = counter("device_failures_total", "Failed passes, by reason.", ("code",))
-        self.uploads = counter("uploads_total", "Uploads by outcome.", ("outcome",))
+        self.uploads = counter(
+            "uploads_total", "Uploads by outcome: created, known, refused, failed, withdrawn.", ("outcome",)
+        )
         self.passes = counter("passes_total", "Batches: mixed, exclusive or generate.", ("kind",))
         self.batch_rows = histogram("batch_rows", "Rows per forward pass.", buckets=_ROWS)
         self.batch_tokens = histogram("batch_tokens", "Tokens per forward pass.", buckets=_TOKENS)

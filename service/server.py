@@ -63,7 +63,7 @@ class _Process:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._failed = self._draining = False
-        app = build_app(settings, on_started=self._on_started)
+        app = build_app(settings, on_started=self._on_started, on_loading=self._on_loading)
         self._service: Service = app.state.service
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -83,13 +83,23 @@ class _Process:
         self._server.handle_exit = self._on_signal  # type: ignore[method-assign, assignment]
 
     def run(self) -> int:
+        gc.disable()  # of the hundreds of thousands of objects that libraries make, none will be garbage
         try:
             self._server.run()
         except SystemExit as error:  # uvicorn's way to say that it could not listen
             return EXIT_FAILED if error.code else EXIT_OK
         finally:
+            gc.enable()
             _let_signals_end_it()
         return EXIT_FAILED if self._failed or not self._server.started else EXIT_OK
+
+    def _on_loading(self) -> None:
+        """The libraries are imported, and the first large tensors come next."""
+        from modeling.allocator import keep_freed_memory
+
+        gc.freeze()
+        gc.enable()
+        keep_freed_memory()
 
     def _on_started(self, works: bool) -> None:
         if not works:

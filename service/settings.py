@@ -55,7 +55,8 @@ class Settings(BaseSettings):
     port: int = _serving(8000, "port to listen on; 0 takes a free one", ge=0, le=65535)
     device: Literal["auto", "cpu", "cuda"] = _serving("auto", "where the backbone runs")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _serving(
-        "auto", "number format of the backbone; auto is float32, and T5 refuses float16"
+        "auto",
+        "number format of the backbone; auto is bfloat16 where processor and probes bear it, else float32",
     )
     token: SecretStr | None = _access(None, "bearer token that callers must send")
     token_file: Path | None = _access(None, "file with the token; created with a random one if missing")
@@ -80,7 +81,9 @@ class Settings(BaseSettings):
     max_metric_tasks: int = _limit(100, "tasks with metric series of their own", ge=0)
 
     tokenizer_threads: int = _other(2, "threads that tokenise", ge=1, le=64)
-    device_threads: int | None = _other(None, "CPU threads of a forward pass; torch decides if not set", ge=1)
+    device_threads: int | None = _other(
+        None, "CPU threads of each pass; chosen at the start if not set", ge=1
+    )
     startup_probes: int = _other(2, "probes replayed per stored adapter at start", ge=0, le=32)
     drain_timeout_s: float = _other(30.0, "longest wait for accepted requests on SIGTERM", ge=0)
     log_level: Literal["debug", "info", "warning", "error"] = _other("info", "least level that is logged")

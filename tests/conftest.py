@@ -18,6 +18,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["TRUNKLINE_DTYPE"] = "float32"  # here, because fixtures of a module start services, too
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # programs that tests start are to be stopped
@@ -42,8 +43,11 @@ def _seeds() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's TRUNKLINE_ variables (a token, a store) would otherwise reach the code under test."""
-    for name in [name for name in os.environ if name.startswith("TRUNKLINE_")]:
+    """A developer's TRUNKLINE_ variables (a token, a store) would otherwise reach the code under test.
+
+    Services of tests compute in float32: what `auto` is depends on the processor.
+    """
+    for name in [name for name in os.environ if name.startswith("TRUNKLINE_") and name != "TRUNKLINE_DTYPE"]:
         monkeypatch.delenv(name)
 
 

@@ -57,4 +57,4 @@ def _layers(model: Any) -> list[nn.Module]:
 
 
 _READS = (*BERT_READS, "embedding_size", "num_hidden_groups", "inner_group_num")
-FAMILIES.add(Family("albert", _taps, _READS, prepare=_one_module_per_layer, layers=_layers))
+FAMILIES.add(Family("albert", _taps, _READS, prepare=_one_module_per_layer, layers=_layers, fast=True))

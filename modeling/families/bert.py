@@ -57,4 +57,6 @@ class PostNorm:
 
 
 _POOLINGS = ("unit", "mean", "first", "pooler")
-FAMILIES.add(Family("bert", PostNorm().taps, BERT_READS, poolings=_POOLINGS, layers=PostNorm().layers))
+FAMILIES.add(
+    Family("bert", PostNorm().taps, BERT_READS, poolings=_POOLINGS, layers=PostNorm().layers, fast=True)
+)

@@ -19,4 +19,4 @@ _NAMES = PostNorm(
 )
 
 _READS = ("vocab_size", "dim", "n_layers", "n_heads", "hidden_dim", "max_position_embeddings", "activation")
-FAMILIES.add(Family("distilbert", _NAMES.taps, _READS, layers=_NAMES.layers))
+FAMILIES.add(Family("distilbert", _NAMES.taps, _READS, layers=_NAMES.layers, fast=True))

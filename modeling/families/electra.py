@@ -5,4 +5,6 @@ from __future__ import annotations
 from .base import FAMILIES, Family
 from .bert import BERT_READS, PostNorm
 
-FAMILIES.add(Family("electra", PostNorm().taps, (*BERT_READS, "embedding_size"), layers=PostNorm().layers))
+FAMILIES.add(
+    Family("electra", PostNorm().taps, (*BERT_READS, "embedding_size"), layers=PostNorm().layers, fast=True)
+)

@@ -21,6 +21,7 @@ FAMILIES.add(
         first_position=_first_position,
         max_tokens=lambda config: int(config.max_position_embeddings) - _first_position(config),
         layers=PostNorm().layers,
+        fast=True,
     ),
     "xlm-roberta",
 )

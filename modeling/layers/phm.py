@@ -94,6 +94,7 @@ def project(parts: Mapping[str, Tensor], x: Tensor, onto: Tensor | None = None) 
     """onto + x H + bias for whatever projection `parts` describe; x [b, L, in] -> [b, L, out].
 
     `weight` [b, out, in]                             dense, as in torch
+    `weight_t` [b, in, out]                           dense
     `weight` [b, n, in/n, out/n] and `rule`           PHM
     `left` [b, n, in/n, k], `right` [b, n, k, out/n] and `rule`     LPHM
     `left` [b, in, k], `right` [b, k, out]            low rank
@@ -104,6 +105,8 @@ def project(parts: Mapping[str, Tensor], x: Tensor, onto: Tensor | None = None) 
         bias = parts["bias"].to(x.dtype)[:, None]
         onto = bias if onto is None else onto + bias
     rule = _rule(parts)
+    if "weight_t" in parts:
+        return product(x, parts["weight_t"], onto)
     if "left" not in parts:
         weight = parts["weight"]
         return product(x, weight.mT, onto) if rule is None else phm(x, rule, weight, onto)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..kernels import Scales
 from ..sites import Tap
-from .base import OPS, Parts, RowOp, Static, TapModule
+from .base import OPS, BankParts, Parts, RowOp, Static, TapModule
 
 
 def _affine(scale: Tensor | None, shift: Tensor | None, y: Tensor) -> Tensor:
@@ -23,10 +24,14 @@ def _apply(frozen: nn.Module, parts: Parts, static: Static, x: Tensor, y: Tensor
     return _affine(parts.get("scale"), parts.get("shift"), y)
 
 
+def _rows(parts: BankParts, static: Static) -> Scales:
+    return Scales.of(parts.get("scale"), parts.get("shift"))
+
+
 class Affine(TapModule):
     """Training form: `y * scale + shift`, scale [D] at ones and shift [D] at zeros; either may be absent."""
 
-    op = OPS.add(RowOp("affine", order=1, identity=_identity, apply=_apply))
+    op = OPS.add(RowOp("affine", order=1, identity=_identity, apply=_apply, rows=_rows))
 
     def __init__(self, width: int, *, scale: bool, shift: bool) -> None:
         super().__init__()

@@ -12,11 +12,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from ..kernels import RowCall
+from ..part import Part
 from ..registry import Registry
 from ..sites import Tap
 
 Static = Any  # of an op's own type, hashable; its repr tells all that it holds
 Parts = Mapping[str, Tensor]
+BankParts = Mapping[str, Part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,11 @@ class PackedTap:
     static: Static = ()
 
 
+def no_kernel(parts: BankParts, static: Static) -> RowCall | None:
+    """Most ops begin without one."""
+    return None
+
+
 def no_identity(tap: Tap, frozen: nn.Module) -> dict[str, Tensor]:
     """Of a matrix op: rows without parts never reach it."""
     raise AssertionError("a matrix op has no identity: this is a bug")
@@ -55,6 +63,9 @@ class RowOp:
     [1, ...].
     `apply(frozen, parts, static, x, y)` returns the new y. `order` fixes the sequence of ops on one tap. With
     `replaces` the frozen module is not run at all.
+    `rows(parts, static)` is the op on a whole packed batch as one call of a kernel (`modeling.kernels`) that
+    reads the parts where the bank has them; None where no kernel computes it, so that `apply` does. That of
+    an op which replaces a norm gives the gain and bias behind it.
     """
 
     name: str
@@ -64,6 +75,7 @@ class RowOp:
     per_row: bool = False
     by_place: bool = False
     identity: Callable[[Tap, nn.Module], dict[str, Tensor]] = no_identity
+    rows: Callable[[BankParts, Static], RowCall | None] = no_kernel
 
 
 OPS: Registry[RowOp] = Registry("op")
@@ -78,6 +90,11 @@ class TapModule(nn.Module, ABC):
     def replaces(self) -> bool:
         """Whether the frozen module is left out."""
         return self.op.replaces
+
+    @property
+    def idle(self) -> bool:
+        """Never: it acts on every batch."""
+        return False
 
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .. import kernels
+from ..kernels import Projection
 from ..layers.phm import project
-from .base import OPS, PackedTap, Parts, RowOp, Shared, TapModule
+from .base import OPS, BankParts, PackedTap, Parts, RowOp, Shared, TapModule
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu_new": partial(F.gelu, approximate="tanh"),
@@ -26,6 +28,7 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "swish": F.silu,
 }
 _EPS = 1e-5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def _block(parts: Parts, options: BlockOptions, y: Tensor) -> Tensor:
     return y + _norm(project(_below(parts, "up."), inner), parts["post.gain"], parts["post.bias"])
 
 
-def _below(parts: Parts, prefix: str) -> dict[str, Tensor]:
+def _below(parts: Mapping[str, T], prefix: str) -> dict[str, T]:
     return {name.removeprefix(prefix): part for name, part in parts.items() if name.startswith(prefix)}
 
 
@@ -71,6 +74,28 @@ def _norm(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
 
 def _apply(frozen: nn.Module, parts: Parts, static: BlockOptions, x: Tensor, y: Tensor) -> Tensor:
     return _block(parts, static, y)
+
+
+def _rows(parts: BankParts, static: BlockOptions) -> kernels.Block | None:
+    """Of blocks without norms, whose rules are whole."""
+    down, up = (_projection(_below(parts, prefix)) for prefix in ("down.", "up."))
+    if down is None or up is None or static.pre_norm or static.post_norm:
+        return None
+    wide, narrow = parts["up.bias"].data.shape[1], parts["down.bias"].data.shape[1]
+    return kernels.Block(down, up, wide, narrow, wide, kernels.ACTIVATIONS[static.activation], 1)
+
+
+def _projection(parts: BankParts) -> Projection | None:
+    """The parts of `project` as the kernel reads them; None where it does not."""
+    bias, rule = parts.get("bias"), parts.get("rule")
+    if "weight_t" in parts:
+        return Projection.of("dense", parts["weight_t"], bias=bias)
+    first, second = parts.get("left", parts.get("weight")), parts.get("right")
+    if first is None or "rule_left" in parts or (rule is None and second is None):
+        return None
+    form = "low_rank" if rule is None else ("phm" if second is None else "lphm")
+    division, rank = 1 if rule is None else first.data.shape[1], first.data.shape[-1]
+    return Projection.of(form, first, second, rule, bias, division=division, rank=rank)
 
 
 class _Gain(nn.Module):
@@ -88,7 +113,7 @@ class Block(TapModule):
     under: `{"down.rule": ("phm_rule", rule)}`. They are no parameters of this module.
     """
 
-    op = OPS.add(RowOp("block", order=3, per_row=True, apply=_apply))
+    op = OPS.add(RowOp("block", order=3, per_row=True, apply=_apply, rows=_rows))
 
     def __init__(
         self,
@@ -111,7 +136,11 @@ class Block(TapModule):
         return _block({name: part[None] for name, part in parts.items()}, self.options, y)
 
     def pack(self) -> PackedTap:
-        """Its own tensors, shared ones by name."""
+        """Its own tensors, shared ones by name; dense weights by rows of the input, as kernels read."""
         parts: dict[str, Tensor | Shared] = {name: p.detach() for name, p in self.named_parameters()}
+        for name, projection in (("down", self.down), ("up", self.up)):
+            if isinstance(projection, nn.Linear):
+                del parts[f"{name}.weight"]
+                parts[f"{name}.weight_t"] = projection.weight.detach().mT
         parts |= {part: Shared(name) for part, name, _ in self._shared}
         return PackedTap(self.op.name, parts, self.options)

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..kernels import ACTIVATIONS, Block, Projection
 from ..layers.product import product
-from .base import OPS, PackedTap, Parts, RowOp, Static, TapModule
+from .base import OPS, BankParts, PackedTap, Parts, RowOp, Static, TapModule
 
 
 def _update(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -20,13 +21,27 @@ def _apply(frozen: nn.Module, parts: Parts, static: Static, x: Tensor, y: Tensor
     return _update(parts["a"], parts["b"], x, y)
 
 
+def _rows(parts: BankParts, static: Static) -> Block:
+    a, b = parts["a"], parts["b"]
+    wide_in, rank = a.data.shape[1:]
+    return Block(
+        Projection.of("dense", a),
+        Projection.of("dense", b),
+        wide_in,
+        rank,
+        b.data.shape[2],
+        ACTIVATIONS[""],
+        0,
+    )
+
+
 class LowRankUpdate(TapModule):
     """Training form: y + scale x a b with a [I, R] and b [R, O], b at 0.
 
     `a` is uniform within +-1/sqrt(I): the Kaiming-uniform draw with a = sqrt 5 of LoRA's code and of PEFT.
     """
 
-    op = OPS.add(RowOp("low_rank", order=2, per_row=True, apply=_apply))
+    op = OPS.add(RowOp("low_rank", order=2, per_row=True, apply=_apply, rows=_rows))
 
     def __init__(self, wide_in: int, wide_out: int, rank: int, scale: float) -> None:
         super().__init__()

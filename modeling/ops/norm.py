@@ -14,8 +14,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import layer_norm
 
 from ..errors import ModelingError
+from ..kernels import Scales
 from ..sites import Tap
-from .base import OPS, Parts, RowOp, Static, TapModule
+from .base import OPS, BankParts, Parts, RowOp, Static, TapModule
 
 
 class _RootMeanSquare(torch.autograd.Function):
@@ -94,10 +95,15 @@ def _apply(frozen: nn.Module, parts: Parts, static: Static, x: Tensor, y: Tensor
     return plain * gain if bias is None else torch.addcmul(bias, plain, gain)
 
 
+def _rows(parts: BankParts, static: Static) -> Scales | None:
+    """Of a LayerNorm; no kernel has the other norm yet."""
+    return Scales.of(parts["gain"], parts["bias"]) if "bias" in parts else None
+
+
 class Norm(TapModule):
     """Training form: norm(x) with gain [H] and bias [H] that start at the frozen module's values."""
 
-    op = OPS.add(RowOp("norm", order=0, replaces=True, identity=_identity, apply=_apply))
+    op = OPS.add(RowOp("norm", order=0, replaces=True, identity=_identity, apply=_apply, rows=_rows))
 
     def __init__(self, frozen: nn.Module) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -68,7 +69,9 @@ async def info(request: Request) -> schemas.Info:
             "max_tokens": backbone.max_tokens,
         },
         device=parts.device,
-        dtype=str(backbone.dtype).removeprefix("torch."),
+        dtype=parts.number_format.name,
+        dtype_reason=parts.number_format.why,
+        threads=schemas.ThreadsInfo(**asdict(parts.pool.chosen)),
         families=sorted(FAMILIES),
         methods=sorted(METHODS),
         kinds=file_kinds(),

@@ -244,10 +244,11 @@ class AliasTarget(BaseModel):
 
 
 class ProbeInfo(BaseModel):
-    """How the replay of the recorded probes went."""
+    """How the replay of the recorded probes went; `pending` ones follow, and may withdraw the version."""
 
     count: int
     max_difference: float
+    pending: int = 0
 
 
 class UploadAnswer(BaseModel):
@@ -271,6 +272,15 @@ class State(BaseModel):
     reason: str | None = None
 
 
+class ThreadsInfo(BaseModel):
+    """What forward passes run on, as it was chosen when the service started."""
+
+    number: int = Field(description="of a forward pass")
+    why: str
+    wait: str = Field(description="how they wait for each other: the variables of OpenMP that say it")
+    alone_tokens: int = Field(description="passes over at most so many tokens run on one thread")
+
+
 class Info(BaseModel):
     """What is served, on what."""
 
@@ -279,6 +289,10 @@ class Info(BaseModel):
     backbone: dict[str, JsonValue]
     device: str
     dtype: str
+    dtype_reason: str = Field(
+        description="why it is this one: what was asked for, or found where it was auto"
+    )
+    threads: ThreadsInfo
     families: list[str]
     methods: list[str]
     kinds: list[str]

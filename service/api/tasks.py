@@ -114,7 +114,11 @@ async def upload(
         kind=candidate.manifest.head.kind,
         labels=list(candidate.manifest.head.labels),
         aliases=dict(published.state.aliases),
-        probes=schemas.ProbeInfo(count=probes.count, max_difference=probes.max_difference),
+        probes=schemas.ProbeInfo(
+            count=probes.count,
+            max_difference=probes.max_difference,
+            pending=probes.pending,
+        ),
     )
 
 

@@ -26,6 +26,10 @@ ResultT = TypeVar("ResultT")
 log = logging.getLogger(__name__)
 
 
+def _unprepared(num_tokens: int | None) -> None:
+    """A device that needs nothing set before a pass."""
+
+
 class _Call:
     """A function waiting to run on the device thread, and its future."""
 
@@ -42,10 +46,18 @@ class _Call:
 
 
 class Engine:
-    """One thread owns the model. Public methods are thread-safe and return at once."""
+    """One thread owns the model. Public methods are thread-safe and return at once.
 
-    def __init__(self, scheduler: Scheduler[Row], metrics: Metrics) -> None:
-        self.scheduler, self._metrics = scheduler, metrics
+    `prepare` is called on that thread before each pass with its number of tokens, and with None before calls.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler[Row],
+        metrics: Metrics,
+        prepare: Callable[[int | None], None] = _unprepared,
+    ) -> None:
+        self.scheduler, self._metrics, self._prepare = scheduler, metrics, prepare
         self._wake = threading.Condition()
         self._calls: deque[_Call] = deque()
         self._stopping = False
@@ -128,6 +140,7 @@ class Engine:
 
     def _live(self, build: Callable[[], ModelT], built: Future[ModelT]) -> None:
         try:
+            self._prepare(None)
             model = build()
         except BaseException as error:
             built.set_exception(error)
@@ -143,6 +156,8 @@ class Engine:
                 self._wake.wait()
             calls = list(self._calls)
             self._calls.clear()
+        if calls:
+            self._prepare(None)
         for call in calls:
             call.run(model)
         with self._wake:  # only now, so that a batch has what came while the calls ran
@@ -157,6 +172,7 @@ class Engine:
 
     def _run(self, model: Model, batch: list[Row]) -> None:
         started_s = time.perf_counter()
+        self._prepare(sum(row.num_tokens for row in batch))
         try:
             outcomes = run_rows(model, batch, self._on_failure)
         except BaseException as error:  # run_rows swallows what a batch can raise: this is a bug of ours

@@ -114,6 +114,11 @@ class AdapterCache(Generic[CardT]):
         state = self._tasks.get(task)
         return None if state is None else state.failed.get(version)
 
+    def failures(self, task: str) -> frozenset[int]:
+        """The versions of a task that cannot be used."""
+        state = self._tasks.get(task)
+        return frozenset() if state is None else frozenset(state.failed)
+
     def acquire(self, reference: str) -> Lease[CardT]:
         """Resolve `name`, `name@version` or `name@alias`. Raises UnknownReference or FailedReference."""
         name, at, selector = reference.partition("@")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from adapters_store import Manifest
-from modeling import Placement, kind_of, readout_of
-from proof.candidate import Candidate
+from adapters_store.manifest import Outline
+from modeling import HeadSpec, Placement, kind_of, readout_of
 
 from ..engine.request import Input, ServingCard
 
@@ -12,8 +12,7 @@ MAX_FORM_CHARS = 500
 MAX_NOTED_FIELDS = 100
 
 
-def card_of(candidate: Candidate, placement: Placement) -> ServingCard:
-    manifest, spec = candidate.manifest, candidate.adapter.spec
+def card_of(manifest: Manifest | Outline, spec: HeadSpec, placement: Placement) -> ServingCard:
     return ServingCard(
         spec=spec,
         kind=kind_of(spec),
@@ -27,7 +26,7 @@ def card_of(candidate: Candidate, placement: Placement) -> ServingCard:
     )
 
 
-def _reads(manifest: Manifest) -> dict[str, object] | None:
+def _reads(manifest: Manifest | Outline) -> dict[str, object] | None:
     """Which fields of rows inputs are made of, as the trainer noted it; None where nothing sound is noted.
 
     A file's provenance is anything its writer liked: what is passed on has the form and size that a trainer
@@ -59,7 +58,7 @@ def _are_names(value: object) -> bool:
     )
 
 
-def _example(manifest: Manifest, *, choices: bool) -> Input:
+def _example(manifest: Manifest | Outline, *, choices: bool) -> Input:
     """The form of an input, with names of fields in braces: what stands there is never a text of the data.
 
     Where sources are written out of fields, it is their form as the trainer noted it.

@@ -1,8 +1,9 @@
 """Where store, cache and device change together: loading at start, uploads, aliases, deletes.
 
-A version is published only after it was installed and its probes were replayed, and it becomes visible only
-after it is durable; whatever fails on the way leaves nothing behind. One event loop owns the catalog; disk
-work runs on threads, device work on the engine's thread. It knows no HTTP.
+A version is published only after it was installed and its first probes were replayed, and it becomes visible
+only after it is durable; whatever fails on the way leaves nothing behind. If one of its other probes fails
+later, it is withdrawn. One event loop owns the catalog; disk work runs on threads, device work on the
+engine's thread. It knows no HTTP; how a start loads is in `loading`.
 """
 
 from __future__ import annotations
@@ -11,30 +12,32 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from itertools import islice
 
 from adapters_store import AdapterStore, FileLimits, NotFound, Published, StoreError, TaskState
-from modeling import Backbone, Placement
+from modeling import Backbone, Moulds, Placement
 from modeling.served import BARE
 from proof.candidate import Candidate, examine
+from proof.circumstances import circumstances
 from proof.errors import Refused
-from proof.replay import TOLERANCES, ProbeReport, Probes, by_probe, compare, plan_probes, replay
+from proof.replay import ProbeReport
 
 from ..engine.engine import Engine
-from ..engine.request import Logits, ServingCard
+from ..engine.request import ServingCard
 from ..errors import NotReady, RegistryFull
 from ..metrics import Metrics
 from .cache import AdapterCache, Resident, no_task
 from .card import card_of
+from .loading import Loader, Stored
+from .proving import Prover, shortest_first
+from .remaining import Remaining
 
 log = logging.getLogger(__name__)
 
-_Key = tuple[str, int]  # task, version
-_Installed = tuple[_Key, Candidate, Placement]
-
-LOADED_TOGETHER = 32
-MAX_NEIGHBOURS = 16
+PROBES_FIRST = 8  # before a version is visible
+PROBES_AMONG_OTHERS = 4  # of them at a time, while requests are answered
+MAX_LOOKED_AT = 256  # residents, to find one that mixes
 
 
 class Catalog:
@@ -54,10 +57,25 @@ class Catalog:
     ) -> None:
         self.cache: AdapterCache[ServingCard] = AdapterCache(lambda resident: self._give_back(resident.slot))
         self._store, self._backbone, self._engine = store, backbone, engine
-        self._metrics, self._startup_probes = metrics, startup_probes
+        self._metrics = metrics
         self._max_adapters, self._max_batch_tokens = max_adapters, max_batch_tokens
         self._file_limits = FileLimits(max_file_bytes=max_adapter_bytes)
-        self._tolerance = TOLERANCES[backbone.dtype]
+        self._moulds = Moulds(backbone)
+        self._proofs = store.proofs(circumstances(backbone))
+        self._loader = Loader(
+            store,
+            self._moulds,
+            engine,
+            self.cache,
+            self._proofs,
+            metrics,
+            limits=self._file_limits,
+            max_batch_tokens=max_batch_tokens,
+            num_probes=startup_probes,
+        )
+        self._prover = Prover(engine, backbone)
+        self._remaining = Remaining(self._prover, self.cache, self._proofs, self._withdraw)
+        self._resuming: asyncio.Task[None] | None = None
         self._states: dict[str, TaskState] = {}
         self._changing = asyncio.Lock()  # one change of the store at a time, in the order of the mirror
         self._num_loading = 0
@@ -68,6 +86,11 @@ class Catalog:
     def read_only(self) -> str | None:
         """Why nothing in the store can be changed; None if it can."""
         return self._store.read_only
+
+    @property
+    def num_not_reproduced(self) -> int:
+        """Stored versions whose probes came out differently at the start."""
+        return self._loader.num_not_reproduced
 
     def tasks(self) -> list[TaskState]:
         return [self._states[name] for name in sorted(self._states)]
@@ -86,68 +109,22 @@ class Catalog:
         states = await asyncio.to_thread(self._store.tasks)
         for task, reason in (await asyncio.to_thread(self._store.damaged)).items():
             log.error("task skipped", extra={"task": task, "reason": reason})
-        versions = [(state.task, record.version) for state in states for record in state.versions]
-        for start in range(0, len(versions), LOADED_TOGETHER):
-            await self._load_group(versions[start : start + LOADED_TOGETHER])
+        versions = [(state.task, record) for state in states for record in state.versions]
+        await self._loader.load(versions)
         for state in states:
             self._mirror(state)
-
-    async def _load_group(self, group: Sequence[_Key]) -> None:
-        """Read, install and replay a few versions together; their probes share batches."""
-        outcomes = await asyncio.to_thread(lambda: [self._read(*key) for key in group])
-        installed: list[_Installed] = []
-        for key, outcome in zip(group, outcomes, strict=True):
-            if isinstance(outcome, str):
-                self._skip(key, outcome)
-                continue
-            try:
-                installed.append((key, outcome, await self._install(outcome)))
-            except Exception as error:  # no memory, most likely; those that fit are served
-                self._skip(key, f"it could not be installed: {error}")
         try:
-            await self._replay(installed)
-        except Exception:  # one of them breaks the pass: find out which
-            log.exception("replaying probes together failed")
-            for one in installed:
-                await self._replay_alone(one)
+            await asyncio.to_thread(self._proofs.keep, {record.digest for _, record in versions})
+        except OSError as error:  # what was found is found again
+            log.warning("what was proven could not be remembered", extra={"reason": str(error)})
+        self._resuming = asyncio.create_task(self._resume(self._loader.unfinished))
 
-    async def _replay(self, installed: Sequence[_Installed]) -> None:
-        chosen = [candidate.probes[: self._startup_probes] for _, candidate, _ in installed]
-        placements = [placement for _, _, placement in installed]
-        logits = iter(await self._run_probes(list(zip(chosen, placements, strict=True)), neighbours=()))
-        for (key, candidate, placement), probes in zip(installed, chosen, strict=True):
-            replayed = by_probe(probes, logits)
-            try:
-                compare(candidate, replayed, self._tolerance)
-            except Refused as error:
-                self._give_back(placement.slot)
-                self._skip(key, str(error))
-            else:
-                card = card_of(candidate, placement)
-                self.cache.add(Resident(*key, candidate.digest, placement.slot, card))
-
-    async def _replay_alone(self, one: _Installed) -> None:
-        try:
-            await self._replay([one])
-        except Exception as error:
-            self._give_back(one[2].slot)
-            self._skip(one[0], f"its probes could not be replayed: {type(error).__name__}")
-
-    def _read(self, task: str, version: int) -> Candidate | str:
-        """A stored version, examined; or why it cannot be served."""
-        started_s = time.perf_counter()
-        try:
-            candidate = examine(
-                self._store.read(task, version), self._backbone, task=task, limits=self._file_limits
-            )
-        except (StoreError, Refused, OSError) as error:
-            return str(error)
-        self._metrics.load.observe(time.perf_counter() - started_s)
-        return candidate
-
-    def _skip(self, key: _Key, reason: str) -> None:
-        log.error("stored version skipped", extra={"task": key[0], "version": key[1], "reason": reason})
-        self.cache.add_failed(*key, reason)
+    async def stop(self) -> None:
+        """End what is done beside requests; what is left of it is done after the next start."""
+        if self._resuming is not None:
+            self._resuming.cancel()
+            await asyncio.gather(self._resuming, return_exceptions=True)
+        await self._remaining.stop()
 
     # ---- uploads
 
@@ -159,9 +136,10 @@ class Catalog:
     async def upload(
         self, task: str, data: bytes, *, alias: str | None
     ) -> tuple[Published, Candidate, ProbeReport]:
-        """Check a file, replay its probes on the served model, publish it, make it visible.
+        """Check a file, replay some of its probes on the served model, publish it, make it visible.
 
-        Raises Refused, RegistryFull, StoreError; then nothing has changed.
+        The other probes follow; the report is of those before. Raises Refused, RegistryFull, StoreError, and
+        Overloaded as a request does; then nothing has changed.
         """
         self.require_writable()
         if len(self.cache) + self._num_loading >= self._max_adapters:
@@ -180,19 +158,17 @@ class Catalog:
     ) -> tuple[Published, Candidate, ProbeReport]:
         started_s = time.perf_counter()
         candidate = await asyncio.to_thread(
-            examine, data, self._backbone, task=task, limits=self._file_limits
+            examine, data, self._backbone, task=task, limits=self._file_limits, moulds=self._moulds
         )
         placement = await self._install(candidate)
         kept = False
         try:
-            probes = candidate.probes
-            logits = await self._run_probes([(probes, placement)], self._neighbours())
-            report = compare(candidate, by_probe(probes, iter(logits)), self._tolerance)
+            card = card_of(candidate.manifest, candidate.packed.spec, placement)
+            report = await self._prove(candidate, card)
             self._metrics.load.observe(time.perf_counter() - started_s)
             async with self._changing:
                 published = await asyncio.to_thread(self._store.publish, task, data, alias=alias)
                 if self.cache.get(task, published.version) is None:
-                    card = card_of(candidate, placement)
                     resident = Resident(task, published.version, published.digest, placement.slot, card)
                     self.cache.add(resident)
                     kept = True
@@ -201,12 +177,95 @@ class Catalog:
             if not kept:
                 self._give_back(placement.slot)
                 await self._settle()
+        self._go_on(task, published.version, candidate, shortest_first(candidate)[report.count :])
         return published, candidate, report
 
-    def _neighbours(self) -> list[Placement]:
-        """What shares the replayed batches: the bare backbone and some residents that mix."""
-        mixing = (resident.card.placement for resident in self.cache if not resident.card.placement.exclusive)
-        return [BARE, *islice(mixing, MAX_NEIGHBOURS - 1)]
+    async def _prove(self, candidate: Candidate, card: ServingCard) -> ProbeReport:
+        """Replay what has to hold before the version is visible; meanwhile note that more is to be done.
+
+        These are the shortest probes; of a file that was refused before, all of them. Raises Refused and, as
+        requests do, Overloaded.
+        """
+        known, num_probes = self._proofs.of(candidate.digest), len(candidate.probes)
+        word = None if known is None else known.word
+        num_first = num_probes if word == "refused" else min(num_probes, PROBES_FIRST)
+        num_pending = 0 if word == "proven" else num_probes - num_first
+        replaying = self._replay(candidate, card, shortest_first(candidate)[:num_first])
+        if word == "refused" or (word is None and num_pending):
+            noting = asyncio.to_thread(self._note_begun, candidate.digest)
+            report, noted = await asyncio.gather(replaying, noting, return_exceptions=True)
+            for one in (report, noted):
+                if isinstance(one, BaseException):
+                    raise one
+            assert isinstance(report, ProbeReport)
+        else:
+            report = await replaying
+        return replace(report, pending=num_pending)
+
+    def _note_begun(self, digest: str) -> None:
+        with self._store.changing():
+            self._proofs.note("begun", digest)
+
+    async def _replay(self, candidate: Candidate, card: ServingCard, numbers: Sequence[int]) -> ProbeReport:
+        """In a batch with the bare backbone and with a resident that mixes, if there is one."""
+        looked_at = islice(self.cache, MAX_LOOKED_AT)
+        mixing = (one for one in looked_at if not one.card.placement.exclusive)
+        leases = [self.cache.acquire(f"{one.task}@{one.version}") for one in islice(mixing, 1)]
+        try:
+            neighbours = [BARE, *(lease.resident.card.placement for lease in leases)]
+            size = PROBES_AMONG_OTHERS if self._engine.scheduler.num_open else len(numbers)
+            reports = [
+                await self._prover.replay(candidate, card, numbers[i : i + size], neighbours)
+                for i in range(0, len(numbers), size)
+            ]
+            most = max(report.max_difference for report in reports)
+            return ProbeReport(sum(report.count for report in reports), most)
+        finally:
+            for lease in leases:
+                self.cache.release(lease)
+
+    def _go_on(self, task: str, version: int, candidate: Candidate, numbers: Sequence[int]) -> None:
+        """With the other probes, unless they were reproduced before."""
+        resident = self.cache.get(task, version)
+        known = self._proofs.of(candidate.digest)
+        if resident is not None and (known is None or known.word != "proven"):
+            self._remaining.start(resident, candidate, numbers)
+
+    async def _resume(self, unfinished: Sequence[Stored]) -> None:
+        """Replay all probes of versions whose upload was cut off."""
+        for stored in unfinished:
+            resident = self.cache.get(stored.task, stored.record.version)
+            if resident is None:
+                continue
+            try:
+                data = await asyncio.to_thread(self._store.read, stored.task, stored.record.version)
+                candidate = await asyncio.to_thread(
+                    examine, data, self._backbone, task=stored.task, moulds=self._moulds
+                )
+            except (StoreError, OSError, Refused) as error:
+                await self._withdraw(resident, str(error))
+            else:
+                await self._remaining.finish(resident, candidate, shortest_first(candidate))
+
+    async def _withdraw(self, resident: Resident[ServingCard], reason: str) -> None:
+        """A visible version turned out not to be what its file says: what was current before it is again."""
+        task, version, reason = resident.task, resident.version, f"withdrawn: {reason}"
+        async with self._changing:
+            if self.cache.get(task, version) is not resident:  # it was deleted meanwhile
+                return
+            try:
+                state = await asyncio.to_thread(
+                    self._store.withdraw, task, version, unusable=self.cache.failures(task)
+                )
+                self._mirror(state)
+                await asyncio.to_thread(self._proofs.note, "refused", resident.digest, reason=reason)
+            except (StoreError, OSError) as error:  # the next start comes to the same end
+                told = {"task": task, "version": version, "reason": str(error)}
+                log.error("the store could not be told of a withdrawal", extra=told)
+            self.cache.retire(task, version)
+            self.cache.add_failed(task, version, reason)
+        self._metrics.uploads.labels("withdrawn").inc()
+        log.error("version withdrawn", extra={"task": task, "version": version, "reason": reason})
 
     # ---- aliases and deletes
 
@@ -247,25 +306,10 @@ class Catalog:
 
     async def _install(self, candidate: Candidate) -> Placement:
         """Where a newly installed adapter sits; nobody can refer to it yet."""
-        packed = candidate.adapter.pack()
+        packed = candidate.packed
         return await asyncio.wrap_future(
             self._engine.call(lambda model: model.placement(model.install(packed)))
         )
-
-    async def _run_probes(
-        self, installed: Sequence[tuple[Probes, Placement]], neighbours: Sequence[Placement]
-    ) -> list[Logits]:
-        """Replay on the served model, one call per batch, so that requests run in between."""
-        batches = plan_probes(
-            installed,
-            neighbours=neighbours,
-            max_batch_tokens=self._max_batch_tokens,
-            max_row_tokens=self._backbone.max_tokens,
-        )
-        logits: list[Logits] = []
-        for batch in batches:
-            logits += await asyncio.wrap_future(self._engine.call(partial(replay, batch=batch)))
-        return logits
 
     def _give_back(self, slot: int) -> None:
         try:

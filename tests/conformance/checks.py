@@ -205,19 +205,25 @@ def check_mixed_batch(
     first = [e.parts[0] for e in encoded]
     plain = [hidden_of(backbone, [e]).detach() for e in first]
     want = [logits_alone(backbone, a, e) if a else None for a, e in zip(adapters, encoded, strict=True)]
-    served = ServedModel(backbone)
-    slots = [served.install(a.pack()) if a else 0 for a in adapters]
-    bodies = [served.placement(slot).body_slot if slot else 0 for slot in slots]
-    reads = [(i, slot) for i, slot in enumerate(slots) if slot]
-    got = dict(zip((i for i, _ in reads), served.run(encoded, bodies, reads), strict=True))
-    hidden = served.hidden(first, bodies)
-    for i, adapter in enumerate(adapters):
-        if adapter is None:
-            torch.testing.assert_close(hidden[i], plain[i], **TOLERANCE)
-            continue
-        torch.testing.assert_close(torch.from_numpy(got[i]), want[i], **TOLERANCE)
-        if adapter.body:
-            assert (hidden[i] - plain[i]).abs().max() > 1e-3, f"{methods[i]} does nothing"
+    for served in served_models(backbone):
+        slots = [served.install(a.pack()) if a else 0 for a in adapters]
+        bodies = [served.placement(slot).body_slot if slot else 0 for slot in slots]
+        reads = [(i, slot) for i, slot in enumerate(slots) if slot]
+        got = dict(zip((i for i, _ in reads), served.run(encoded, bodies, reads), strict=True))
+        hidden = served.hidden(first, bodies)
+        for i, adapter in enumerate(adapters):
+            if adapter is None:
+                torch.testing.assert_close(hidden[i], plain[i], **TOLERANCE)
+                continue
+            torch.testing.assert_close(torch.from_numpy(got[i]), want[i], **TOLERANCE)
+            if adapter.body:
+                assert (hidden[i] - plain[i]).abs().max() > 1e-3, f"{methods[i]} does nothing"
+
+
+def served_models(backbone: Backbone) -> list[ServedModel]:
+    """One for each path that batches can take on this backbone."""
+    models = [ServedModel(backbone), ServedModel(backbone, fast=False)]
+    return models if backbone.family.fast else models[:1]
 
 
 def check_exclusive(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from modeling import METHODS, ServedModel, Site, Tap
+from modeling import METHODS, Site, Tap
 from modeling.ops import OPS, PackedTap, Shared, TapModule
 from tests.conformance import checks
 from tests.conformance.options import TINY_OPTIONS
@@ -37,16 +37,16 @@ def slots_by(popularity: str, rows: int, slots: int) -> list[int]:
 @pytest.mark.parametrize("method", [*VECTOR_OPS, *MATRIX_OPS])
 def test_bank_equals_a_loop(method: str, popularity: str) -> None:
     backbone = tiny_backbone("bert")
-    served = ServedModel(backbone)
     adapters = [checks.trained(backbone, method, checks.SPECS[0], seed) for seed in range(12)]
-    for adapter in adapters:
-        served.install(adapter.pack())
     encoded = backbone.text.encode(random_texts(12, seed=4))
     slots = slots_by(popularity, 12, 12)
-    got = served.run(encoded, slots, list(enumerate(slots)))
-    for i, slot in enumerate(slots):
-        want = checks.logits_alone(backbone, adapters[slot - 1], encoded[i])
-        torch.testing.assert_close(torch.from_numpy(got[i]), want, **checks.TOLERANCE)
+    want = [checks.logits_alone(backbone, adapters[s - 1], e) for s, e in zip(slots, encoded, strict=True)]
+    for served in checks.served_models(backbone):
+        for adapter in adapters:
+            served.install(adapter.pack())
+        got = served.run(encoded, slots, list(enumerate(slots)))
+        for mine, reference in zip(got, want, strict=True):
+            torch.testing.assert_close(torch.from_numpy(mine), reference, **checks.TOLERANCE)
 
 
 def test_norm_op_is_a_layer_norm_per_row() -> None:
@@ -115,7 +115,8 @@ def test_matrix_op_on_rows_equals_each_training_form(
 def test_serving_forms_hold_the_files_tensors_and_nothing_more(method: str, options: dict[str, Any]) -> None:
     module, packed, _ = built(method, options, 0)
     own = {name: part for name, part in packed.parts.items() if isinstance(part, Tensor)}
-    assert {n: p.shape for n, p in own.items()} == {n: p.shape for n, p in module.named_parameters()}
+    shapes = {n.removesuffix("_t"): (p.mT if n.endswith("_t") else p).shape for n, p in own.items()}
+    assert shapes == {n: p.shape for n, p in module.named_parameters()}
     places = {parameter.data_ptr() for parameter in module.parameters()}
     for name, part in own.items():
         assert part.data_ptr() in places or (method == "lora" and name == "b"), f"{name} is a copy"

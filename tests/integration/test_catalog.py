@@ -110,19 +110,19 @@ def test_one_that_breaks_the_pass_is_found_out_alone(
     store = AdapterStore(tmp_path / "store")
     for task in ("mood", "tags", "topic"):
         store.publish(task, file_of(backbone, task))
-    run, install, before = model.run, model.install, model.num_resident
+    run, install_all, before = model.run, model.install_all, model.num_resident
     slots: list[int] = []
 
-    def remember(packed: Any) -> int:
-        slots.append(install(packed))
-        return slots[-1]
+    def remember(many: Any) -> list[int]:
+        slots.extend(install_all(many))
+        return slots
 
     def fail(encoded: Any, body_slots: Any, reads: Any) -> Any:
         if slots[1] in body_slots:  # where `tags` sits
             raise RuntimeError("device said no")
         return run(encoded, body_slots, reads)
 
-    monkeypatch.setattr(model, "install", remember)
+    monkeypatch.setattr(model, "install_all", remember)
     monkeypatch.setattr(model, "run", fail)
     catalog = catalog_of(store)
     asyncio.run(catalog.load_all())

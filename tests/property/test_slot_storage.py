@@ -1,4 +1,4 @@
-"""One part of a bank and the bank of heads under random writes and clears, against plain dictionaries."""
+"""The parts of a bank and the bank of heads under random writes and clears, against plain dictionaries."""
 
 from __future__ import annotations
 
@@ -10,64 +10,92 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from modeling.head_bank import HeadBank
-from modeling.part import Part
+from modeling.part import Part, Table
 
 CPU = torch.device("cpu")
 IDENTITY = torch.tensor([1.0, 2.0, 3.0])
 MAX_SLOT = 40
+NUM_PARTS = 4
 HIDDEN = 3
 
 
-class PartMachine(RuleBasedStateMachine):
-    """Each slot has the value that was written last, or the identity."""
+class TableMachine(RuleBasedStateMachine):
+    """In each part, each slot has the value that was written last, or the identity.
+
+    The parts begin with one table; a writer that has only some of them splits it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.part = Part(IDENTITY, CPU)
-        self.live: dict[int, float] = {}
+        table = Table(CPU)
+        self.parts = [Part(IDENTITY * (1 + number), table) for number in range(NUM_PARTS)]
+        self.live: dict[int, dict[int, float]] = {}  # by slot: the value in each part
         self.covered = 1  # slot numbers that may be asked for
         self.most = 0
         self.next_value = 10.0
 
-    @rule(slot=st.integers(1, MAX_SLOT))
-    def write(self, slot: int) -> None:
+    @property
+    def tables(self) -> list[Table]:
+        return list(dict.fromkeys(part.table for part in self.parts))
+
+    @rule(slot=st.integers(1, MAX_SLOT), own=st.sets(st.integers(0, NUM_PARTS - 1), min_size=1))
+    def write(self, slot: int, own: set[int]) -> None:
         if slot in self.live:
             return
-        self.live[slot] = self.next_value
-        self.part.write(slot, torch.full((3,), self.next_value, dtype=torch.float64))
-        self.next_value += 1
+        for table in self.tables:
+            held = [part for number, part in enumerate(self.parts) if number in own and part.table is table]
+            if held and len(held) < len(table.parts):
+                table.split(held)
+        self.live[slot] = {number: self.next_value + number for number in own}
         self.covered = max(self.covered, slot + 1)
+        for table in self.tables:
+            table.reserve(self.covered)
+            numbers = {self.parts[number]: number for number in own if self.parts[number].table is table}
+            values = {part: self.live[slot][number] for part, number in numbers.items()}
+            if values:
+                table.write(
+                    slot, {part: torch.full((3,), v, dtype=torch.float64) for part, v in values.items()}
+                )
+        self.next_value += NUM_PARTS
         self.most = max(self.most, len(self.live))
 
     @precondition(lambda self: self.live)
     @rule(data=st.data())
     def clear(self, data: st.DataObject) -> None:
         slot = data.draw(st.sampled_from(sorted(self.live)))
-        self.part.clear(slot)
-        del self.live[slot]
+        for number in self.live.pop(slot):  # a table is cleared once for each of its parts
+            self.parts[number].table.clear(slot)
 
     @rule(num_slots=st.integers(1, 2 * MAX_SLOT))
     def reserve(self, num_slots: int) -> None:
-        self.part.reserve(num_slots)
+        for table in self.tables:
+            table.reserve(num_slots)
         self.covered = max(self.covered, num_slots)
 
     @invariant()
-    def every_slot_has_its_own_value(self) -> None:
-        found = self.part.gather(torch.arange(self.covered))
-        wanted = [[self.live[s]] * 3 if s in self.live else IDENTITY.tolist() for s in range(self.covered)]
-        assert found.tolist() == wanted
-        assert found.dtype == torch.float32
+    def every_slot_has_its_own_values(self) -> None:
+        if self.covered > len(self.asked):
+            self.asked = torch.arange(self.covered)
+        for number, part in enumerate(self.parts):
+            identity = (IDENTITY * (1 + number)).tolist()
+            found = part.gather(self.asked)
+            held = [self.live.get(slot, {}).get(number) for slot in range(self.covered)]
+            assert found.tolist() == [identity if value is None else [value] * 3 for value in held]
+            assert found.dtype == torch.float32
+
+    asked = torch.arange(1)  # the same tensor again, as all parts of a batch are asked with
 
     @invariant()
     def rows_are_reused(self) -> None:
         """It grows when nothing is free, by eight rows or an eighth."""
-        assert self.part.data.shape[0] <= self.most + max(8, self.most // 8)
-        assert self.part.nbytes == 4 * 3 * self.part.data.shape[0] + 4 * self.part.index.shape[0]
-        assert self.part.index.shape[0] <= self.covered + max(1, self.covered // 8)
+        for part in self.parts:
+            assert part.data.shape[0] <= self.most + max(8, self.most // 8)
+            assert part.nbytes == 4 * 3 * part.data.shape[0]
+            assert part.index.shape[0] <= self.covered + max(1, self.covered // 8)
 
 
-TestPart = PartMachine.TestCase
-TestPart.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestTable = TableMachine.TestCase
+TestTable.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 
 
 class HeadMachine(RuleBasedStateMachine):
@@ -191,10 +219,45 @@ def test_the_bank_grows_by_what_is_needed_or_an_eighth(labels: list[int], rows: 
 
 @pytest.mark.parametrize(("writes", "rows"), [(0, 1), (1, 9), (8, 9), (9, 17), (200, 205)])
 def test_a_part_grows_by_eight_rows_or_an_eighth(writes: int, rows: int) -> None:
-    part = Part(IDENTITY, CPU)
+    part = Part(IDENTITY, Table(CPU))
     for slot in range(1, writes + 1):
-        part.write(slot, IDENTITY)
+        part.table.write(slot, {part: IDENTITY})
     assert part.data.shape[0] == rows
+
+
+def test_a_write_that_fails_takes_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(CPU)
+    one, other = Part(IDENTITY, table), Part(IDENTITY, table)
+    table.write(1, {one: 2 * IDENTITY, other: 2 * IDENTITY})
+    with pytest.raises(RuntimeError, match="expand"):
+        table.write(2, {one: 3 * IDENTITY, other: torch.zeros(5)})
+    table.reserve(9)
+    table.write(3, {one: 4 * IDENTITY, other: 4 * IDENTITY})
+    found = one.gather(torch.tensor([0, 1, 2, 3]))
+    assert found[:, 0].tolist() == [1.0, 2.0, 1.0, 4.0]
+    assert one.data.shape[0] == 9
+
+
+@pytest.mark.parametrize("least", [1, 8, 10_000])
+def test_a_head_gives_the_same_alone_and_among_others(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many logits it gives: as a product on its span, or row by row."""
+    from modeling import head_bank
+
+    generator = torch.Generator().manual_seed(1)
+    bank, heads_of = HeadBank(HIDDEN, CPU), dict[int, tuple[torch.Tensor, torch.Tensor]]()
+    for slot, labels in enumerate((3, 500, 1), 1):
+        shape = (labels, HIDDEN)
+        heads_of[slot] = (
+            torch.randn(shape, generator=generator),
+            torch.randn(labels, generator=generator),
+        )
+        bank.write(slot, *heads_of[slot])
+    monkeypatch.setattr(head_bank, "_LEAST_PRODUCT", least)
+    pooled = torch.randn(4, HIDDEN, generator=generator)
+    rows, slots = [3, 1, 0, 2, 1, 1], [2, 1, 2, 3, 1, 2]
+    for row, slot, logits in zip(rows, slots, bank.read(pooled, rows, slots), strict=True):
+        weight, bias = heads_of[slot]
+        np.testing.assert_allclose(logits, (weight @ pooled[row] + bias).numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_wide_heads_are_multiplied_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,14 +266,15 @@ def test_wide_heads_are_multiplied_in_chunks(monkeypatch: pytest.MonkeyPatch) ->
     bank, _ = heads(7, 5)
     pooled = torch.tensor([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]])
     monkeypatch.setattr(head_bank, "_CHUNK_VALUES", 4 * HIDDEN)
+    monkeypatch.setattr(head_bank, "_LEAST_PRODUCT", 15)
     found = bank.read(pooled, [1, 0, 0], [1, 2, 1])
     assert [logits.tolist() for logits in found] == [[6.0] * 7, [6.0] * 5, [3.0] * 7]
 
 
 def test_a_cleared_part_is_the_identity_again_and_its_row_the_next_ones() -> None:
-    part = Part(IDENTITY, CPU)
-    part.write(1, torch.zeros(3))
-    part.clear(1)
+    part = Part(IDENTITY, Table(CPU))
+    part.table.write(1, {part: torch.zeros(3)})
+    part.table.clear(1)
     assert part.gather(torch.tensor([1]))[0].tolist() == IDENTITY.tolist()
-    part.write(2, torch.full((3,), 7.0))
+    part.table.write(2, {part: torch.full((3,), 7.0)})
     assert part.gather(torch.tensor([0, 1, 2])).tolist() == [IDENTITY.tolist(), IDENTITY.tolist(), [7.0] * 3]

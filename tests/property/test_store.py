@@ -32,6 +32,7 @@ class Model:
     revision: int = 0
     live: dict[int, bytes] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
+    log: list[dict[str, int]] = field(default_factory=list)  # the aliases after each change
 
     def aim(self, alias: str, version: int) -> None:
         if self.aliases.get(alias) == version:
@@ -42,6 +43,26 @@ class Model:
 
     def changed(self) -> None:
         self.revision += 1
+        self.log.append(dict(self.aliases))
+
+    def withdraw(self, version: int, unusable: set[int]) -> None:
+        """Each alias at the version to the last usable one that it pointed at."""
+        usable, found = self.live.keys() - {version, *unusable}, dict(self.aliases)
+        for alias in [alias for alias, target in found.items() if target == version]:
+            last = next((old for old in reversed(self.log[:-1]) if old.get(alias) in usable), None)
+            if last is None:
+                continue
+            found[alias] = last[alias]
+            if alias == "production":
+                before = last.get("previous")
+        if found == self.aliases:
+            return
+        if "production" in found and found.get("previous") == found["production"]:
+            del found["previous"]
+            if self.aliases["production"] == version and before in usable and before != found["production"]:
+                found["previous"] = before
+        self.aliases = found
+        self.changed()
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -115,6 +136,17 @@ class StoreMachine(RuleBasedStateMachine):
             model.aim("production", model.aliases.pop("previous"))
             model.changed()
         assert self.handles[handle].rollback(task).aliases == model.aliases
+
+    @rule(handle=HANDLES, task=TASKS, version=VERSIONS, unusable=st.sets(VERSIONS, max_size=2))
+    def withdraw(self, handle: int, task: str, version: int, unusable: set[int]) -> None:
+        model = self.live(task)
+        if model is None or version not in model.live:
+            with pytest.raises(NotFound):
+                self.handles[handle].withdraw(task, version, unusable=unusable)
+            return
+        model.withdraw(version, unusable)
+        state = self.handles[handle].withdraw(task, version, unusable=unusable)
+        assert (state.aliases, state.revision) == (model.aliases, model.revision)
 
     @rule(handle=HANDLES, task=TASKS, version=VERSIONS)
     def delete_version(self, handle: int, task: str, version: int) -> None:

@@ -40,7 +40,7 @@ class Installed:
 def install(model: ServedModel, data: bytes) -> Installed:
     """A file's bytes -> its slot and spec."""
     found = candidate_of(read_adapter(data, judge=judge), model.backbone)
-    return Installed(model.install(found.adapter.pack()), found.adapter.spec, found.manifest)
+    return Installed(model.install(found.packed), found.packed.spec, found.manifest)
 
 
 def check(data: bytes, backbone: Backbone) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def evaluate_file(
     rows, task = scored.task.aligned(backbone, scored.rows), scored.task
     limit = manifest.input.max_tokens
     encoded = encode_split(backbone, rows, task, limit, adapter.virtual_tokens, adapter.spec.pooling)
-    answered = served(ServedModel(backbone), adapter, encoded, generate=generate)
+    answered = served(ServedModel(backbone, fast=False), adapter, encoded, generate=generate)
     found = task.found(answered.logits, answered.texts, rows.targets, answered.embedded)
     return FileEvaluation(
         task=manifest.task,
@@ -215,7 +215,7 @@ def build_adapter(stored: AdapterFile, backbone: Backbone) -> Adapter:
             f"this is {backbone.name} ({backbone.weights_digest[:15]}...): give the right one with --backbone"
         )
     try:
-        return candidate_of(stored, backbone).adapter
+        return candidate_of(stored, backbone).adapter(backbone)
     except Refused as error:
         raise DataError(f"task {manifest.task}: {error}") from error
 

@@ -242,7 +242,7 @@ def _runs(
     progress: Progress,
 ) -> Iterator[tuple[PrunedScore, Adapter, Logits]]:
     """For every number of layers, all first: the scores, the adapter, and the logits that probes record."""
-    model, task, targets = ServedModel(backbone), scored.task, scored.rows.targets
+    model, task, targets = ServedModel(backbone, fast=False), scored.task, scored.rows.targets
     progress.begin("prune", len(drifts))
     for number in range(len(drifts), 0, -1):
         layers = tuple(sorted(drift.layer for drift in drifts[:number]))

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from modeling import Adapter, Backbone, Entering, PackedBatch, Site
+from modeling import Adapter, Backbone, Entering, PackedBatch
 from modeling.layout import Ints, put, spans
+from modeling.sharing import lowest_layer as lowest_of_taps
 from training.loop.encode import Rows, state_batches
 
 MAX_BYTES = 2 << 30
@@ -28,9 +29,7 @@ def lowest_layer(backbone: Backbone, adapter: Adapter) -> int:
     """
     if adapter.weights is not None or adapter.virtual_tokens:
         return 0
-    behind = len(backbone.layers)
-    places = {Site.EMBED: 0, Site.FINAL_NORM: behind}
-    return min((places.get(tap.site, tap.layer) for tap in adapter.body if backbone.layers), default=behind)
+    return lowest_of_taps(adapter.body, len(backbone.layers))
 
 
 @dataclass(frozen=True, eq=False)

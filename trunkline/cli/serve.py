@@ -58,7 +58,9 @@ def _serve(settings: Settings) -> int:
     from service.errors import ConfigurationError
     from service.preflight import refusal
     from service.settings import remarks, resolve_token
+    from service.threads import settle_process
 
+    settle_process()
     for remark in remarks(settings, os.environ):
         note(f"warning: {remark}")
     try:

@@ -22,6 +22,7 @@ from adapters_store import (
     write_adapter,
     write_adapter_file,
 )
+from adapters_store.adapter_file import read_again
 from proof.candidate import judge
 
 Tensors = dict[str, torch.Tensor]
@@ -59,6 +60,17 @@ def test_float16_halves_the_data_and_reads_as_float32(manifest: Manifest, tensor
     assert all(torch.equal(read.tensors[name], tensor.half().float()) for name, tensor in tensors.items())
     num_items = sum(tensor.numel() for tensor in tensors.values())
     assert abs(len(write_adapter(manifest, tensors)) - len(data) - 2 * num_items) <= 8  # header padding
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_was_read_once_is_read_again_the_same(manifest: Manifest, tensors: Tensors, dtype: Any) -> None:
+    data = write_adapter(manifest, tensors, dtype=dtype)
+    first = read_adapter(data)
+    outline, again = read_again(data)
+    assert outline.model_dump() == {name: manifest.model_dump()[name] for name in type(outline).model_fields}
+    assert again.keys() == first.tensors.keys()
+    assert all(torch.equal(again[name], first.tensors[name]) for name in again)
+    assert {tensor.dtype for tensor in again.values()} == {torch.float32}
 
 
 def test_a_value_too_large_for_float16_is_refused_at_writing(manifest: Manifest, tensors: Tensors) -> None:

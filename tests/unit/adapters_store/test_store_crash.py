@@ -115,6 +115,7 @@ OPERATIONS: dict[str, Operation] = {
     "publish bytes that another task has": lambda store: store.publish("b", b"one"),
     "set an alias": lambda store: store.set_alias("a", "canary", 1),
     "roll back": lambda store: store.rollback("a"),
+    "withdraw a version": lambda store: store.withdraw("a", store.task("a").aliases["production"]),
     "delete a version": lambda store: store.delete_version("a", 1),
     "delete a version that shares its bytes": lambda store: store.delete_version("b", 1),
     "delete a task": lambda store: store.delete_task("a"),

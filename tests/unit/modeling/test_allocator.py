@@ -37,3 +37,28 @@ def test_freed_memory_is_used_again_without_page_faults() -> None:
     assert told == "True"
     assert few < 1000  # of 50 blocks of 10,240 pages
     assert many > 10 * max(few, 1)
+
+
+GIVEN = """
+from pathlib import Path
+from modeling.allocator import give_freed_memory_back, keep_freed_memory
+
+def resident_pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+keep_freed_memory()
+before = resident_pages()
+blocks = [bytearray(10_000) for _ in range(20_000)]
+most = resident_pages()
+blocks = blocks[::100]  # what stays stands among what goes
+print(give_freed_memory_back(), most - before, resident_pages() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of the C library of Linux")
+def test_what_a_start_needed_and_nothing_else_does_is_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", GIVEN], capture_output=True, text=True, check=True)
+    told, most, left = done.stdout.split()
+    assert told == "True"
+    assert int(most) > 40_000  # pages of 4 kB: 200 MB
+    assert int(left) < int(most) / 3

@@ -77,6 +77,9 @@ class FakeModel:
         self.slots[slot] = packed
         return slot
 
+    def install_all(self, many: Sequence[Any]) -> list[int]:
+        return [self.install(packed) for packed in many]
+
     def remove(self, slot: int) -> None:
         del self.slots[slot]
 

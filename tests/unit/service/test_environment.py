@@ -57,6 +57,7 @@ def test_a_number_in_the_same_variable_is_the_setting(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", Settings.model_fields)
 @pytest.mark.parametrize("nothing", ["", "  ", "\n"])
 def test_an_empty_variable_is_not_given(name: str, nothing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRUNKLINE_DTYPE")
     usual = Settings()
     monkeypatch.setenv(variable_of(name), nothing)
     assert Settings() == usual

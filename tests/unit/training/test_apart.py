@@ -80,7 +80,7 @@ def test_logits_are_those_of_the_formula(tmp_path: Path, backbone: Backbone) -> 
     """Each text in a pass of its own, the mean of its tokens at length one, the head by hand."""
     folder, out = write_pairs(tmp_path / "data", "sentence_pair"), tmp_path / "a.safetensors"
     _trained(folder, out, backbone)
-    adapter = examine(out.read_bytes(), backbone).adapter
+    adapter = examine(out.read_bytes(), backbone).adapter(backbone)
     found = evaluate_file(out, folder, backbone=backbone)
     assert adapter.head is not None
     for item, row in zip(found.texts[:4], found.rows, strict=False):

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from modeling import READOUTS, Backbone
+from modeling import READOUTS, Adapter, Backbone
 from modeling.kinds import KINDS
 from modeling.registry import discover
-from proof.candidate import Candidate, examine
+from proof.candidate import examine
 from proof.check import CheckReport, check_file
 from tests.conformance.options import tiny_options
 from tests.unit.training.conftest import LABELS, Told, make_rows, quick, write_rows
@@ -144,18 +144,18 @@ def test_a_new_kind_goes_the_whole_way(tmp_path: Path, backbone: Backbone, reado
     assert found.metrics == pytest.approx(result.metrics)
     assert {row.label for row in found.rows} <= set(LABELS)
 
-    candidate = examine(out.read_bytes(), backbone)
-    states = _states(backbone, candidate, str(found.texts[0]))
+    adapter = examine(out.read_bytes(), backbone).adapter(backbone)
+    states = _states(backbone, adapter, str(found.texts[0]))
     read = normalize(states.mean(0), dim=0) if readout == "pooled" else states.max(0).values
-    assert candidate.adapter.head is not None
-    by_hand = candidate.adapter.head(read).tolist()
+    assert adapter.head is not None
+    by_hand = adapter.head(read).tolist()
     assert found.rows[0].logits == pytest.approx(by_hand, abs=1e-4)
 
 
 @torch.no_grad()
-def _states(backbone: Backbone, candidate: Candidate, text: str) -> Tensor:
+def _states(backbone: Backbone, adapter: Adapter, text: str) -> Tensor:
     """Of the text's own tokens, with the adapter."""
-    virtual = candidate.adapter.virtual_tokens
+    virtual = adapter.virtual_tokens
     batch = backbone.pack(backbone.text.encode([text], 32), virtual)
-    with candidate.adapter.attached(backbone), backbone.running(batch) as hidden:
+    with adapter.attached(backbone), backbone.running(batch) as hidden:
         return hidden[virtual:]

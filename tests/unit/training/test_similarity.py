@@ -92,7 +92,7 @@ def test_answers_are_cosines_of_each_text_alone(tmp_path: Path, backbone: Backbo
     """In the data's units and range; what is answered for one text is its side of the cosine."""
     folder, out = write_pairs(tmp_path / "data", "scores"), tmp_path / "a.safetensors"
     trained(folder, out, backbone)
-    adapter = examine(out.read_bytes(), backbone).adapter
+    adapter = examine(out.read_bytes(), backbone).adapter(backbone)
     found = evaluate_file(out, folder, backbone=backbone)
     served = ServedModel(backbone)
     slot = served.install(adapter.pack())

@@ -1,0 +1,223 @@
+"""The kernels of `rows.c` as functions of tensors; the records here are its structures, field by field.
+
+A record holds addresses. Whatever they point to lives in the parts of a bank and in the batch, for as long as
+a call takes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from ctypes import POINTER, Structure, byref, c_float, c_int64, c_void_p
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..layout import Layout
+from ..part import Part
+
+# By their names in the library's configs and in options; what is not here, no kernel computes.
+ACTIVATIONS: Mapping[str, int] = {"": 0, "gelu": 1, "gelu_new": 2, "relu": 3, "swish": 4}
+FORMS = ("dense", "low_rank", "phm", "lphm")
+
+
+class RowCall(Protocol):
+    """What a row op is on a whole packed batch: one call of a kernel, which changes y in place."""
+
+    def act(self, kernels: Kernels, at: Rows, rows: Sequence[int] | None, x: Tensor, y: Tensor) -> None:
+        """On these rows (None: all): x [T, I], y [T, O], which may be the same."""
+
+
+class Table(Structure):
+    """One part of a bank: data [S, width] and which row of it a slot has."""
+
+    _fields_ = (
+        *(("data", c_void_p), ("index", c_void_p)),
+        *(("num_slots", c_int64), ("num_rows", c_int64), ("width", c_int64)),
+    )
+
+    @classmethod
+    def of(cls, part: Part | Tensor | None) -> Table:
+        """A part; a tensor that all rows have; or nothing."""
+        if part is None:
+            return cls()
+        if isinstance(part, Tensor):
+            return cls(part.data_ptr(), None, 0, 1, part.numel())
+        data, index, noted = part.data, part.index, part.noted
+        if noted is not None and noted[0] is data and noted[1] is index:  # a part that grew has others
+            table = noted[2]
+            assert isinstance(table, Table), "only tables are noted: this is a bug"
+            return table
+        table = cls(data.data_ptr(), index.data_ptr(), index.shape[0], data.shape[0], data[0].numel())
+        part.noted = data, index, table
+        return table
+
+
+class Scales(Structure):
+    """What a vector op does: y * scale + shift, each where it is there, but nothing to rows without parts.
+
+    After a norm, the gain and bias of every row.
+    """
+
+    _fields_ = (("scale", Table), ("shift", Table))
+
+    @classmethod
+    def of(cls, scale: Part | Tensor | None, shift: Part | Tensor | None) -> Scales:
+        return cls(Table.of(scale), Table.of(shift))
+
+    def act(self, kernels: Kernels, at: Rows, rows: Sequence[int] | None, x: Tensor, y: Tensor) -> None:
+        """On all rows: those without parts have the identity."""
+        kernels.scale(y, at, self)
+
+
+class Projection(Structure):
+    """A projection by its factors, as in `layers.phm.project`; `second` beside `first` where it has two."""
+
+    _fields_ = (
+        *(("form", c_int64), ("division", c_int64), ("rank", c_int64)),
+        *(("first", Table), ("second", Table), ("rule", Table), ("bias", Table)),
+    )
+
+    @classmethod
+    def of(
+        cls,
+        form: str,
+        first: Part,
+        second: Part | None = None,
+        rule: Part | None = None,
+        bias: Part | None = None,
+        *,
+        division: int = 1,
+        rank: int = 1,
+    ) -> Projection:
+        parts = (Table.of(part) for part in (first, second, rule, bias))
+        return cls(FORMS.index(form), division, rank, *parts)
+
+
+class Block(Structure):
+    """y += up(activation(down(x))) for some rows of a batch, [D_in] -> [R] -> [D_out]; `of_y`: down(y)."""
+
+    _fields_ = (
+        *(("down", Projection), ("up", Projection)),
+        *(("wide_in", c_int64), ("bottleneck", c_int64), ("wide_out", c_int64), ("activation", c_int64)),
+        *(("of_y", c_int64), ("rows", c_void_p), ("num_rows", c_int64)),
+    )
+
+    def act(self, kernels: Kernels, at: Rows, rows: Sequence[int] | None, x: Tensor, y: Tensor) -> None:
+        """On the rows that have parts."""
+        self.rows, self.num_rows = at.numbers(rows)
+        kernels.block(x, y, at, self)
+
+
+class _Batch(Structure):
+    _fields_ = (
+        *(("start", c_void_p), ("length", c_void_p), ("slot", c_void_p), ("row", c_void_p)),
+        *(("num_rows", c_int64), ("num_tokens", c_int64), ("longest", c_int64)),
+    )
+
+
+class Rows:
+    """Where the rows of a packed batch lie, and under which slots: `slots` [B] or, of a whole batch, [1]."""
+
+    def __init__(self, layout: Layout, slots: Tensor) -> None:
+        self.layout, self._found = layout, {}  # type: ignore[var-annotated]  # of _numbers
+        self._starts, self._lengths = (np.ascontiguousarray(a) for a in (layout.starts, layout.lengths))
+        self._slots = slots.expand(layout.num_rows).contiguous()
+
+    @cached_property
+    def record(self) -> _Batch:
+        return self.below(self.layout.num_rows)
+
+    def below(self, count: int) -> _Batch:
+        """The first `count` rows."""
+        starts, lengths = self._starts, self._lengths
+        tokens, longest = int(lengths[:count].sum()), int(lengths[:count].max(initial=0))
+        row = self.layout.row_of_token
+        addresses = (starts.ctypes.data, lengths.ctypes.data, self._slots.data_ptr(), row.data_ptr())
+        return _Batch(*addresses, count, tokens, longest)
+
+    def numbers(self, rows: Sequence[int] | None) -> tuple[int, int]:
+        """Some rows (None: all) as an array of C: its address and its length."""
+        key = None if rows is None else tuple(rows)
+        if key not in self._found:
+            chosen = range(self.layout.num_rows) if key is None else key
+            self._found[key] = np.array(chosen, dtype=np.int64)
+        array = self._found[key]
+        return array.ctypes.data, len(array)
+
+
+_NOTHING = Scales()
+
+
+class Kernels:
+    """The functions of one library. All change what they are given in place; T tokens in all."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        library.rows_source.restype = ctypes.c_char_p
+        self.source: str = library.rows_source().decode()
+        at, by = POINTER(_Batch), POINTER(Scales)
+        self._scale = _declared(library.rows_scale, c_void_p, c_int64, c_int64, at, by, c_int64)
+        self._norm = _declared(library.rows_norm, *[c_void_p] * 3, c_int64, c_float, at, by, by)
+        self._attention = _declared(
+            library.rows_attention, c_void_p, c_void_p, c_int64, c_int64, c_float, at, by
+        )
+        whole = (c_void_p, c_int64, c_void_p, c_int64)
+        self._block = _declared(library.rows_block, *whole, at, POINTER(Block))
+
+    def scale(self, y: Tensor, at: Rows, by: Scales, activation: str = "") -> None:
+        """activation(y * scale + shift), y [T, D]."""
+        _check(y)
+        width = y.shape[1]
+        self._scale(y.data_ptr(), y.stride(0), width, at.record, by, ACTIVATIONS[activation])
+
+    def norm(
+        self,
+        x: Tensor,
+        residual: Tensor,
+        at: Rows,
+        own: Scales,
+        eps: float,
+        then: Scales | None = None,
+    ) -> Tensor:
+        """norm(x + residual) with gain and bias, then scaled and shifted: x [T, D] becomes the result."""
+        assert x.is_contiguous(), "a norm takes whole rows: this is a bug"
+        assert residual.is_contiguous(), "a norm takes whole rows: this is a bug"
+        then = _NOTHING if then is None else then
+        self._norm(x.data_ptr(), residual.data_ptr(), x.data_ptr(), x.shape[1], eps, at.record, own, then)
+        return x
+
+    def attention(
+        self, qkv: Tensor, out: Tensor, heads: int, at: Rows, count: int, by: Scales | None = None
+    ) -> None:
+        """Attention inside each of the first `count` rows: qkv [T, 3 H], q | k | v -> out [T, H], scaled."""
+        _check(qkv)
+        width = out.shape[1] // heads
+        record = at.record if count == at.layout.num_rows else at.below(count)
+        addresses = qkv.data_ptr(), out.data_ptr()
+        by = _NOTHING if by is None else by
+        _done(self._attention(*addresses, heads, width, width**-0.5, record, by))
+
+    def block(self, x: Tensor, y: Tensor, at: Rows, block: Block) -> None:
+        """y += up(activation(down(x))) in some rows; x [T, D_in] and y [T, D_out] may be the same."""
+        x = y if block.of_y else x
+        _check(x)
+        _check(y)
+        _done(self._block(x.data_ptr(), x.stride(0), y.data_ptr(), y.stride(0), at.record, byref(block)))
+
+
+def _declared(function: Any, *kinds: Any) -> Any:
+    function.argtypes = kinds
+    return function
+
+
+def _check(x: Tensor) -> None:
+    fits = x.dtype == torch.float32 and x.stride(-1) == 1
+    assert fits, "kernels take rows of float32: this is a bug"
+
+
+def _done(failed: int) -> None:
+    if failed:
+        raise MemoryError("no memory for the rows of a batch")

@@ -1,0 +1,56 @@
+"""Finds the library that was built of `rows.c` for this processor.
+
+Without one (no compiler where the package was built, an old build beside a new source) everything runs on the
+reference path; the log says so, once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import torch
+
+from .calls import Kernels
+
+_HERE = Path(__file__).parent
+# By what torch found out about the processor, best first.
+_LEVELS = {"AVX512": ("avx512", "avx2", "plain"), "AVX2": ("avx2", "plain")}
+_REMEDY = (
+    "batches run on the reference path, which is slower; with a C compiler, `pip install -e .` builds it"
+)
+_LOG = logging.getLogger(__name__)
+
+
+@cache
+def kernels() -> Kernels | None:
+    """The row kernels for this processor; None, with one line in the log, where there are none."""
+    failures = []
+    for level in levels():
+        try:
+            return opened(level)
+        except OSError as error:
+            failures.append(str(error))
+    _LOG.warning("no row kernels (%s): %s", "; ".join(failures), _REMEDY)
+    return None
+
+
+def levels() -> tuple[str, ...]:
+    """The levels of vector instructions that this processor has, best first."""
+    return _LEVELS.get(torch.backends.cpu.get_cpu_capability(), ("plain",))
+
+
+def opened(level: str) -> Kernels:
+    """The kernels of one level. Raises OSError if they were not built, or not of the source beside them."""
+    places = [_HERE / f"rows_{level}{suffix}" for suffix in EXTENSION_SUFFIXES]
+    found = [path for path in places if path.is_file()]
+    if not found:
+        raise OSError(f"rows_{level} was not built")
+    made = Kernels(ctypes.CDLL(str(found[0])))
+    if made.source != hashlib.sha256((_HERE / "rows.c").read_bytes()).hexdigest():
+        raise OSError(f"{found[0].name} was built of another rows.c")
+    return made
