@@ -207,10 +207,8 @@ class Banks:
         for name, value in shared.items():
             entries.append(_Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name))
             values[self._shared_part(name, value, fresh)] = value
-        self._num_slots = max(self._num_slots, slot + 1)
         tables = self._tables_of(values)
-        for table in self._tables:  # one that is new in a reused slot is asked for higher ones, too
-            table.reserve(self._num_slots)
+        self._cover(slot)
         self._numbers[slot] = self._number_of(frozenset(entries))
         for table in tables:
             table.write(slot, {part: values[part] for part in table.parts})
@@ -235,13 +233,17 @@ class Banks:
         """Adapters like the one in slot `first`, whose parts exist."""
         parts = [self._find(entry) for entry in _entries(*bodies[0])]
         values = dict(zip(parts, zip(*map(_tensors, bodies), strict=True), strict=True))
-        self._num_slots = max(self._num_slots, max(slots) + 1)
-        for table in self._tables:
-            table.reserve(self._num_slots)
+        self._cover(max(slots))
         for slot in slots:
             self._numbers[slot] = self._numbers[first]
         for table in dict.fromkeys(part.table for part in parts):
             table.write_all(slots, {part: values[part] for part in table.parts})
+
+    def _cover(self, slot: int) -> None:
+        """Have every table know the slots up to this one."""
+        self._num_slots = max(self._num_slots, slot + 1)
+        for table in self._tables:  # one that is new in a reused slot is asked for higher ones, too
+            table.reserve(self._num_slots)
 
     def clear(self, slot: int) -> None:
         """Free everything that `slot` holds."""
