@@ -54,11 +54,15 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class FrozenNorm:
-    """A LayerNorm of the backbone: its module, and its gain and bias as kernels take them."""
+    """A LayerNorm of the backbone: its module, and its gain and bias as kernels take them.
+
+    `kept` are the tensors whose addresses `own` holds.
+    """
 
     module: nn.Module
     own: Scales
     eps: float
+    kept: tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,4 +175,5 @@ def _table(module: nn.Module) -> Tensor:
 
 def _norm(module: nn.Module) -> FrozenNorm:
     assert isinstance(module, nn.LayerNorm), "these families have layer norms: this is a bug"
-    return FrozenNorm(module, Scales.of(module.weight, module.bias), module.eps)
+    kept = module.weight, module.bias
+    return FrozenNorm(module, Scales.of(*kept), module.eps, kept)

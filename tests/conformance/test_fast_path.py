@@ -146,6 +146,23 @@ def test_long_rows_take_the_librarys_attention(long: int, monkeypatch: pytest.Mo
     compare(models, ragged(backbone, 6), bodies)
 
 
+def test_threads_make_no_difference() -> None:
+    """Whoever computes a row, it is computed alike."""
+    backbone = tiny_backbone("bert")
+    models, bodies = both(backbone, mixed(backbone, [None, *PER_ROW, *PER_ROW]))
+    encoded = ragged(backbone, len(bodies))
+    compare(models, encoded, bodies)
+    alone, before = models[0].hidden(encoded, bodies), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        for _ in range(5):
+            together = models[0].hidden(encoded, bodies)
+            for mine, reference in zip(together, alone, strict=True):
+                assert (mine - reference).abs().max() <= NEAR * reference.abs().max()
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_parts_that_grow_are_read_where_they_are() -> None:
     """Between passes adapters come and go: banks move, slots are reused."""
     backbone = tiny_backbone("bert")

@@ -1,4 +1,4 @@
-"""Runs the table: each mutation alone in a copy of the tracked files, where its tests must fail."""
+"""Runs the table: each mutation alone, where its tests must fail, in a copy of tracked files and kernels."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class Workshop:
         self._limits_s: dict[tuple[str, ...], float] = {}
         for number in range(jobs):
             copy = folder / f"copy-{number}"
-            for path in repository_files():
+            # Built libraries are not tracked, and what runs on them is mutated, too.
+            for path in (*repository_files(), *(ROOT / "modeling/kernels").glob("*.so")):
                 target = copy / name_of(path)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, target)
