@@ -28,6 +28,7 @@
 #define LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5) /* interleaved halves */
 #define HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
 #define MORE(a, b) ((a) > (b) ? (a) : (b))
+#define MANY(at) ((at)->num_tokens > 64) /* below, waking threads takes longer than the work */
 #define UP(n) (((n) + LANES - 1) / LANES * LANES)
 
 typedef float v __attribute__((vector_size(4 * LANES)));
@@ -171,7 +172,7 @@ static void scale_row(float *restrict y, const float *restrict scale, const floa
 
 /* y [T, D] of rows `ld` apart, in place: activation(y * scale + shift). */
 void rows_scale(float *y, int64_t ld, int64_t D, const batch *at, const scales *by, int64_t kind) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (MANY(at))
   for (int64_t t = 0; t < at->num_tokens; t++) {
     int64_t slot = at->slot[at->row[t]];
     scale_row(y + t * ld, change(&by->scale, slot), change(&by->shift, slot), D);
@@ -182,7 +183,7 @@ void rows_scale(float *y, int64_t ld, int64_t D, const batch *at, const scales *
 /* y [T, D] = norm(x + r) * gain + bias, then * scale + shift; y may be x or r. */
 void rows_norm(const float *x, const float *r, float *y, int64_t D, float eps, const batch *at, const scales *own,
                const scales *then) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (MANY(at))
   for (int64_t t = 0; t < at->num_tokens; t++) {
     int64_t slot = at->slot[at->row[t]];
     const float *a = x + t * D, *b = r + t * D;
@@ -290,7 +291,7 @@ INLINE void attend_row(const int64_t D, const float *base, int64_t ld, int64_t H
 int rows_attention(const float *qkv, float *out, int64_t heads, int64_t D, float scaling, const batch *at,
                    const scales *by) {
   int64_t H = heads * D, ld = 3 * H, cap = UP(at->longest), failed = 0;
-#pragma omp parallel reduction(| : failed)
+#pragma omp parallel reduction(| : failed) if (MANY(at))
   {
     float *scratch = malloc(4 * ((D + MOST + UP(D)) * cap + MOST * UP(D)));
     failed = !scratch;
@@ -451,7 +452,7 @@ int rows_block(const float *x, int64_t ldx, float *y, int64_t ldy, const batch *
   int64_t sizes[] = {(down.inner + 3) * down.wide + LANES, few * UP(R), UP(R), R * UP(many), MOST * ldu, MOST * UP(R), MOST * UP(up.wide)};
   int64_t total = 0, failed = 0;
   for (int i = 0; i < 7; i++) total += sizes[i];
-#pragma omp parallel reduction(| : failed)
+#pragma omp parallel reduction(| : failed) if (MANY(at))
   {
     float *room = malloc(4 * total);
     failed = !room;
