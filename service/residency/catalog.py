@@ -25,7 +25,7 @@ from ..engine.engine import Engine
 from ..engine.request import Logits, ServingCard
 from ..errors import NotReady, RegistryFull
 from ..metrics import Metrics
-from .cache import AdapterCache, Resident, no_task
+from .cache import AdapterCache, Resident
 from .card import card_of
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ _Installed = tuple[_Key, Candidate, Placement]
 
 LOADED_TOGETHER = 32
 MAX_NEIGHBOURS = 16
+MAX_LOOKED_AT = 256  # residents, to find neighbours among them
+MAX_LISTED_VERSIONS = 1_000  # after which a page of tasks ends
 
 
 class Catalog:
@@ -69,14 +71,26 @@ class Catalog:
         """Why nothing in the store can be changed; None if it can."""
         return self._store.read_only
 
-    def tasks(self) -> list[TaskState]:
-        return [self._states[name] for name in sorted(self._states)]
+    def page(self, after: str, limit: int, part: str) -> tuple[list[TaskState], str | None]:
+        """Tasks in order behind `after` that have `part` in their names, and after which one to go on.
+
+        At most `limit`, and fewer where they have many versions; None where there are no more.
+        """
+        names, following = self.cache.page(after, limit, part)
+        states: list[TaskState] = []
+        num_versions = 0
+        for state in filter(None, map(self._states.get, names)):
+            states.append(state)
+            num_versions += len(state.versions)
+            if num_versions >= MAX_LISTED_VERSIONS and state.task != names[-1]:
+                return states, state.task
+        return states, following
 
     def task(self, name: str) -> TaskState:
         """One task. Raises NotFound."""
         state = self._states.get(name)
         if state is None:
-            raise NotFound(no_task(name, self._states))
+            raise NotFound(self.cache.no_task(name))
         return state
 
     # ---- the start
@@ -205,7 +219,8 @@ class Catalog:
 
     def _neighbours(self) -> list[Placement]:
         """What shares the replayed batches: the bare backbone and some residents that mix."""
-        mixing = (resident.card.placement for resident in self.cache if not resident.card.placement.exclusive)
+        placements = (resident.card.placement for resident in islice(self.cache, MAX_LOOKED_AT))
+        mixing = (placement for placement in placements if not placement.exclusive)
         return [BARE, *islice(mixing, MAX_NEIGHBOURS - 1)]
 
     # ---- aliases and deletes
