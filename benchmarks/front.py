@@ -25,6 +25,7 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -134,8 +135,7 @@ class Connection(asyncio.Protocol):
     received: bytearray = field(default_factory=bytearray)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -144,14 +144,18 @@ class Connection(asyncio.Protocol):
         if not found or len(body) < int(head.lower().split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0]):
             return
         if not head.startswith(b"HTTP/1.1 200"):
-            self.ended.set_exception(RuntimeError(bytes(self.received[:500]).decode()))
+            self.connection_lost(RuntimeError(bytes(self.received[:500]).decode()))
             return
         self.received.clear()
         if self.num_sent < len(self.requests):
             self._send()
         else:
-            self.transport.close()
             self.ended.set_result(None)
+            self.transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(error or RuntimeError("the server closed the connection"))
 
     def _send(self) -> None:
         self.transport.write(self.requests[self.num_sent])
