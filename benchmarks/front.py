@@ -1,9 +1,9 @@
 """What does the HTTP front cost, and what did it cost in another tree? The forward pass is a pause of 2 ms.
 
 Both trees serve the same tasks, each in a process of its own; one after the other they get the same requests
-over kept connections. Compared is what the server's event loop computed for a request (CPU time of its
-thread), so that what else the machine does counts as little as can be; requests/s are told beside it.
-Above 1: this tree is faster.
+over kept connections. Compared is the CPU time of a request, of the event loop's thread and of all threads,
+so that what else the machine does counts as little as can be; the wall time is told beside it, with whoever
+sends the requests on the same cores. Above 1: this tree is faster.
 
     python -m benchmarks.front --before DIR [--rounds 15]
 """
@@ -119,10 +119,13 @@ class Server:
                 time.sleep(0.2)
         raise SystemExit(f"the server ended with status {self.process.returncode}")
 
-    def loop_s(self) -> float:
-        """CPU seconds of the first thread, which runs the event loop."""
-        number = self.process.pid
-        return int(Path(f"/proc/{number}/task/{number}/schedstat").read_text().split()[0]) / 1e9
+    def spent_s(self) -> tuple[float, float]:
+        """CPU seconds of the first thread, which runs the event loop, and of all threads."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        spent = {
+            int(one.name): int((one / "schedstat").read_text().split()[0]) / 1e9 for one in tasks.iterdir()
+        }
+        return spent[self.process.pid], sum(spent.values())
 
 
 @dataclass
@@ -183,29 +186,30 @@ async def drive(port: int, load: tuple[int, int, int], seed: int) -> None:
     await asyncio.gather(*ended)
 
 
-def measured(server: Server, load: tuple[int, int, int], seed: int) -> tuple[float, float]:
-    """Microseconds of the event loop a request, and requests a second."""
-    cpu_s, started_s = server.loop_s(), time.perf_counter()
+def measured(server: Server, load: tuple[int, int, int], seed: int) -> dict[str, float]:
+    """Microseconds of CPU a request, on the event loop and on all threads; wall microseconds a request."""
+    before, started_s = server.spent_s(), time.perf_counter()
     uvloop.run(drive(server.port, load, seed))
-    spent_s, num_requests = time.perf_counter() - started_s, load[2] // load[0] * load[0]
-    return (server.loop_s() - cpu_s) / num_requests * 1e6, num_requests / spent_s
+    wall_s, after = time.perf_counter() - started_s, server.spent_s()
+    per_request = 1e6 / (load[2] // load[0] * load[0])
+    spent_s = {"loop": after[0] - before[0], "process": after[1] - before[1], "wall": wall_s}
+    return {name: value * per_request for name, value in spent_s.items()}
 
 
 def compare(servers: dict[str, Server], load: tuple[int, int, int], rounds: int) -> dict[str, float]:
     """Medians of all rounds; the trees take turns, the first one changes."""
-    loop_us: dict[str, list[float]] = {name: [] for name in servers}
-    per_s: dict[str, list[float]] = {name: [] for name in servers}
+    spent: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
     for seed in range(-2, rounds):  # two rounds warm up
         for name in sorted(servers, reverse=bool(seed % 2)):
-            spent_us, rate = measured(servers[name], load, seed)
+            found = measured(servers[name], load, seed)
             if seed >= 0:
-                loop_us[name].append(spent_us)
-                per_s[name].append(rate)
-    told = {f"loop_us_{name}": round(statistics.median(values), 1) for name, values in loop_us.items()}
-    told |= {f"requests_per_s_{name}": round(statistics.median(values), 1) for name, values in per_s.items()}
-    for what, above, below in (("loop", "before", "after"), ("requests", "after", "before")):
-        table = loop_us if what == "loop" else per_s
-        ratios = [one / other for one, other in zip(table[above], table[below], strict=True)]
+                spent[name].append(found)
+    told: dict[str, float] = {}
+    for what in ("loop", "process", "wall"):
+        before, after = ([found[what] for found in spent[name]] for name in ("before", "after"))
+        told[f"{what}_us_before"] = round(statistics.median(before), 1)
+        told[f"{what}_us_after"] = round(statistics.median(after), 1)
+        ratios = [one / other for one, other in zip(before, after, strict=True)]
         told[f"{what}_ratio"] = round(statistics.median(ratios), 3)
     return told
 
