@@ -90,8 +90,7 @@ class Envelope:
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         route: Any = scope.get("route")
         path = getattr(route, "path", "unmatched")
-        self._service.metrics.requests.labels(path, status).inc()
-        self._service.metrics.latency.labels(path).observe(seconds)
+        self._service.metrics.count_request(path, status, seconds)
 
 
 def routed(scope: Scope, prefix: str) -> Scope:
