@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from adapters_store import durable
@@ -38,6 +38,12 @@ class Blobs:
         with self._locked(fcntl.LOCK_SH):
             yield
 
+    @contextlib.contextmanager
+    def alone(self, *, wait: bool = True) -> Iterator[None]:
+        """While it is held nobody publishes. Without `wait`, raises BlockingIOError where somebody does."""
+        with self._locked(fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+
     def put(self, data: bytes) -> str:
         """Makes `data` durable under its digest and returns that; a damaged file of that name is replaced."""
         digest = digest_of(data)
@@ -53,25 +59,14 @@ class Blobs:
             raise Corrupt(f"the stored file {digest} does not have that digest; publish the same bytes again")
         return data
 
-    def remove_unused(self, used: Callable[[], set[str] | None], *, wait: bool = True) -> int:
-        """Removes the files whose digest is not in `used()`, and returns how many.
-
-        `used` is called with the lock held; None means it is not known, and nothing is removed.
-        Without `wait`, nothing is removed either while somebody publishes.
-        """
-        try:
-            with self._locked(fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB):
-                return self._remove_except(used())
-        except BlockingIOError:
-            return 0
-
-    def _remove_except(self, used: set[str] | None) -> int:
-        if used is None:
-            return 0
-        unused = self._digests() - used
-        for digest in unused:
+    def remove(self, digests: Iterable[str]) -> None:
+        """Removes files, with the lock held alone."""
+        for digest in digests:
             durable.remove(self._path(digest))
-        return len(unused)
+
+    def remove_except(self, used: set[str]) -> None:
+        """Removes every other file, with the lock held alone."""
+        self.remove(self._digests() - used)
 
     def _digests(self) -> set[str]:
         matches = (_FILE_NAME.fullmatch(name) for name in os.listdir(self._folder))

@@ -6,6 +6,7 @@ race looks again and retries. Readers need one look per task, whether commit n+1
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -22,6 +23,7 @@ from adapters_store.errors import Conflict, Corrupt, NotFound
 from adapters_store.names import PRODUCTION, check_alias, check_task_name, is_name, parse_ref
 from adapters_store.proofs import Proofs
 from adapters_store.task_log import Commit, TaskState, VersionRecord
+from adapters_store.uses import Uses
 
 _COMMIT_FILE = re.compile(r"([0-9]{10})\.json")
 _MAX_ATTEMPTS = 1_000
@@ -56,11 +58,13 @@ class AdapterStore:
         self._tasks, self._temporary = root / "tasks", root / "temporary"
         self._now_seconds = now_seconds
         self._blobs = Blobs(root / "adapters", temporary=self._temporary, lock=root / "lock")
+        self._uses = Uses(root / "changes")
         # Threads may leave an older commit here than another has seen: the next look then finds out.
         self._newest: dict[str, Commit] = {}
         if self.read_only is None:
             self._remove_stale()
-            self._blobs.remove_unused(self._used_digests, wait=False)
+            with contextlib.suppress(BlockingIOError), self._blobs.alone(wait=False):
+                self._sweep()
 
     def changing(self) -> AbstractContextManager[None]:
         """Around a change; raises ReadOnlyStore at once where it cannot be made."""
@@ -113,10 +117,13 @@ class AdapterStore:
         with self.changing(), self._blobs.in_use():
             digest = self._blobs.put(data)
             change = partial(task_log.with_version, digest=digest, size_bytes=len(data), alias=alias)
-            before, after = self._commit(task, partial(change, at=self._now()))
+            with self._uses.changing():
+                before, after = self._commit(task, partial(change, at=self._now()))
+            created = after.next_version != before.next_version
+            if created:
+                self._uses.add(digest)
         record = after.find_digest(digest)
         assert record is not None, "a published version is live in its own commit; this is a bug"
-        created = after.next_version != before.next_version
         return Published(record.version, digest, created, record, after.state())
 
     def set_alias(
@@ -167,15 +174,24 @@ class AdapterStore:
         Aliases at it vanish, but for `production`: raises Conflict. Raises NotFound.
         """
         change = partial(task_log.without_version, version=version, at=self._now())
-        with self.changing():
-            self._commit(check_task_name(task), change)
-            self._blobs.remove_unused(self._used_digests)
+        self._delete(check_task_name(task), change)
 
     def delete_task(self, task: str) -> None:
         """Deletes all versions and aliases of a task; its version numbers stay used. Raises NotFound."""
-        with self.changing():
-            self._commit(check_task_name(task), partial(task_log.emptied, at=self._now()))
-            self._blobs.remove_unused(self._used_digests)
+        self._delete(check_task_name(task), partial(task_log.emptied, at=self._now()))
+
+    def _delete(self, task: str, change: Callable[[Commit], Commit]) -> None:
+        """Commits a change that drops versions, and removes the files that nobody uses now."""
+        with self.changing(), self._blobs.alone():
+            with self._uses.changing():
+                before, after = self._commit(task, change)
+            kept = {record.digest for record in after.versions}
+            dropped = [record.digest for record in before.versions if record.digest not in kept]
+            unused = self._uses.remove(dropped)
+            if unused is None:
+                self._sweep()
+            else:
+                self._blobs.remove(unused)
 
     def _commit(self, task: str, change: Callable[[Commit], Commit]) -> tuple[Commit, Commit]:
         """Applies `change` to the newest commit until no writer was faster; returns before and after."""
@@ -226,11 +242,14 @@ class AdapterStore:
                 damaged[task] = str(error)
         return commits, damaged
 
-    def _used_digests(self) -> set[str] | None:
+    def _sweep(self) -> None:
+        """Counts anew what is used, and removes every other file. The lock is held alone."""
         commits, damaged = self._scan()
         if damaged:  # a log that cannot be read may use any file
-            return None
-        return {record.digest for commit in commits for record in commit.versions}
+            return
+        digests = [record.digest for commit in commits for record in commit.versions]
+        self._uses.learn(digests)
+        self._blobs.remove_except(set(digests))
 
     def _remove_stale(self) -> None:
         """Removes temporary files that a killed writer left; young ones may belong to a living one."""

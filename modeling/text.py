@@ -10,10 +10,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from .errors import TextError
 from .words import Word, words_of
+
+# A text so short is done before another thread would have given the interpreter back.
+SHORT_CHARS = 512
 
 TextItem = str | tuple[str, str]
 
@@ -126,17 +129,23 @@ class TextEncoder:
     def tokenize(self, items: Sequence[TextItem], *, words: bool = False) -> list[Tokens]:
         """Texts to ids, and to `words` where they are asked for.
 
-        The slow part: each different text once, off the event loop; it releases the GIL.
+        The slow part: each different text once. It releases the GIL, but for one short text.
         """
         if words:
             return self._tokenize_words(items)
         texts = list(dict.fromkeys(t for item in items for t in ((item,) if isinstance(item, str) else item)))
-        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        encodings = self._encodings(texts)
         ids = {text: encoding.ids for text, encoding in zip(texts, encodings, strict=True)}
         return [
             Tokens(ids[item], None) if isinstance(item, str) else Tokens(ids[item[0]], ids[item[1]])
             for item in items
         ]
+
+    def _encodings(self, texts: list[str]) -> list[Encoding]:
+        if len(texts) == 1 and len(texts[0]) <= SHORT_CHARS:
+            return [self._tokenizer.encode(texts[0], add_special_tokens=False)]
+        found: list[Encoding] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return found
 
     def _tokenize_words(self, items: Sequence[TextItem]) -> list[Tokens]:
         """With the words of every single text."""

@@ -15,6 +15,7 @@ from adapters_store import StoreError
 from proof.errors import Refused
 
 from .api import health, predict, tasks
+from .api.direct import Direct
 from .api.envelope import Envelope
 from .api.errors import on_error, on_http, on_invalid
 from .errors import ServiceError
@@ -55,7 +56,7 @@ def build_app(
         description=_DESCRIPTION,
         version=health.version(),
         lifespan=lifespan,
-        middleware=[Middleware(Envelope, service=service)],
+        middleware=[Middleware(Envelope, service=service), Middleware(Direct)],
         redirect_slashes=False,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,

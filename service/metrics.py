@@ -32,7 +32,9 @@ class Metrics:
     def __init__(self, *, max_tasks: int = 100) -> None:
         self._registry = CollectorRegistry()
         self._max_tasks = max_tasks
-        self._tasks: set[str] = set()
+        # Series that requests count in, so that none looks its labels up again.
+        self._tasks: dict[str, Counter] = {}
+        self._routes: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         counter = partial(Counter, namespace="trunkline", registry=self._registry)
         gauge = partial(Gauge, namespace="trunkline", registry=self._registry)
         histogram = partial(Histogram, namespace="trunkline", registry=self._registry)
@@ -66,14 +68,28 @@ class Metrics:
 
     def count_predictions(self, task: str, num_answers: int) -> None:
         """Count answers of a task, under its own name while there is room for it."""
-        if task not in self._tasks and len(self._tasks) < self._max_tasks:
-            self._tasks.add(task)
-        self.predictions.labels(task if task in self._tasks else "other").inc(num_answers)
+        series = self._tasks.get(task)
+        if series is None:
+            has_room = len(self._tasks) < self._max_tasks
+            series = self.predictions.labels(task if has_room else "other")
+            if has_room:
+                self._tasks[task] = series
+        series.inc(num_answers)
+
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
+        series = self._routes.get((route, status))
+        if series is None:
+            series = self._routes[route, status] = (
+                self.requests.labels(route, status),
+                self.latency.labels(route),
+            )
+        series[0].inc()
+        series[1].observe(seconds)
 
     def forget_task(self, task: str) -> None:
         """Delete the series of a deleted task; another one may take its place."""
-        if task in self._tasks:
-            self._tasks.discard(task)
+        if self._tasks.pop(task, None) is not None:
             self.predictions.remove(task)
 
     def render(self) -> bytes:

@@ -77,6 +77,7 @@ class _Process:
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=False,  # nothing here asks who called, or by which scheme
                 timeout_graceful_shutdown=5,
             )
         )

@@ -19,6 +19,9 @@ from trunkline.problems import problem_error
 T = TypeVar("T")
 
 JSON = {"Content-Type": "application/json"}
+PAGE_TASKS = 500  # asked for at a time
+
+_Page = tuple[list[Task], str | None]  # and after which name to go on
 
 
 class Options(TypedDict, total=False):
@@ -130,8 +133,41 @@ def push(task: str, data: bytes, alias: str | None) -> Call[Pushed]:
     )
 
 
-def tasks() -> Call[list[Task]]:
-    return Call("GET", "/v1/tasks", lambda answer, _: [read(Task, one) for one in answer["tasks"]])
+class Listing:
+    """The tasks of a server page by page: `call` asks for the next one, `add` keeps it, until `done`.
+
+    With `part` those that have it in their names, with `limit` the first so many. What a server adds or
+    deletes meanwhile may be there or not; every other task is there once.
+    """
+
+    def __init__(self, part: str | None, limit: int | None) -> None:
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is {limit}; allowed: 1 and more, or None for all")
+        self.tasks: list[Task] = []
+        self.done = False
+        self._part, self._limit, self._after = part, limit, ""
+
+    def call(self) -> Call[_Page]:
+        left = PAGE_TASKS if self._limit is None else self._limit - len(self.tasks)
+        params = {"limit": str(min(left, PAGE_TASKS))}
+        if self._part:
+            params["q"] = self._part.encode(errors="replace").decode()  # as `_part` does
+        if self._after:
+            params["after"] = self._after
+        return Call("GET", "/v1/tasks", self._read, params=params)
+
+    def add(self, page: _Page) -> None:
+        found, following = page
+        self.tasks += found
+        full = self._limit is not None and len(self.tasks) >= self._limit
+        self.done = full or following is None
+        self._after = following or ""
+
+    def _read(self, answer: Any, _: int) -> _Page:
+        following = answer.get("next")
+        if following is not None and following <= self._after:  # it would never end
+            raise ValueError(f"the page after {self._after!r} says that {following!r} comes next")
+        return [read(Task, one) for one in answer["tasks"]], following
 
 
 def task(name: str) -> Call[Task]:

@@ -109,9 +109,15 @@ class Client:
             self.wait_ready(wait_s, on_wait)
         return self._run(calls.push(name, data, alias))
 
-    def tasks(self) -> list[Task]:
-        """Every task on the server."""
-        return self._run(calls.tasks())
+    def tasks(self, part: str | None = None, *, limit: int | None = None) -> list[Task]:
+        """Every task on the server by name, or those with `part` in their names; at most `limit` of them.
+
+        However many there are: they are asked for page by page.
+        """
+        listing = calls.Listing(part, limit)
+        while not listing.done:
+            listing.add(self._run(listing.call()))
+        return listing.tasks
 
     def task(self, name: str) -> Task:
         """One task; raises NotFound."""
@@ -240,8 +246,11 @@ class AsyncClient:
             await self.wait_ready(wait_s, on_wait)
         return await self._run(calls.push(name, data, alias))
 
-    async def tasks(self) -> list[Task]:
-        return await self._run(calls.tasks())
+    async def tasks(self, part: str | None = None, *, limit: int | None = None) -> list[Task]:
+        listing = calls.Listing(part, limit)
+        while not listing.done:
+            listing.add(await self._run(listing.call()))
+        return listing.tasks
 
     async def task(self, name: str) -> Task:
         return await self._run(calls.task(name))

@@ -21,6 +21,8 @@ from ..registry import Registry
 Floats = npt.NDArray[np.float64]
 Choices = Sequence[Sequence[Any]]
 """What each row brings that its answer is made of: its choices, or where its words begin and end."""
+FEW_SCORES = 64
+"""So many are sorted by Python: numpy's sort lets go of the interpreter, and has to wait for it."""
 _CORRECT = "Correct it and write the file again."
 
 
@@ -188,10 +190,19 @@ def sigmoid(logits: Floats) -> Floats:
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
 
 
+def _best_first(
+    labels: Sequence[str], scores: list[float], top_k: int | None
+) -> tuple[list[str], list[float]]:
+    order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:top_k]  # stable in reverse too
+    return [labels[place] for place in order], [scores[place] for place in order]
+
+
 def best_first(
     labels: Sequence[str], scores: Floats, top_k: int | None
 ) -> list[tuple[list[str], list[float]]]:
     """Labels and scores of each row of scores [N, L]; equal scores keep the order of the labels."""
+    if scores.size <= FEW_SCORES:
+        return [_best_first(labels, row, top_k) for row in scores.tolist()]
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
     names = np.array(labels, dtype=object)[order].tolist()
     return list(zip(names, np.take_along_axis(scores, order, axis=1).tolist(), strict=True))

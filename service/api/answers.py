@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
-from modeling.kinds.base import Answer, by_row
+from modeling.kinds.base import FEW_SCORES, Answer, by_row
 
 from ..engine.request import Column, ItemError, Logits, Marked
 from ..metrics import Metrics
@@ -119,9 +120,16 @@ def count_outcome(metrics: Metrics, task: str, column: Column) -> None:
 
 
 def _withhold_non_finite(column: Column) -> None:
-    finite = np.isfinite(column.logits).all(axis=1)  # [N]
     values = {**column.embeddings, **column.of_words}
     odd = [index for index, row in values.items() if not np.isfinite(row).all()]
-    for index in [*np.flatnonzero(~finite).tolist(), *odd]:
+    for index in [*_non_finite_rows(column.logits), *odd]:
         message = f"inputs[{index}]: the model's output is not finite; no answer is better than a wrong one"
         column.errors.setdefault(index, ItemError("non_finite", message, index))
+
+
+def _non_finite_rows(logits: Logits) -> list[int]:
+    """Rows of logits [N, L] that hold something else than numbers; a few are looked at without numpy."""
+    if logits.size <= FEW_SCORES:
+        return [index for index, row in enumerate(logits.tolist()) if not all(map(isfinite, row))]
+    rows: list[int] = np.flatnonzero(~np.isfinite(logits).all(axis=1)).tolist()
+    return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from ..errors import MalformedRequest, TooLarge, UnsupportedMedia
 from .unpacking import coding_of, unpacked
@@ -26,23 +26,41 @@ async def read_body(request: Request, *, max_bytes: int, types: Collection[str],
     coding = coding_of(request.headers.getlist("content-encoding"))
     if _announced_bytes(request) > max_bytes:
         raise TooLarge(_too_large(max_bytes, setting))
-    packed = _received(request, max_bytes, setting)
     if coding is None:
-        return await _joined(packed)
+        return await _whole(request, max_bytes, setting)
+    packed = _received(request, max_bytes, setting)
     too_large = _too_large(max_bytes, setting, f" once its {coding} is unpacked")
-    return await _joined(_bounded(unpacked(packed, coding), max_bytes, too_large))
+    return b"".join([piece async for piece in _bounded(unpacked(packed, coding), max_bytes, too_large)])
+
+
+async def _whole(request: Request, max_bytes: int, setting: str) -> bytes:
+    """A plain body, which mostly is one message: it costs no generator."""
+    pieces: list[bytes] = []
+    num_bytes, is_more = 0, True
+    while is_more:
+        piece, is_more = await _next(request, num_bytes, max_bytes, setting)
+        pieces.append(piece)
+        num_bytes += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 async def _received(request: Request, max_bytes: int, setting: str) -> AsyncIterator[bytes]:
-    num_bytes = 0
-    try:
-        async for chunk in request.stream():
-            num_bytes += len(chunk)
-            if num_bytes > max_bytes:
-                raise TooLarge(_too_large(max_bytes, setting))
-            yield chunk
-    except ClientDisconnect:
-        raise MalformedRequest(f"the connection ended after {num_bytes} bytes of the body") from None
+    num_bytes, is_more = 0, True
+    while is_more:
+        piece, is_more = await _next(request, num_bytes, max_bytes, setting)
+        num_bytes += len(piece)
+        yield piece
+
+
+async def _next(request: Request, num_before: int, max_bytes: int, setting: str) -> tuple[bytes, bool]:
+    """The next piece of a body of which so many bytes were received, and whether there are more."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise MalformedRequest(f"the connection ended after {num_before} bytes of the body")
+    piece: bytes = message.get("body", b"")
+    if num_before + len(piece) > max_bytes:
+        raise TooLarge(_too_large(max_bytes, setting))
+    return piece, message.get("more_body", False)
 
 
 async def _bounded(pieces: AsyncIterator[bytes], max_bytes: int, too_large: str) -> AsyncIterator[bytes]:
@@ -52,11 +70,6 @@ async def _bounded(pieces: AsyncIterator[bytes], max_bytes: int, too_large: str)
         if num_bytes > max_bytes:
             raise TooLarge(too_large)
         yield piece
-
-
-async def _joined(pieces: AsyncIterator[bytes]) -> bytes:
-    kept = [piece async for piece in pieces if piece]
-    return kept[0] if len(kept) == 1 else b"".join(kept)
 
 
 def _announced_bytes(request: Request) -> int:

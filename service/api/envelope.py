@@ -7,8 +7,8 @@ Knows nothing of routes but those that stay open while the service starts or sto
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 import time
 from typing import Any
 
@@ -21,6 +21,7 @@ from .auth import OPEN_PATHS, check_access
 from .errors import response_of
 from .origins import with_origins
 
+_random = random.Random()  # noqa: S311 - an id is no secret, and need not cost a system call
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -89,8 +90,7 @@ class Envelope:
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         route: Any = scope.get("route")
         path = getattr(route, "path", "unmatched")
-        self._service.metrics.requests.labels(path, status).inc()
-        self._service.metrics.latency.labels(path).observe(seconds)
+        self._service.metrics.count_request(path, status, seconds)
 
 
 def routed(scope: Scope, prefix: str) -> Scope:
@@ -115,4 +115,4 @@ def _identity(headers: dict[bytes, bytes]) -> bytes:
     given = headers.get(b"x-request-id")
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
-    return secrets.token_hex(8).encode()
+    return b"%016x" % _random.getrandbits(64)

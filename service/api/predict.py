@@ -35,6 +35,7 @@ from .errors import STATUS_CLIENT_LEFT
 from .generation import check_generate
 from .reading import read_json
 from .routes import PROBLEMS, service_of
+from .waiting import is_awaited
 
 if TYPE_CHECKING:
     from modeling import ServedModel
@@ -43,8 +44,6 @@ router = APIRouter(tags=["predict"])
 
 # An answer smaller than this (items x labels) is built on the event loop: a thread would cost more.
 _SMALL_ANSWER_SCORES = 512
-# Clients that leave are looked for only when a request takes longer than this.
-_PATIENCE_S = 0.05
 _CHARS_PER_TOKEN = 4  # only the admission's estimate rests on it
 
 
@@ -190,37 +189,15 @@ def acquire_all(parts: Parts, references: Sequence[str]) -> list[_Granted]:
 
 async def run(request: Request, service: Service, parts: Parts, job: Job) -> bool:
     """Have a job answered; False if the client left before. Raises Overloaded, or what broke the job."""
-    finished = asyncio.wrap_future(job.done)
-    finished.add_done_callback(asyncio.Future.exception)  # looked at, also when nobody waits any more
     parts.engine.open(job, estimate_tokens(job))
     try:
         parts.tokenizer.start(job)
-        present = await _wait(request, finished)
+        present = await is_awaited(request.receive, job.done)
     finally:
         parts.engine.cancel(job)  # changes nothing if it is finished
-    if present:
-        finished.result()
-    else:
+    if not present:
         service.metrics.cancelled.inc()
     return present
-
-
-async def _wait(request: Request, finished: asyncio.Future[None]) -> bool:
-    """True when finished, False when the client has left."""
-    done, _ = await asyncio.wait([finished], timeout=_PATIENCE_S)
-    if done:
-        return True
-    leaving = asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait([finished, leaving], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        leaving.cancel()
-    return finished.done()
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def answer(

@@ -231,9 +231,10 @@ class TaskInfo(BaseModel):
 
 
 class TaskList(BaseModel):
-    """Every task."""
+    """A page of tasks, perhaps of fewer than were asked for: only `next` says whether it is the last."""
 
     tasks: list[TaskInfo]
+    next: str | None = Field(None, description="send it as `after` for the next page; null: there is none")
 
 
 class AliasTarget(BaseModel):

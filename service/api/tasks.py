@@ -35,14 +35,21 @@ log = logging.getLogger(__name__)
 
 TaskName = Annotated[str, Path(description="the task's name")]
 VersionNumber = Annotated[int, Path(ge=1, le=999_999_999, description="a version's number")]
+MAX_LISTED_TASKS = 1_000
 _ETAG = re.compile(r'(?:W/)?"([0-9]{1,10})"')
 
 
-@router.get("", summary="Every task")
-async def list_tasks(request: Request) -> schemas.TaskList:
-    """With its versions, aliases, and what could not be loaded."""
+@router.get("", summary="The tasks, page by page")
+async def list_tasks(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED_TASKS, description="most tasks of a page")] = 100,
+    after: Annotated[str, Query(max_length=64, description="`next` of the last page; empty: the first")] = "",
+    q: Annotated[str, Query(max_length=64, description="a part of the names; empty: all tasks")] = "",
+) -> schemas.TaskList:
+    """In the order of their names, with versions, aliases, and what could not be loaded."""
     parts = service_of(request).parts
-    return schemas.TaskList(tasks=[_task_info(parts, state) for state in parts.catalog.tasks()])
+    states, following = parts.catalog.page(after, limit, q.strip().lower())
+    return schemas.TaskList(tasks=[_task_info(parts, state) for state in states], next=following)
 
 
 @router.get("/{task}", summary="One task")

@@ -35,6 +35,7 @@ _ALLOWED = {
     "bool_parsing": "true or false",
     "greater_than_equal": "at least {ge}",
     "less_than_equal": "at most {le}",
+    "string_too_long": "at most {max_length} characters",
     "too_short": "a length of at least {min_length}",
     "too_long": "a length of at most {max_length}",
     "model_type": _OBJECT,

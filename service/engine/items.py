@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CHUNK_TEXTS = 256
 CHUNK_CHARS = 262_144
+SHORT_CHARS = 512
+SHORT_ROWS = 4
 
 _FIELDS = ("text", "text_pair", "choices")
 _ITEM_FORM = 'a string, or an object {"text": string, "text_pair": string, "choices": [string, …]}'
@@ -86,6 +88,19 @@ def _choices_of(item: dict[str, object]) -> Sequence[object]:
     """As many as may be given: more are refused, and cost nothing."""
     choices = item.get("choices")
     return choices[:MAX_CHOICES] if isinstance(choices, list) else ()
+
+
+def are_short(items: Sequence[object], num_tasks: int) -> bool:
+    """Whether turning them into rows costs less than handing them to a thread."""
+    if len(items) * num_tasks > SHORT_ROWS or not all(map(_is_plain, items)):
+        return False
+    num_rows = sum(map(num_rows_of, items)) * num_tasks
+    return num_rows <= SHORT_ROWS and sum(map(num_row_chars_of, items)) <= SHORT_CHARS
+
+
+def _is_plain(item: object) -> bool:
+    """Whether there is no more to it than its texts."""
+    return not isinstance(item, dict) or len(item) <= len(_FIELDS)
 
 
 def parse_item(item: object, index: int, max_text_chars: int) -> Item | ItemError:

@@ -1,9 +1,10 @@
-"""From the raw items of a request to rows: validated, tokenised and truncated off the event loop.
+"""From the raw items of a request to rows: validated, tokenised and truncated.
 
-A job is worked through in chunks, each chunk queued behind those of other jobs, so that a large job does not
-hold up a small one and the device starts on its first rows while the rest is still text. Each text is
-tokenised once, however many tasks read it and however many choices it comes with; tasks without a body share
-one row per text. K choices of an item become K rows.
+A few short texts become rows where they came in, which is the event loop. Every other job is worked through
+off it, in chunks, each chunk queued behind those of other jobs, so that a large job does not hold up a small
+one and the device starts on its first rows while the rest is still text. Each text is tokenised once, however
+many tasks read it and however many choices it comes with; tasks without a body share one row per text. K
+choices of an item become K rows.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from ..metrics import Metrics
-from .items import Item, chunk_end, parse_item, too_long, wrong_form
+from .items import Item, are_short, chunk_end, parse_item, too_long, wrong_form
 from .request import ItemError, Job, Marked, Row
 
 if TYPE_CHECKING:
@@ -48,8 +49,11 @@ class Tokenizer:
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="tokenizer")
 
     def start(self, job: Job) -> None:
-        """Begin with an admitted job; returns at once."""
-        self._pool.submit(self._step, job, 0)
+        """Begin with an admitted job; returns at once, or with the rows of a few short texts queued."""
+        if are_short(job.items, len(job.columns)):
+            self._step(job, 0)
+        else:
+            self._pool.submit(self._step, job, 0)
 
     def close(self) -> None:
         """End the threads after what they are doing."""

@@ -8,10 +8,11 @@ last lease released.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from .names import NamePage, Names
 
 CardT = TypeVar("CardT")
 
@@ -60,31 +61,33 @@ class AdapterCache(Generic[CardT]):
     def __init__(self, free: Callable[[Resident[CardT]], None]) -> None:
         self._free = free
         self._tasks: dict[str, _Task[CardT]] = {}
-        self.num_leases = 0
+        self._names = Names()  # of the same tasks
+        self._num_residents = self.num_leases = 0
 
     def __iter__(self) -> Iterator[Resident[CardT]]:
         """Every version that can be acquired."""
         return (resident for task in self._tasks.values() for resident in task.residents.values())
 
     def __len__(self) -> int:
-        return sum(len(task.residents) for task in self._tasks.values())
+        return self._num_residents
 
     def add(self, resident: Resident[CardT]) -> None:
         """Make a loaded version available under its number; a failure recorded for it is forgotten."""
-        task = self._tasks.setdefault(resident.task, _Task())
+        task = self._task(resident.task)
         assert resident.version not in task.residents, (
             f"{resident.task}@{resident.version} twice; this is a bug"
         )
         task.residents[resident.version] = resident
+        self._num_residents += 1
         task.failed.pop(resident.version, None)
 
     def add_failed(self, task: str, version: int, reason: str) -> None:
         """Record a stored version that could not be loaded."""
-        self._tasks.setdefault(task, _Task()).failed[version] = reason
+        self._task(task).failed[version] = reason
 
     def set_aliases(self, task: str, aliases: Mapping[str, int]) -> None:
         """Replace all aliases of a task at once; running requests keep what they have."""
-        self._tasks.setdefault(task, _Task()).aliases = dict(aliases)
+        self._task(task).aliases = dict(aliases)
 
     def retire(self, task: str, version: int) -> None:
         """No new lease on this version; its slot is freed now, or with its last lease."""
@@ -94,15 +97,16 @@ class AdapterCache(Generic[CardT]):
         state.failed.pop(version, None)
         resident = state.residents.pop(version, None)
         if resident is not None:
-            resident.retired = True
-            self._free_if_idle(resident)
+            self._retire(resident)
 
     def retire_task(self, task: str) -> None:
         """Retire every version of a task and forget its aliases."""
         state = self._tasks.pop(task, None)
-        for resident in [] if state is None else state.residents.values():
-            resident.retired = True
-            self._free_if_idle(resident)
+        if state is None:
+            return
+        self._names.remove(task)
+        for resident in state.residents.values():
+            self._retire(resident)
 
     def get(self, task: str, version: int) -> Resident[CardT] | None:
         """The resident version, without a lease; None if it is not resident."""
@@ -124,7 +128,7 @@ class AdapterCache(Generic[CardT]):
         name, at, selector = reference.partition("@")
         state = self._tasks.get(name)
         if state is None or not (state.residents or state.failed):
-            raise UnknownReference(no_task(name, self._tasks))
+            raise UnknownReference(self.no_task(name))
         version = _version(name, state, selector if at else None)
         resident = state.residents.get(version)
         if resident is None:
@@ -141,16 +145,31 @@ class AdapterCache(Generic[CardT]):
         self.num_leases -= 1
         self._free_if_idle(lease.resident)
 
+    def page(self, after: str, limit: int, part: str) -> NamePage:
+        """Names of tasks in order, at most `limit` behind `after`, that have `part` in them."""
+        return self._names.page(after, limit, part)
+
+    def no_task(self, name: str) -> str:
+        """What to tell who asked for a task that is not there: the nearest name, and where the names are."""
+        near = self._names.near(name, self._tasks)
+        meant = f"did you mean {near!r}? " if near else ""
+        return f"there is no task {name!r}; {meant}GET /v1/tasks (`trunkline tasks`) lists the tasks"
+
+    def _task(self, name: str) -> _Task[CardT]:
+        state = self._tasks.get(name)
+        if state is None:
+            state = self._tasks[name] = _Task()
+            self._names.add(name)
+        return state
+
+    def _retire(self, resident: Resident[CardT]) -> None:
+        self._num_residents -= 1
+        resident.retired = True
+        self._free_if_idle(resident)
+
     def _free_if_idle(self, resident: Resident[CardT]) -> None:
         if resident.retired and resident.num_leases == 0:
             self._free(resident)
-
-
-def no_task(name: str, known: Iterable[str]) -> str:
-    """What to tell who asked for a task that is not there: the nearest name, and where the names are."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    meant = f"did you mean {near[0]!r}? " if near else ""
-    return f"there is no task {name!r}; {meant}GET /v1/tasks (`trunkline tasks`) lists the tasks"
 
 
 def _version(name: str, state: _Task[CardT], selector: str | None) -> int:

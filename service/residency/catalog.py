@@ -27,7 +27,7 @@ from ..engine.engine import Engine
 from ..engine.request import ServingCard
 from ..errors import NotReady, RegistryFull
 from ..metrics import Metrics
-from .cache import AdapterCache, Resident, no_task
+from .cache import AdapterCache, Resident
 from .card import card_of
 from .loading import Loader, Stored
 from .proving import Prover, shortest_first
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 PROBES_FIRST = 8  # before a version is visible
 PROBES_AMONG_OTHERS = 4  # of them at a time, while requests are answered
 MAX_LOOKED_AT = 256  # residents, to find one that mixes
+MAX_LISTED_VERSIONS = 1_000  # after which a page of tasks ends
 
 
 class Catalog:
@@ -92,14 +93,26 @@ class Catalog:
         """Stored versions whose probes came out differently at the start."""
         return self._loader.num_not_reproduced
 
-    def tasks(self) -> list[TaskState]:
-        return [self._states[name] for name in sorted(self._states)]
+    def page(self, after: str, limit: int, part: str) -> tuple[list[TaskState], str | None]:
+        """Tasks in order behind `after` that have `part` in their names, and after which one to go on.
+
+        At most `limit`, and fewer where they have many versions; None where there are no more.
+        """
+        names, following = self.cache.page(after, limit, part)
+        states: list[TaskState] = []
+        num_versions = 0
+        for state in filter(None, map(self._states.get, names)):
+            states.append(state)
+            num_versions += len(state.versions)
+            if num_versions >= MAX_LISTED_VERSIONS and state.task != names[-1]:
+                return states, state.task
+        return states, following
 
     def task(self, name: str) -> TaskState:
         """One task. Raises NotFound."""
         state = self._states.get(name)
         if state is None:
-            raise NotFound(no_task(name, self._states))
+            raise NotFound(self.cache.no_task(name))
         return state
 
     # ---- the start

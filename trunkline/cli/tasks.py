@@ -61,6 +61,10 @@ def tasks(
     name: Annotated[
         str | None, typer.Argument(metavar="[TASK]", help="Only this task, every version.")
     ] = None,
+    search: Annotated[str | None, typer.Option(help="Only tasks with this in their names.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="List the first so many; all when not given.")
+    ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     timeout: Timeout = 60.0,
@@ -72,14 +76,23 @@ def tasks(
     """
     from trunkline.client import Client
 
+    if name is not None and (search is not None or limit is not None):
+        raise typer.BadParameter("--search and --limit are for the list of tasks: leave them out, or TASK")
     with Client(url, token=token, timeout=timeout) as client:
-        listed = [client.task(name)] if name else client.tasks()
+        if name is not None:
+            _print_one(client.task(name), as_json)
+            return
+        more = None if limit is None else limit + 1  # one more tells whether there are more
+        listed = client.tasks(search, limit=more)
+    shown = listed[:limit]
     if as_json:
-        print_json(listed[0] if name else listed)
-    elif name:
-        _print_versions(listed[0])
+        print_json(shown)
+    elif shown:
+        _print_tasks(shown)
     else:
-        _print_tasks(listed)
+        note(_nothing(search))
+    if len(listed) > len(shown):
+        note(f"only the first {len(shown)} tasks: raise --limit, or leave it out")
 
 
 @guarded
@@ -201,10 +214,20 @@ def _answering(task: Task) -> Version | None:
     return next((version for version in task.versions if version.version == chosen), None)
 
 
+def _nothing(search: str | None) -> str:
+    if search:
+        return f"no task has {search!r} in its name"
+    return "no tasks yet: trunkline push FILE adds one"
+
+
+def _print_one(task: Task, as_json: bool) -> None:
+    if as_json:
+        print_json(task)
+    else:
+        _print_versions(task)
+
+
 def _print_tasks(listed: list[Task]) -> None:
-    if not listed:
-        note("no tasks yet: trunkline push FILE adds one")
-        return
     rows = []
     for task in listed:
         shown = _answering(task)

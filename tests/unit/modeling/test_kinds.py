@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from modeling import Abstention, Answer, HeadSpec, kind_of, readout_of
+from modeling.kinds import base
 from tests.tiny import answer
 
 ABC = ("a", "b", "c")
@@ -157,3 +163,20 @@ def test_the_threshold_itself_is_answered(score: float) -> None:
     spec = HeadSpec("single_label", ("a", "b"), abstain=Abstention(0.6, 0.05, 0.5, 0.0, 0.05, 100))
     found = Answer("a", score, {}).unless_unsure(spec)
     assert found.unknown == (score < 0.6)
+
+
+@given(
+    hnp.arrays(
+        np.float64,
+        st.tuples(st.integers(1, 3), st.integers(1, 9)),
+        elements=st.sampled_from([0.5, 0.25, 0.0, -0.0, -1.0]),
+    ),
+    st.none() | st.integers(1, 10),
+)
+def test_few_scores_are_sorted_as_many_are(scores: Any, top_k: int | None) -> None:
+    """Equal ones too, and to the last bit."""
+    labels = [f"l{place}" for place in range(scores.shape[1])]
+    few = base.best_first(labels, scores, top_k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "FEW_SCORES", 0)
+        assert repr(base.best_first(labels, scores, top_k)) == repr(few)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from modeling import KINDS, Abstention, HeadSpec
+from service.api import answers
 from service.api.answers import count_outcome, predictions_of
 from service.engine.request import Column, ItemError, Marked
 from service.metrics import Metrics
@@ -219,3 +220,17 @@ def test_a_withheld_label_is_null_with_its_scores_and_says_unknown() -> None:
     assert (unsure["label"], unsure["unknown"]) == (None, True)
     assert list(unsure["scores"]) == ["a", "b"]
     assert unsure["score"] == unsure["scores"]["a"]
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 4), st.integers(0, 5)),
+        elements=st.sampled_from([0.0, 3e38, np.nan, np.inf, -np.inf]),
+    )
+)
+def test_few_rows_are_found_not_finite_as_many_are(logits: Any) -> None:
+    found = answers._non_finite_rows(logits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "FEW_SCORES", -1)
+        assert answers._non_finite_rows(logits) == found

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from service.engine.items import Item, num_chars_of, num_row_chars_of, num_rows_of, parse_item, wrong_form
+from service.engine.items import (
+    SHORT_CHARS,
+    SHORT_ROWS,
+    Item,
+    are_short,
+    num_chars_of,
+    num_row_chars_of,
+    num_rows_of,
+    parse_item,
+    wrong_form,
+)
 from service.engine.request import ItemError
 from tests.unit.service.fakes import BINARY, CHOICE, STRINGS, card
 
@@ -131,3 +141,25 @@ def test_sizes_of_raw_items() -> None:
     assert (num_chars_of(with_choices), num_rows_of(with_choices)) == (6, 3)
     assert num_row_chars_of(with_choices) == 6 + 2 * 3
     assert (num_chars_of(many), num_rows_of(many)) == (102, 100)  # no more than would be read
+
+
+def test_only_what_is_quickly_read_is_short() -> None:
+    most = "x" * SHORT_CHARS
+    short: list[list[object]] = [
+        ["a"],
+        [most],
+        ["a"] * SHORT_ROWS,
+        [5, None],
+        [{"text": "a", "choices": ["b", "c"]}],
+    ]
+    assert all(are_short(items, 1) for items in short)
+    long: list[tuple[list[object], int]] = [
+        ([most + "x"], 1),
+        ([{"text": most, "text_pair": "b"}], 1),
+        (["a"] * (SHORT_ROWS + 1), 1),
+        (["a", "b"], SHORT_ROWS),
+        ([{"text": "a", "choices": ["b"] * (SHORT_ROWS + 1)}], 1),
+        ([{"text": "a", "choices": ["b", "c", "d"]}], 2),
+        ([{str(key): 1 for key in range(1000)}], 1),  # every key of it would be looked at
+    ]
+    assert not any(are_short(items, num_tasks) for items, num_tasks in long)

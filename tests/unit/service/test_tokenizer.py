@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
+from modeling import TextItem, Tokens
 from service.engine.items import CHUNK_CHARS, CHUNK_TEXTS, chunk_end
 from service.engine.request import Job, Row
 from service.engine.tokenizer import Tokenizer
@@ -48,6 +50,39 @@ def test_errors_stand_in_their_place_and_neighbours_become_rows() -> None:
     assert [row.item for row in queue.rows] == [0, 4]
     too_long = one.columns[0].errors[2].as_json()
     assert (too_long["tokens"], too_long["limit"]) == (22, 16)
+
+
+class ThreadedText(FakeText):
+    """Remembers the threads that texts were read on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: set[str] = set()
+
+    def tokenize(self, items: Sequence[TextItem], *, words: bool = False) -> list[Tokens]:
+        self.threads.add(threading.current_thread().name.partition("_")[0])
+        return super().tokenize(items, words=words)
+
+
+def test_a_few_short_texts_are_read_where_they_came_in_and_all_others_on_a_thread() -> None:
+    here = threading.current_thread().name
+    for items, thread in ((["a"] * 4, here), (["a"] * 5, "tokenizer"), (["a" * 600], "tokenizer")):
+        text = ThreadedText()
+        one = job(items, announce=Finished())
+        assert [row.item for row in _rows(one, text).rows] == list(range(len(items)))
+        assert text.threads == {thread}
+
+
+def test_a_fault_in_a_short_job_is_its_own() -> None:
+    class Broken(FakeText):
+        def tokenize(self, items: Sequence[TextItem], *, words: bool = False) -> list[Tokens]:
+            raise ZeroDivisionError
+
+    queue, one = Collected(), job(["a"], announce=Finished())
+    tokenizer = Tokenizer(Broken(), queue, Metrics(), num_threads=1, max_text_chars=1000)
+    tokenizer.start(one)
+    tokenizer.close()
+    assert isinstance(one.done.exception(), ZeroDivisionError)
 
 
 def test_truncate_cuts_and_says_so() -> None:

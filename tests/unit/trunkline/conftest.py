@@ -33,9 +33,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeServer], FakeServer]:
     """Puts a fake server behind every client of the command line."""
 
-    def use(server: FakeServer) -> FakeServer:
-        real = trunkline.client.Client
+    real = trunkline.client.Client  # here: a second server of a test takes the place of the first
 
+    def use(server: FakeServer) -> FakeServer:
         def connect(url: str, **settings: Any) -> trunkline.client.Client:
             return real(url, transport=server.transport, **{**settings, "retries": 0})
 

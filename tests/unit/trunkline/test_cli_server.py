@@ -298,6 +298,40 @@ def test_tasks_of_an_empty_server(run: Run, serve: Serve) -> None:
     assert "no tasks yet" in done.stderr
 
 
+def _page(*names: str, next: str | None = None) -> httpx.Response:
+    return ok({"tasks": [TASK | {"task": name} for name in names], "next": next})
+
+
+def test_tasks_of_all_pages_are_printed(run: Run, serve: Serve) -> None:
+    pages: list[httpx.Response | Exception] = [_page("anna", next="anna"), _page("berta")]
+    serve(FakeServer(pages))
+    done = run("tasks")
+    assert [name for name in ("anna", "berta") if f"{name} " in done.stdout] == ["anna", "berta"]
+    assert done.stderr == ""
+    serve(FakeServer(pages))
+    assert [task["task"] for task in json.loads(run("tasks", "--json").stdout)] == ["anna", "berta"]
+
+
+def test_tasks_that_are_not_printed_are_told(run: Run, serve: Serve) -> None:
+    server = serve(FakeServer([_page("anna", "berta", next="berta")]))
+    done = run("tasks", "--limit", "1", "--search", "a")
+    assert [name for name in ("anna", "berta") if f"{name} " in done.stdout] == ["anna"]
+    assert "only the first 1 tasks: raise --limit, or leave it out" in done.stderr
+    assert dict(server.requests[0].url.params) == {"limit": "2", "q": "a"}
+    serve(FakeServer([_page("anna")]))
+    assert run("tasks", "--limit", "1").stderr == ""
+
+
+def test_a_search_without_a_find_says_so(run: Run, serve: Serve) -> None:
+    serve(FakeServer([_page()]))
+    done = run("tasks", "--search", "zebra")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "no task has 'zebra' in its name" in done.stderr
+    refused = run("tasks", "spam", "--search", "zebra")
+    assert refused.exit_code == 2
+    assert "leave them out, or TASK" in refused.stderr
+
+
 def test_versions_of_a_task(run: Run, serve: Serve) -> None:
     serve(FakeServer([ok(TASK)]))
     done = run("tasks", "spam")

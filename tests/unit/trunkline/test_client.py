@@ -255,6 +255,40 @@ def test_tasks_and_task(ask: Ask) -> None:
     assert ask(FakeServer([ok(TASK)]), "task", "spam") == task
 
 
+def _page(*names: str, next: str | None = None) -> httpx.Response:
+    return ok({"tasks": [TASK | {"task": name} for name in names], "next": next})
+
+
+def _asked(server: FakeServer) -> list[dict[str, str]]:
+    return [dict(request.url.params) for request in server.requests]
+
+
+def test_all_pages_of_tasks_are_read(ask: Ask) -> None:
+    """Also behind pages that hold nothing."""
+    server = FakeServer([_page("a", "b", next="b"), _page(next="m"), _page("n")])
+    assert [task.task for task in ask(server, "tasks")] == ["a", "b", "n"]
+    assert _asked(server) == [
+        {"limit": "500"},
+        {"limit": "500", "after": "b"},
+        {"limit": "500", "after": "m"},
+    ]
+
+
+def test_a_search_and_a_limit_are_sent(ask: Ask) -> None:
+    server = FakeServer([_page("a", "b", next="b"), _page("c", next="c"), _page("never")])
+    assert [task.task for task in ask(server, "tasks", "x & y", limit=3)] == ["a", "b", "c"]
+    assert _asked(server) == [{"limit": "3", "q": "x & y"}, {"limit": "1", "q": "x & y", "after": "b"}]
+    with pytest.raises(ValueError, match="limit is 0"):
+        ask(FakeServer([_page()]), "tasks", limit=0)
+
+
+def test_a_server_whose_pages_never_end_is_told(ask: Ask) -> None:
+    server = FakeServer([_page("a", next="a"), _page("a", next="a")])
+    with pytest.raises(TrunklineError, match="the page after 'a' says that 'a' comes next"):
+        ask(server, "tasks")
+    assert len(server.requests) == 2
+
+
 def test_version(ask: Ask) -> None:
     server = FakeServer([ok({**TASK, **TASK["versions"][1]})])  # type: ignore[index]
     version = ask(server, "version", "spam", 2)

@@ -1,0 +1,246 @@
+"""What does the HTTP front cost, and what did it cost in another tree? The forward pass is a pause of 2 ms.
+
+Both trees serve the same tasks, each in a process of its own; one after the other they get the same requests
+over kept connections. Compared is the CPU time of a request, of the event loop's thread and of all threads,
+so that what else the machine does counts as little as can be; the wall time is told beside it, with whoever
+sends the requests on the same cores. Above 1: this tree is faster.
+
+    python -m benchmarks.front --before DIR [--rounds 15]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import uvloop
+
+from adapters_store import (
+    AdapterStore,
+    BackboneRef,
+    HeadRef,
+    InputRef,
+    Manifest,
+    MethodRef,
+    Probe,
+    Provenance,
+    write_adapter,
+)
+from benchmarks import record
+from modeling import METHODS, Adapter, Backbone, HeadSpec, load_backbone
+
+NAME = "front"
+ROOT = Path(__file__).resolve().parent.parent
+LABELS = ("no", "yes")
+NUM_TASKS = 64
+# (connections, texts of a request, requests of a round)
+LOADS = ((1, 1, 400), (64, 1, 2_000), (64, 32, 320))
+WORDS = ("lamp", "stays", "dark", "since", "monday", "nobody", "answers", "mail", "refund", "order", "four")
+# Runs in the other tree too: names that both have. The pass gives zeros, which is what the probes expect.
+WORKER = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from modeling.served import ServedModel
+row = np.zeros(2, dtype=np.float32)
+def run(self, encoded, body_slots, reads):
+    time.sleep(0.002)
+    return [row] * len(reads)
+ServedModel.run = run
+from service.server import serve
+from service.settings import Settings
+sys.exit(serve(Settings(backbone="minilm", store=Path(sys.argv[1]), port=int(sys.argv[2]), device="cpu",
+                        log_level="warning")))
+"""
+
+
+def fill(root: Path, backbone: Backbone) -> None:
+    """A store of tasks whose every logit is 0."""
+    store = AdapterStore(root)
+    spec = HeadSpec("single_label", LABELS)
+    adapter = Adapter.create(backbone, METHODS["hadamard"].from_config({}), spec, seed=0)
+    tensors = adapter.to_tensors()
+    for number in range(NUM_TASKS):
+        task = f"task-{number:02}"
+        store.publish(task, write_adapter(_manifest(task, backbone, adapter), tensors))
+
+
+def _manifest(task: str, backbone: Backbone, adapter: Adapter) -> Manifest:
+    return Manifest(
+        task=task,
+        created="2026-01-01T00:00:00Z",
+        backbone=BackboneRef(
+            family=backbone.family.name,
+            name=backbone.name,
+            config_digest=backbone.config_digest,
+            weights_digest=backbone.weights_digest,
+        ),
+        method=MethodRef(name="hadamard", config=adapter.method.config()),
+        head=HeadRef(kind="single_label", labels=list(LABELS), pooling="mean"),
+        input=InputRef(fields=["text"], max_tokens=128),
+        provenance=Provenance(code_version="benchmark", config={}, seed=0),
+        probes=[Probe(text=f"probe {number}", logits=[0.0, 0.0]) for number in range(8)],
+    )
+
+
+class Server:
+    """A tree's service, and what its event loop has computed."""
+
+    def __init__(self, tree: Path, store: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        command = [sys.executable, "-P", "-c", WORKER, str(store), str(self.port)]
+        self.process = subprocess.Popen(command, env=environment, cwd=tree)
+
+    def wait(self) -> None:
+        """Until it is ready."""
+        while self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready", timeout=5) as answer:
+                    if answer.status == 200:
+                        return
+            except OSError:
+                time.sleep(0.2)
+        raise SystemExit(f"the server ended with status {self.process.returncode}")
+
+    def spent_s(self) -> tuple[float, float]:
+        """CPU seconds of the first thread, which runs the event loop, and of all threads."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        spent = {
+            int(one.name): int((one / "schedstat").read_text().split()[0]) / 1e9 for one in tasks.iterdir()
+        }
+        return spent[self.process.pid], sum(spent.values())
+
+
+@dataclass
+class Connection(asyncio.Protocol):
+    """Sends its requests one after the other, each when the one before is answered."""
+
+    requests: Sequence[bytes]
+    ended: asyncio.Future[None]
+    num_sent: int = 0
+    received: bytearray = field(default_factory=bytearray)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        head, found, body = self.received.partition(b"\r\n\r\n")
+        if not found or len(body) < int(head.lower().split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0]):
+            return
+        if not head.startswith(b"HTTP/1.1 200"):
+            self.connection_lost(RuntimeError(bytes(self.received[:500]).decode()))
+            return
+        self.received.clear()
+        if self.num_sent < len(self.requests):
+            self._send()
+        else:
+            self.ended.set_result(None)
+            self.transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(error or RuntimeError("the server closed the connection"))
+
+    def _send(self) -> None:
+        self.transport.write(self.requests[self.num_sent])
+        self.num_sent += 1
+
+
+def request_of(num_texts: int, rng: random.Random) -> bytes:
+    """A predict call of texts of 4 to 24 words, to a random task."""
+    texts = [" ".join(rng.choices(WORDS, k=rng.randint(4, 24))) for _ in range(num_texts)]
+    body = json.dumps({"task": f"task-{rng.randrange(NUM_TASKS):02}", "inputs": texts}).encode()
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}Content-Type: application/json\r\n\r\n".encode() + body
+
+
+async def drive(port: int, load: tuple[int, int, int], seed: int) -> None:
+    """One round of a load."""
+    connections, num_texts, num_requests = load
+    rng, loop = random.Random(seed), asyncio.get_running_loop()
+    ended = []
+    for _ in range(connections):
+        own = [request_of(num_texts, rng) for _ in range(num_requests // connections)]
+        connection = Connection(own, loop.create_future())
+        ended.append(connection.ended)
+        await loop.create_connection(lambda connection=connection: connection, "127.0.0.1", port)  # type: ignore[misc]
+    await asyncio.gather(*ended)
+
+
+def measured(server: Server, load: tuple[int, int, int], seed: int) -> dict[str, float]:
+    """Microseconds of CPU a request, on the event loop and on all threads; wall microseconds a request."""
+    before, started_s = server.spent_s(), time.perf_counter()
+    uvloop.run(drive(server.port, load, seed))
+    wall_s, after = time.perf_counter() - started_s, server.spent_s()
+    per_request = 1e6 / (load[2] // load[0] * load[0])
+    spent_s = {"loop": after[0] - before[0], "process": after[1] - before[1], "wall": wall_s}
+    return {name: value * per_request for name, value in spent_s.items()}
+
+
+def compare(servers: dict[str, Server], load: tuple[int, int, int], rounds: int) -> dict[str, float]:
+    """Medians of all rounds; the trees take turns, the first one changes."""
+    spent: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
+    for seed in range(-2, rounds):  # two rounds warm up
+        for name in sorted(servers, reverse=bool(seed % 2)):
+            found = measured(servers[name], load, seed)
+            if seed >= 0:
+                spent[name].append(found)
+    told: dict[str, float] = {}
+    for what in ("loop", "process", "wall"):
+        before, after = ([found[what] for found in spent[name]] for name in ("before", "after"))
+        told[f"{what}_us_before"] = round(statistics.median(before), 1)
+        told[f"{what}_us_after"] = round(statistics.median(after), 1)
+        ratios = [one / other for one, other in zip(before, after, strict=True)]
+        told[f"{what}_ratio"] = round(statistics.median(ratios), 3)
+    return told
+
+
+def main() -> int:
+    """Measure, print, record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--before", type=Path, required=True, help="the other tree")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--trial", action="store_true", help="print only")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        fill(Path(folder), load_backbone("minilm"))
+        servers = {"before": Server(args.before.resolve(), Path(folder)), "after": Server(ROOT, Path(folder))}
+        try:
+            for server in servers.values():
+                server.wait()
+            loads = {}
+            for load in LOADS:
+                name = f"{load[0]} connections, {load[1]} texts"
+                loads[name] = compare(servers, load, args.rounds)
+                print(f"{name:26}", json.dumps(loads[name]), flush=True)
+        finally:
+            for server in servers.values():
+                server.process.terminate()
+                server.process.wait()
+    if not args.trial:
+        result = {"origin": record.origin(), "rounds": args.rounds, "pass_ms": 2, "loads": loads}
+        print("written:", record.write(NAME, result).name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
