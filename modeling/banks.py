@@ -15,44 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone
+from .body import Body, Entry, Signature, Variant, entries_of, structure, tensors_of, variant_of
 from .layout import Layout, Subset, parted
-from .ops import OPS, PackedTap, Shared, Static
+from .ops import OPS, PackedTap
 from .part import Part, Table
 from .sites import Tap
 from .tapped import Act, attach, frozen_module
 
 _MAX_PLANS = 256  # mixtures of kinds of adapters that are remembered
-
-Shapes = tuple[tuple[str, tuple[int, ...]], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """Adapters that one call of an op serves: the op, its statics and, for a matrix op, all shapes."""
-
-    op: str
-    static: Static = ()
-    shapes: Shapes = ()
-    shared: tuple[tuple[str, str], ...] = ()  # (part, name of the shared parameter)
-
-    @property
-    def order(self) -> tuple[int, str]:
-        """The sequence of calls on one tap."""
-        return OPS[self.op].order, repr(self)
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One part of an adapter: at a tap, or shared by all of its taps (tap None)."""
-
-    tap: Tap | None
-    variant: Variant
-    name: str
-
-
-Signature = frozenset[_Entry]
-Body = tuple[Mapping[Tap, PackedTap], Mapping[str, Tensor]]
-"""What an adapter has at taps, and what these share."""
 
 
 @dataclass
@@ -195,17 +165,17 @@ class Banks:
 
     def write(self, slot: int, body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> None:
         """Put an adapter's parts into `slot`. What a write that fails has taken, `clear` gives back."""
-        entries: list[_Entry] = []
+        entries: list[Entry] = []
         values: dict[Part, Tensor] = {}
         fresh = Table(self._backbone.device)
         for tap, packed in body.items():
-            variant = _variant(packed, shared)
-            entries += [_Entry(tap, variant, name) for name in packed.parts]
+            variant = variant_of(packed, shared)
+            entries += [Entry(tap, variant, name) for name in packed.parts]
             for name, value in packed.parts.items():
                 if isinstance(value, Tensor):
                     values[self._part(tap, variant, name, value, fresh)] = value
         for name, value in shared.items():
-            entries.append(_Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name))
+            entries.append(Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name))
             values[self._shared_part(name, value, fresh)] = value
         tables = self._tables_of(values)
         self._cover(slot)
@@ -217,13 +187,13 @@ class Banks:
         """`write` of many adapters: all that are alike in everything but values go in together."""
         kinds: list[tuple[object, list[int]]] = []
         for number, body in enumerate(bodies):
-            structure = _structure(*body)
+            own = structure(*body)
             for known, numbers in kinds:
-                if known == structure:
+                if known == own:
                     numbers.append(number)
                     break
             else:
-                kinds.append((structure, [number]))
+                kinds.append((own, [number]))
         for _, (first, *rest) in kinds:
             self.write(slots[first], *bodies[first])
             if rest:
@@ -231,8 +201,8 @@ class Banks:
 
     def _write_like(self, first: int, slots: Sequence[int], bodies: Sequence[Body]) -> None:
         """Adapters like the one in slot `first`, whose parts exist."""
-        parts = [self._find(entry) for entry in _entries(*bodies[0])]
-        values = dict(zip(parts, zip(*map(_tensors, bodies), strict=True), strict=True))
+        parts = [self._find(entry) for entry in entries_of(*bodies[0])]
+        values = dict(zip(parts, zip(*map(tensors_of, bodies), strict=True), strict=True))
         self._cover(max(slots))
         for slot in slots:
             self._numbers[slot] = self._numbers[first]
@@ -321,7 +291,7 @@ class Banks:
             self._plans[numbers] = sorted(places.values(), key=lambda place: place.variant.order)
         return self._plans[numbers]
 
-    def _find(self, entry: _Entry) -> Part:
+    def _find(self, entry: Entry) -> Part:
         if entry.tap is None:
             return self._shared[entry.variant.shapes[0]]
         for part, name in entry.variant.shared:
@@ -367,42 +337,3 @@ class Banks:
     def nbytes(self) -> int:
         """Bytes on the device, spare rows included."""
         return sum(part.nbytes for part in self._parts()) + sum(one.index.nbytes for one in self._tables)
-
-
-def _structure(body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> object:
-    """Everything but values: adapters for which it is equal have the same parts."""
-    at_taps = []
-    for tap, one in body.items():
-        parts = [(name, v.shape if isinstance(v, Tensor) else v) for name, v in one.parts.items()]
-        at_taps.append((tap, one.op, one.static, parts))
-    return at_taps, [(name, value.shape) for name, value in shared.items()]
-
-
-def _entries(body: Mapping[Tap, PackedTap], shared: Mapping[str, Tensor]) -> list[_Entry]:
-    """The parts that an adapter has values for, in the order of `_tensors`."""
-    entries = []
-    for tap, packed in body.items():
-        variant = _variant(packed, shared)
-        entries += [_Entry(tap, variant, n) for n, value in packed.parts.items() if isinstance(value, Tensor)]
-    return entries + [
-        _Entry(None, Variant("shared", shapes=((name, tuple(value.shape)),)), name)
-        for name, value in shared.items()
-    ]
-
-
-def _tensors(body: Body) -> list[Tensor]:
-    parts = [value for packed in body[0].values() for value in packed.parts.values()]
-    return [*(value for value in parts if isinstance(value, Tensor)), *body[1].values()]
-
-
-def _variant(packed: PackedTap, shared: Mapping[str, Tensor]) -> Variant:
-    if not OPS[packed.op].per_row:
-        return Variant(packed.op, packed.static)
-    aliases = tuple(sorted((part, v.name) for part, v in packed.parts.items() if isinstance(v, Shared)))
-    shapes = tuple(
-        sorted(
-            (name, tuple((shared[v.name] if isinstance(v, Shared) else v).shape))
-            for name, v in packed.parts.items()
-        )
-    )
-    return Variant(packed.op, packed.static, shapes, aliases)

@@ -20,7 +20,7 @@ from training.rows.canonical import TargetError, canonical, occurrences
 from training.rows.doubts import shorten_list
 from training.rows.examples import Example, Split, Target, digest_of, label_counts
 from training.rows.files import find_splits, unused_files
-from training.rows.items import BadFieldError, ChoiceItem
+from training.rows.items import BadFieldError, ChoiceItem, check_characters
 from training.rows.labels import MAX_LABELS, Labels
 from training.rows.split import draw_validation, paper_file, paper_rows, rule_for, sample_rows, why_nothing
 from training.rows.tables import Table, read_table
@@ -210,6 +210,7 @@ def examples_of(name: str, table: Table, reading: Reading, task: Task, labels: L
     for place, row in enumerate(reading.rows(table)):
         try:
             item, target = reading.item(row), targets[place]
+            check_characters(item, reading.read_fields)
             if isinstance(item, ChoiceItem) and len(item.choices) != len(task.class_names):
                 remedy = f"every row of a task has {len(task.class_names)}"
                 raise BadFieldError("choices", f"{len(item.choices)} choices", remedy)

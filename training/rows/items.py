@@ -110,12 +110,11 @@ def formatted(formatter: Formatter) -> ReadItem:
             if present(row, field, "--text-fields") is None:
                 raise BadFieldError(field, "null", "the format needs it: fill it in or remove the row")
         try:
-            source = formatter.source(row)
+            return formatter.source(row)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadFieldError(
                 ", ".join(formatter.fields), f"{error!r}"[:120], f"format {formatter.name} cannot read it"
             ) from None
-        return _of_whole_characters(", ".join(formatter.fields), source)
 
     return read
 
@@ -144,13 +143,13 @@ def _string(field: str, value: Any) -> str:
             f"{value!r} ({type(value).__name__})"[:120],
             "a text is a string: write it as text (in Excel, format the column as Text)",
         )
-    return _of_whole_characters(field, value)
+    return value
 
 
-def _of_whole_characters(field: str, text: str) -> str:
-    if half := half_character(text):
-        raise BadFieldError(field, half, WHOLE)
-    return text
+def check_characters(item: Item, fields: Sequence[str]) -> None:
+    """Raises BadFieldError for half of a character, which no tokenizer reads; it came from these `fields`."""
+    for half in filter(None, map(half_character, parts_of(item))):
+        raise BadFieldError(", ".join(fields), half, WHOLE)
 
 
 def half_character(text: str) -> str | None:
