@@ -79,6 +79,7 @@ def run(device: str) -> None:
     url = f"http://127.0.0.1:{port}"
     _say("3/5", "Serve all of them from one process, and publish the files to it.")
     options = ["--store", f"{WORK / 'store'}", "--port", f"{port}", "--device", device]
+    options += ["--dtype", "float32"]  # exact to the last digits: without it the server may round to bfloat16
     with Server(_shown("serve", *options), url, WORK / "server.log"), Client(url) as client:
         for task in TASKS:
             _trunkline("push", f"{_file(task)}", "--url", url)
