@@ -35,16 +35,10 @@ def defer(
 
 @contextmanager
 def imports() -> Iterator[None]:
-    """For imports of libraries: of their hundreds of thousands of objects none will be garbage.
-
-    Nor do programs that run models give memory back and ask for it again.
-    """
+    """For imports of libraries: of their hundreds of thousands of objects none will be garbage."""
     gc.disable()
     try:
         yield
-        from modeling.allocator import keep_freed_memory
-
-        keep_freed_memory()
     finally:
         gc.freeze()
         gc.enable()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,26 +29,18 @@ class Finished:
 
     def of(self, task: str) -> dict[str, Any] | None:
         """What was found for a task; None where that is still to do."""
-        known = self._found.get(task)
-        if known is None or known["digest"] != _digest(Path(known["result"]["file"]["path"])):
+        from adapters_store.blobs import digest_of
+
+        found = self._found.get(task)
+        path = None if found is None else Path(found["file"]["path"])
+        if path is None or found is None or not path.is_file():
             return None
-        result: dict[str, Any] = known["result"]
-        return result
+        return found if digest_of(path.read_bytes()) == found["file"]["digest"] else None
 
     def add(self, result: TrainResult) -> dict[str, Any]:
         """Remember a task that is done and published; its result as JSON values."""
-        assert result.file is not None, "a lab writes files: this is a bug"
-        told = result.to_dict()
-        self._found[result.task] = {"result": told, "digest": _digest(Path(result.file.path))}
+        told = self._found[result.task] = result.to_dict()
         waiting = self.path.with_name(f"{self.path.name}.new")
         waiting.write_text(json.dumps({"asked": self._asked, "found": self._found}), encoding="utf-8")
         waiting.replace(self.path)
         return told
-
-
-def _digest(path: Path) -> str | None:
-    """SHA-256 of a file; None without one."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return None

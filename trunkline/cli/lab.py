@@ -20,6 +20,7 @@ from trunkline.cli.progress import watch
 from trunkline.cli.train import PANEL, print_outcome
 
 if TYPE_CHECKING:
+    from training.file.announce import Verify
     from training.report.result import TrainResult
     from training.settings.config import TrainConfig
 
@@ -47,7 +48,8 @@ def lab(
     """Choose method, rate and layers for several tasks: `train --method auto` for each, within one time.
 
     The time is shared out evenly among the tasks that are left. A task that fails is told, and the others go
-    on; the exit status is 1 then. After a kill the same command goes on from <folder>.safetensors.lab.
+    on; the exit status is 1 then. After a kill or a failure the same command goes on: tasks that were
+    finished stay as they are (lab.resume), the one that was not goes on from <folder>.safetensors.lab.
 
     Example: trunkline lab ./intent ./topic --budget 20m --out adapters
     """
@@ -76,19 +78,24 @@ def lab(
         raise typer.BadParameter(str(error)) from None
     where = [str(folder.resolve()) for folder in folders]
     asked = {"folders": where, "budget": budget, "backbone": backbone, "form": form, "seed": seed}
+    with imports():
+        from modeling.allocator import keep_freed_memory
+        from proof.ahead import checker
+
+    keep_freed_memory()
     finished = Finished(out / "lab.resume", asked)
     found = []
-    for place, folder in enumerate(folders):
-        seconds = (until - time.monotonic()) / (len(folders) - place)
-        config = config_of(folder, seconds)
-        if (before := finished.of(config.task)) is not None:
-            note(f"{config.task}: {config.out} was finished before; remove {finished.path} to try anew")
-            found.append(before)
-        elif (result := _one_task(config, quiet)) is not None:
-            found.append(finished.add(result))
-            if not as_json:
-                print_outcome(result)
-                print_line("")
+    with checker() as verify:  # forked before anything is read or trained
+        for place, folder in enumerate(folders):
+            config = config_of(folder, (until - time.monotonic()) / (len(folders) - place))
+            if (before := finished.of(config.task)) is not None:
+                note(f"{config.task}: {config.out} was finished before; remove {finished.path} to try anew")
+                found.append(before)
+            elif (result := _one_task(config, verify, quiet)) is not None:
+                found.append(finished.add(result))
+                if not as_json:
+                    print_outcome(result)
+                    print_line("")
     _print(found, as_json)
     if len(found) < len(folders):
         raise typer.Exit(FAILED)
@@ -103,16 +110,15 @@ def _check_names(configs: Sequence[TrainConfig]) -> None:
         raise typer.BadParameter(f"{count} folders are called {name}, and each is a task: rename one")
 
 
-def _one_task(config: TrainConfig, quiet: bool) -> TrainResult | None:
+def _one_task(config: TrainConfig, verify: Verify, quiet: bool) -> TrainResult | None:
     """What was found; None for what failed, which is told."""
     with imports():
-        from proof.ahead import checker
         from training.lab.search import search
         from training.run import train
 
     note(f"{config.task}:")
     try:
-        with checker() as verify, watch(quiet) as progress:
+        with watch(quiet) as progress:
             return train(config, progress=progress, verify=verify, search=search)
     except Exception as error:
         if not is_expected(error):

@@ -73,10 +73,12 @@ def _switches() -> list[inspect.Parameter]:
 
 def _train(config: TrainConfig, quiet: bool, as_json: bool) -> None:
     with imports():
+        from modeling.allocator import keep_freed_memory
         from proof.ahead import checker
         from training.lab.search import search
         from training.run import train
 
+    keep_freed_memory()
     before = _stamp(config.out_path)
     try:
         with checker() as verify, watch(quiet) as progress:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-import training.run
 from adapters_store.adapter_file import read_adapter_file
+from proof import ahead
 from tests.integration_training.conftest import save_tiny
 from tests.unit.training.conftest import agree, write_task
 from tests.unit.trunkline.conftest import Run
@@ -19,7 +19,7 @@ from training.lab import arms
 @pytest.fixture
 def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A tiny one on disk. Files are not checked again, and two methods are tried."""
-    monkeypatch.setattr(training.run, "train", partial(training.run.train, verify=agree))
+    monkeypatch.setattr(ahead, "checker", lambda: nullcontext(agree))
     monkeypatch.setattr(arms, "METHODS_TRIED", ("hadamard", "compacter_pp"))
     return str(save_tiny(tmp_path / "tiny-bert", "bert"))
 

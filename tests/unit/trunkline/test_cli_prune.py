@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from modeling import Backbone
+from proof import ahead
 from tests.integration_training.conftest import save_tiny
 from tests.tiny import tiny_backbone
 from tests.unit.training.conftest import Told, agree, quick, write_task, write_text_task
 from tests.unit.trunkline.conftest import Run
-from training.file import prune as pruning
 from training.run import train
 
 Trained = Callable[..., tuple[str, str, str]]
@@ -23,7 +23,7 @@ Trained = Callable[..., tuple[str, str, str]]
 @pytest.fixture
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
     """A file on a tiny backbone on disk: its path, its data, its backbone. Files are not checked again."""
-    monkeypatch.setattr(pruning, "prune_file", partial(pruning.prune_file, verify=agree))
+    monkeypatch.setattr(ahead, "checker", lambda: nullcontext(agree))
 
     def build(method: str = "hadamard", model_type: str = "bert") -> tuple[str, str, str]:
         text = model_type == "t5"
