@@ -1,8 +1,7 @@
 """What the C library does with memory that was freed.
 
 Every pass makes and drops the same tensors of some megabytes. glibc maps such blocks one by one, gives them
-back to the system at once and gets them anew, page by page and zeroed: a twentieth of a training run, and
-more of a small forward pass.
+back to the system at once and gets them anew, page by page and zeroed.
 """
 
 import ctypes

@@ -21,7 +21,6 @@ from .sites import ALL_NORM_SITES, Site, Tap
 from .tapped import Tapped
 
 _LONG = 384  # tokens of a row from which on the library's attention is faster
-_NO_SCALES = Scales()
 
 
 class FastPath:
@@ -122,7 +121,7 @@ class _Pass:
             y, scales = layer.up(x), self._only_scales(tap)
             if scales is None:
                 y = self._act(tap, x, y)
-            self._c.scale(y, self._at, scales or _NO_SCALES, activation)
+            self._c.scale(y, self._at, scales, activation)
         return self._act(layer.taps[Site.FFN_INNER], y, y)
 
     def _norm(self, tap: Tap, frozen: FrozenNorm, y: Tensor, residual: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ much of that arrives in the last states depends on the weights, so it is tried: 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -37,11 +39,17 @@ _TEXTS = (
 
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether it multiplies bfloat16 much faster than float32: AMX on a CPU, or a GPU without emulation."""
+    return has_bfloat16(device, ("amx_bf16",))
+
+
+def has_bfloat16(device: torch.device, instructions: Sequence[str]) -> bool:
+    """Whether a CPU has one of these instructions and a library that uses them, or a GPU does not emulate."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's
         return False
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name) for name in instructions)
 
 
 def refusal_of_bfloat16(backbone: Backbone) -> str | None:

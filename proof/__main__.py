@@ -6,14 +6,9 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
-from modeling import BackboneError, load_backbone
-from proof.check import check_file
-from proof.errors import Refused
+from proof.check import report_or_reason
 
-try:
-    found = asdict(check_file(Path(sys.argv[1]).read_bytes(), load_backbone(sys.argv[2])))
-except (OSError, BackboneError) as error:
-    sys.exit(str(error))
-except Refused as refused:
-    sys.exit("\n".join(map(str, refused.failures)))
-sys.stdout.buffer.write(to_json(found))  # UTF-8, whatever the locale of the machine says
+found = report_or_reason(Path(sys.argv[1]), sys.argv[2])
+if isinstance(found, str):
+    sys.exit(found)
+sys.stdout.buffer.write(to_json(asdict(found)))  # UTF-8, whatever the locale of the machine says

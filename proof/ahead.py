@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from proof.check import CheckReport, check_file
-from proof.errors import CheckFailed, Refused
+from proof.check import CheckReport, report_or_reason
+from proof.errors import CheckFailed
 from proof.fresh import TIMEOUT_S, check_in_fresh_process
 
 Check = Callable[[Path, str], CheckReport]
@@ -93,15 +93,4 @@ def _answer(ours: Connection, theirs: Connection) -> None:
             path, backbone = theirs.recv()
         except EOFError:
             return
-        theirs.send(_checked(path, backbone))
-
-
-def _checked(path: Path, backbone: str) -> CheckReport | str:
-    from modeling import BackboneError, load_backbone
-
-    try:
-        return check_file(path.read_bytes(), load_backbone(backbone))
-    except (OSError, BackboneError) as error:
-        return str(error)
-    except Refused as refused:
-        return "\n".join(map(str, refused.failures))
+        theirs.send(report_or_reason(path, backbone))

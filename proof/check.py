@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from adapters_store import FileLimits
-from modeling import Backbone, ServedModel
+from modeling import Backbone, BackboneError, ServedModel, load_backbone
 from modeling.served import BARE
 from proof.candidate import examine
+from proof.errors import Refused
 from proof.replay import TOLERANCES, ProbeReport, by_probe, compare, plan_probes, replay
 
 _BATCH_TOKENS = 4096
@@ -48,3 +50,13 @@ def check_file(data: bytes, backbone: Backbone, *, limits: FileLimits | None = N
         size_bytes=candidate.size_bytes,
         probes=report,
     )
+
+
+def report_or_reason(path: Path, backbone: str) -> CheckReport | str:
+    """`check_file` of a path, on a backbone that is loaded for it; or what is wrong, in words."""
+    try:
+        return check_file(path.read_bytes(), load_backbone(backbone))
+    except (OSError, BackboneError) as error:
+        return str(error)
+    except Refused as refused:
+        return "\n".join(map(str, refused.failures))

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -123,7 +124,8 @@ class Rows:
     """Where the rows of a packed batch lie, and under which slots: `slots` [B] or, of a whole batch, [1]."""
 
     def __init__(self, layout: Layout, slots: Tensor) -> None:
-        self.layout, self._found = layout, {}  # type: ignore[var-annotated]  # of _numbers
+        self.layout = layout
+        self._found: dict[tuple[int, ...] | None, npt.NDArray[np.int64]] = {}
         self._starts, self._lengths = (np.ascontiguousarray(a) for a in (layout.starts, layout.lengths))
         self._slots = slots.expand(layout.num_rows).contiguous()
 
@@ -167,10 +169,10 @@ class Kernels:
         whole = (c_void_p, c_int64, c_void_p, c_int64)
         self._block = _declared(library.rows_block, *whole, at, POINTER(Block))
 
-    def scale(self, y: Tensor, at: Rows, by: Scales, activation: str = "") -> None:
+    def scale(self, y: Tensor, at: Rows, by: Scales | None, activation: str = "") -> None:
         """activation(y * scale + shift), y [T, D]."""
         _check(y)
-        width = y.shape[1]
+        by, width = _NOTHING if by is None else by, y.shape[1]
         self._scale(y.data_ptr(), y.stride(0), width, at.record, by, ACTIVATIONS[activation])
 
     def norm(

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from modeling.rounding import has_bfloat16
+
 AUTO, FLOAT32, BFLOAT16 = PRECISIONS = ("auto", "float32", "bfloat16")
 
 _PRODUCTS: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # torch makes it when imported
@@ -29,12 +31,7 @@ def chosen(precision: str, device: torch.device) -> str:
 
 def has_bfloat16_products(device: torch.device) -> bool:
     """AMX-BF16 or AVX512-BF16 on a CPU, tensor cores with bfloat16 on a GPU; never an emulation."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's
-        return False
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+    return has_bfloat16(device, ("amx_bf16", "avx512_bf16"))
 
 
 class RoundedProducts:
