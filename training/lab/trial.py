@@ -66,7 +66,7 @@ class Judge:
     targets: list[Target]
     _rows: dict[Trial, Floats | None] = field(default_factory=dict)
     _losses: dict[Trial, Floats] = field(default_factory=dict)
-    _scores: dict[Trial, dict[bytes, float]] = field(default_factory=dict)
+    _scores: dict[Trial, Callable[[Ints], float]] = field(default_factory=dict)
 
     def difference(self, one: Trial, other: Trial) -> Difference:
         """The other's metric minus the one's, on the same rows."""
@@ -79,7 +79,7 @@ class Judge:
     def worse(self, one: Trial, other: Trial) -> bool:
         """Whether the other's metric is worse for certain."""
         found = self.difference(one, other)
-        return found.holds and self._loss_of(found) > 0
+        return found.holds and self._worse_by(found) > 0
 
     def worse_or_less_sure(self, one: Trial, other: Trial) -> bool:
         """`worse`, or its metric is lower and its loss higher for certain.
@@ -88,12 +88,12 @@ class Judge:
         held out, it sees what the metric cannot.
         """
         found = self.difference(one, other)
-        if found.holds or not self._loss_of(found) > 0:
-            return found.holds and self._loss_of(found) > 0
+        if found.holds or not self._worse_by(found) > 0:
+            return found.holds and self._worse_by(found) > 0
         loss = paired_difference(self._row_losses(one), self._row_losses(other))
         return loss.holds and loss.mean > 0
 
-    def _loss_of(self, found: Difference) -> float:
+    def _worse_by(self, found: Difference) -> float:
         """How much worse the second is, by the metric."""
         return -found.mean if self.task.metric.higher_is_better else found.mean
 
@@ -119,14 +119,18 @@ class Judge:
 
     def _score(self, trial: Trial) -> Callable[[Ints], float]:
         """The metric of some rows; the resamples of every comparison are the same."""
-        known, kept = self._known(trial), self._scores.setdefault(trial, {})
+        if trial in self._scores:
+            return self._scores[trial]
+        compute = self._known(trial).scorer(trial.logits, self.targets)
+        kept: dict[bytes, float] = {}
 
         def score(rows: Ints) -> float:
             key = rows.tobytes()
             if key not in kept:
-                chosen = [self.targets[row] for row in rows.tolist()]
-                kept[key] = known.scores(trial.logits[rows], chosen)[known.metric.name]
+                kept[key] = compute(rows)
             return kept[key]
+
+        self._scores[trial] = score
 
         return score
 

@@ -12,7 +12,7 @@ from modeling import METHODS, Adapter, Backbone
 from tests.conformance.options import tiny_options
 from tests.unit.training.conftest import Told, agree, quick
 from training.errors import ConfigError
-from training.loop.fit import Evaluation, StageResult
+from training.loop.fit import EpochRecord, Evaluation, StageResult
 from training.metrics.scores import Metric
 from training.report.cautions import cautions_of
 from training.report.result import SeedOutcome, TrainResult
@@ -45,6 +45,44 @@ def test_a_run_below_the_head_alone_is_told_with_both_numbers(backbone: Backbone
     assert not any("stage two found nothing better" in text for text in told)
     up = replace(outcome, chosen=shifted(found, 0.02))
     assert cautions_of(up, "prompt_tuning", Baseline("majority", {"accuracy": 0.5})) == ()
+
+
+@pytest.mark.parametrize(
+    ("losses", "by", "told"),
+    [
+        ((0.9, 0.8), -0.02, "has not made up for where it began; give more epochs"),
+        ((0.9, 0.1), -0.02, "fits the train rows and gains nothing on held-out ones; give more rows"),
+        ((0.9, 0.1), 0.0, "no difference on held-out rows between hadamard and the head alone"),
+        ((0.9, 0.8), 0.02, None),
+    ],
+)
+def test_advice_tells_learning_too_much_from_learning_too_little(
+    backbone: Backbone, losses: tuple[float, float], by: float, told: str | None
+) -> None:
+    task = SingleLabel(("a", "b"), Metric("accuracy"))
+    found = Evaluation({"accuracy": 0.8}, 0.8, 0.5, np.eye(2, dtype=np.float32), task)
+    history = tuple(EpochRecord("adapter", 1 + epoch, loss, 0.5, {}) for epoch, loss in enumerate(losses))
+    head, body = StageResult(found, 1, ()), StageResult(shifted(found, by), 2, history)
+    adapter = Adapter.create(backbone, METHODS["hadamard"](), task.spec("mean"), seed=0)
+    outcome = SeedOutcome(0, adapter, head, body, body.best)
+    warnings = cautions_of(outcome, "hadamard", Baseline("majority", {"accuracy": 0.5}))
+    assert len(warnings) == (told is not None)
+    assert told is None or told in warnings[0]
+
+
+@pytest.mark.parametrize("has_head", [True, False])
+def test_a_loss_of_nought_from_the_start_is_told_of_the_head_where_there_is_one(
+    backbone: Backbone, has_head: bool
+) -> None:
+    task = SingleLabel(("a", "b"), Metric("accuracy"))
+    found = Evaluation({"accuracy": 0.8}, 0.8, 0.5, np.eye(2, dtype=np.float32), task)
+    body = StageResult(shifted(found, 0.1), 1, (EpochRecord("adapter", 1, 0.001, 0.5, {}),))
+    adapter = Adapter.create(backbone, METHODS["hadamard"](), task.spec("mean"), seed=0)
+    head = StageResult(found, 1, ()) if has_head else None
+    outcome = SeedOutcome(0, adapter, head, body, body.best)
+    (warning,) = cautions_of(outcome, "hadamard", Baseline("majority", {"accuracy": 0.5}))
+    assert ("--head-start" in warning) is has_head
+    assert ("the frozen backbone tells the train rows apart" in warning) is not has_head
 
 
 def test_an_adapter_that_is_clearly_worse_is_left_away_and_that_is_told(

@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from modeling import HeadSpec, Wanted, readout_of
 from training.errors import TrainingFailedError
+from training.loop import fitted
 from training.loop.convex import Fits, Loss, Rotated, curvature, minimise
 from training.loop.fitted import _STRENGTHS, FOLDS, HeadFit, Sample, deal, fit_head
 from training.loop.states import States
@@ -306,3 +307,26 @@ def test_several_problems_at_once_are_each_alone() -> None:
     for place, loss in enumerate(losses):
         alone = minimise(rotated, [loss], 0.05, Fits.zero(1, 3, rotated), 1e-5)
         torch.testing.assert_close(together.weight[place], alone.weight[0], rtol=0, atol=2e-3)
+
+
+def test_every_row_has_logits_of_a_head_that_has_not_seen_it_where_that_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of many rows one fold alone chooses the decay; the others are fitted with what it chose."""
+    states = drawn()
+    sample = sample_of("single_label", states, classes(states, noise=4.0))
+    monkeypatch.setattr(fitted, "_FEW", 0)
+    assert fit_head(sample, 3).out_of_fold is None
+    found = fit_head(sample, 3, every_row=True)
+    assert found.out_of_fold is not None
+    rows = list(range(ROWS))
+    folds = deal(sample.strata, FOLDS, 0)
+    for own in folds:
+        seen = [row for row in rows if row not in own]
+        part = sample_of("single_label", states[seen], sample.wanted.targets[seen])
+        size = size_of(states[seen]) / size_of(states) * len(seen) / ROWS
+        alone = fit_head(part, 3, strength=found.C / size)
+        wanted = states[own] @ alone.weight.T + alone.bias
+        torch.testing.assert_close(
+            torch.softmax(found.out_of_fold[own], 1), torch.softmax(wanted, 1), rtol=0, atol=2e-2
+        )

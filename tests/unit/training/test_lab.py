@@ -5,6 +5,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from training.errors import ConfigError, TrainingFailedError
 from training.lab import arms, bench
 from training.lab.arms import HEAD_ALONE, UPPER, Arm, arms_for
 from training.lab.bench import LabBench
-from training.lab.search import search
+from training.lab.search import _in_time, search
 from training.lab.trial import Judge, Trial
 from training.learning.material import prepare
 from training.metrics.scores import Metric
@@ -201,6 +202,41 @@ def test_too_small_a_budget_ships_the_head_and_says_so(
     assert (result.method, result.num_body_parameters) == (HEAD_ALONE, 0)
     assert [note for note in told.notes if "the head alone is kept; give a larger --budget" in note]
     assert read_adapter_file(tmp_path / "a.safetensors").manifest.method.name == HEAD_ALONE
+
+
+@pytest.mark.parametrize(
+    ("left", "asked", "drawn", "wanted"),
+    [
+        (13.0, "auto", True, "auto"),
+        (11.0, "auto", True, "head"),
+        (11.0, "all", True, "all"),  # whoever asks for it gets it
+        (11.0, "auto", False, "auto"),  # nothing was held out of the train rows: nothing is trained again
+    ],
+)
+def test_without_time_for_all_rows_the_head_alone_has_them(
+    task_folder: Callable[..., Path],
+    tmp_path: Path,
+    backbone: Backbone,
+    left: float,
+    asked: str,
+    drawn: bool,
+    wanted: str,
+) -> None:
+    """Of an arm that took ten seconds: a second training takes twelve."""
+    config = config_of(task_folder(), tmp_path / "a.safetensors")
+    chosen: list[str] = []
+
+    def look(run: Any, journal: Any, seconds: float) -> Any:
+        lab = LabBench(run, journal, seconds, lambda: 0.0)
+        arm = Arm("hadamard", 1e-2)
+        own = lab.run_of(arm)
+        own.hyper, own.data = replace(own.hyper, refit=asked), replace(own.data, drawn=drawn)
+        timed: Any = SimpleNamespace(run_of=lambda _: own, left=lambda: left)
+        chosen.append(_in_time(timed, arm, replace(trial(np.ones(4), 0.9), seconds=10.0)).hyper.refit)
+        return search(run, journal, seconds)
+
+    train(config, progress=Told(), backbone=backbone, verify=agree, search=look)
+    assert chosen == [wanted]
 
 
 def test_every_seed_of_the_winner_is_trained(

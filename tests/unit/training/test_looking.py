@@ -18,13 +18,16 @@ from training.loop.encode import encode_split
 from training.metrics.scores import Metric
 from training.report.confusion import MOST_IN_MATRIX, block_of, confused_pairs, confusions, label_scores
 from training.report.page import rendered
-from training.report.suspects import suspected
+from training.report.suspects import can_be_suspected, suspected
 from training.report.write import training_page
+from training.rows.examples import Span, WordSpans
 from training.run import train
 from training.tasks import Target
+from training.tasks.judged import Judged
 from training.tasks.multi_label import MultiLabel
 from training.tasks.regression import Regression
 from training.tasks.single_label import SingleLabel
+from training.tasks.token_labels import TokenLabels
 
 NAMES = tuple(f"label {i}" for i in range(6))
 ONE = SingleLabel(NAMES, Metric("accuracy"))
@@ -104,6 +107,32 @@ def test_planted_wrong_numbers_are_suspected() -> None:
     found = suspected(task.judged(task.spec("none"), logits, values.tolist()))
     assert set(found[:10].tolist()) == set(planted.tolist())
     assert len(found) < 20
+
+
+def test_planted_wrong_tags_are_suspected_and_the_worst_label_is_told() -> None:
+    """Rows of two words, tags O, B-A, I-A, B-B, I-B; answers are sure, and rightly so but in one row."""
+    task = TokenLabels.build(("A", "B"), Metric("span_f1"), None)
+    words = ((0, 1), (2, 3))
+    told = [(1, 0), (1, 0), (3, 0), (3, 0), (0, 0)]
+    logits = np.stack([np.eye(5, dtype=np.float32)[list(row)].reshape(-1) * 9 for row in told])
+    targets = [
+        WordSpans((Span(0, 1, 0),), words),
+        WordSpans((Span(0, 1, 0),), words),
+        WordSpans((Span(0, 1, 1),), words),
+        WordSpans((Span(2, 3, 1),), words),  # planted
+        WordSpans((), words),
+    ]
+    judged = task.judged(task.spec("first"), logits, targets)
+    assert judged.sure == pytest.approx([1.0] * 5, abs=1e-3)
+    assert suspected(judged).tolist() == [3]
+    assert judged.by_label is not None
+    assert {one.name: one.loss for one in judged.by_label} == {"A": 0.0, "B": 0.5}
+
+
+def test_what_is_neither_right_nor_wrong_is_never_suspected() -> None:
+    judged = Judged((), [1, 0], [0.9, 0.1], np.array([0.1, 0.1]))
+    assert not can_be_suspected(judged)
+    assert can_be_suspected(ONE.judged(SPEC, np.eye(6, dtype=np.float32), list(range(6))))
 
 
 def test_right_rows_are_never_suspected() -> None:
