@@ -29,23 +29,13 @@ from typing import cast
 
 import uvloop
 
-from adapters_store import (
-    AdapterStore,
-    BackboneRef,
-    HeadRef,
-    InputRef,
-    Manifest,
-    MethodRef,
-    Probe,
-    Provenance,
-    write_adapter,
-)
+from adapters_store import AdapterStore, write_adapter
 from benchmarks import record
-from modeling import METHODS, Adapter, Backbone, HeadSpec, load_backbone
+from benchmarks.tasks_on_disk import SPEC, manifest_of
+from modeling import METHODS, Adapter, Backbone, load_backbone
 
 NAME = "front"
 ROOT = Path(__file__).resolve().parent.parent
-LABELS = ("no", "yes")
 NUM_TASKS = 64
 # (connections, texts of a request, requests of a round)
 LOADS = ((1, 1, 400), (64, 1, 2_000), (64, 32, 320))
@@ -71,30 +61,11 @@ sys.exit(serve(Settings(backbone="minilm", store=Path(sys.argv[1]), port=int(sys
 def fill(root: Path, backbone: Backbone) -> None:
     """A store of tasks whose every logit is 0."""
     store = AdapterStore(root)
-    spec = HeadSpec("single_label", LABELS)
-    adapter = Adapter.create(backbone, METHODS["hadamard"].from_config({}), spec, seed=0)
-    tensors = adapter.to_tensors()
+    adapter = Adapter.create(backbone, METHODS["hadamard"].from_config({}), SPEC, seed=0)
+    tensors, probes = adapter.to_tensors(), [(f"probe {number}", [0.0, 0.0]) for number in range(8)]
     for number in range(NUM_TASKS):
         task = f"task-{number:02}"
-        store.publish(task, write_adapter(_manifest(task, backbone, adapter), tensors))
-
-
-def _manifest(task: str, backbone: Backbone, adapter: Adapter) -> Manifest:
-    return Manifest(
-        task=task,
-        created="2026-01-01T00:00:00Z",
-        backbone=BackboneRef(
-            family=backbone.family.name,
-            name=backbone.name,
-            config_digest=backbone.config_digest,
-            weights_digest=backbone.weights_digest,
-        ),
-        method=MethodRef(name="hadamard", config=adapter.method.config()),
-        head=HeadRef(kind="single_label", labels=list(LABELS), pooling="mean"),
-        input=InputRef(fields=["text"], max_tokens=128),
-        provenance=Provenance(code_version="benchmark", config={}, seed=0),
-        probes=[Probe(text=f"probe {number}", logits=[0.0, 0.0]) for number in range(8)],
-    )
+        store.publish(task, write_adapter(manifest_of(task, backbone, adapter, probes), tensors))
 
 
 class Server:

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import others, record, turns
-from benchmarks.random_store import fill
+from benchmarks.tasks_on_disk import Files, fill, name_of
+from modeling import load_backbone
 from service.machine import cores, processors
 from trunkline.client import Client
 
@@ -100,7 +101,7 @@ async def _ask(host: str, port: int, end_s: float, seed: str) -> int:
     while time.perf_counter() < end_s:
         num_words = min(80, max(3, round(rng.lognormvariate(2.7, 0.7))))
         body = {
-            "task": f"task-{rng.randrange(NUM_TASKS)}",
+            "task": name_of(rng.randrange(NUM_TASKS)),
             "inputs": " ".join(rng.choices(WORDS, k=num_words)),
         }
         data = json.dumps(body).encode()
@@ -122,7 +123,7 @@ def measure(rounds: int, seconds: float, folder: Path) -> dict[str, Any]:
         servers = {}
         for name, more in ways.items():
             copy = folder / name
-            fill(copy, NUM_TASKS)
+            fill(copy, Files(load_backbone("minilm")), NUM_TASKS)
             servers[name] = stack.enter_context(server(copy, folder / f"{name}.log", more))
         neighbour = Neighbour()
         stack.callback(neighbour.end)

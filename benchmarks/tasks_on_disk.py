@@ -5,6 +5,7 @@ files differ and the logits of their probes are those that a trainer would have 
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -74,24 +75,28 @@ class Files:
             return READOUTS["pooled"].states(backbone, hidden, batch, SPEC.pooling)
 
     def _manifest(self, task: str, body: Adapter, logits: Tensor) -> Manifest:
-        backbone = self._backbone
-        return Manifest(
-            task=task,
-            created="2026-01-02T03:04:05Z",
-            backbone=BackboneRef(
-                family=backbone.family.name,
-                name=backbone.name,
-                config_digest=backbone.config_digest,
-                weights_digest=backbone.weights_digest,
-            ),
-            method=MethodRef(name=body.method.name, config=body.method.config()),
-            head=head_of(SPEC),
-            input=InputRef(fields=["text"], max_tokens=128),
-            provenance=Provenance(code_version="benchmark", config={}, seed=0),
-            probes=[
-                Probe(text=text, logits=row) for text, row in zip(self._texts, logits.tolist(), strict=True)
-            ],
-        )
+        return manifest_of(task, self._backbone, body, list(zip(self._texts, logits.tolist(), strict=True)))
+
+
+def manifest_of(
+    task: str, backbone: Backbone, body: Adapter, probes: Sequence[tuple[str, list[float]]]
+) -> Manifest:
+    """Of a task with the labels of SPEC; probes are texts with their logits."""
+    return Manifest(
+        task=task,
+        created="2026-01-02T03:04:05Z",
+        backbone=BackboneRef(
+            family=backbone.family.name,
+            name=backbone.name,
+            config_digest=backbone.config_digest,
+            weights_digest=backbone.weights_digest,
+        ),
+        method=MethodRef(name=body.method.name, config=body.method.config()),
+        head=head_of(SPEC),
+        input=InputRef(fields=["text"], max_tokens=128),
+        provenance=Provenance(code_version="benchmark", config={}, seed=0),
+        probes=[Probe(text=text, logits=logits) for text, logits in probes],
+    )
 
 
 def name_of(number: int) -> str:
