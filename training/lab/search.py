@@ -81,7 +81,7 @@ def _is_layered(run: SeedRun) -> bool:
 
 def _too_short(left: float, needed: float, heads: Mapping[Arm, Trial]) -> str:
     what = "the head alone is kept" if heads else "the first that works is trained, and takes longer"
-    found = f"{max(0.0, left):.1f} s of the budget are left, and an adapter takes {needed:.1f} s, about"
+    found = f"{max(0.0, left):.1f} s of the budget are left, and an adapter takes about {needed:.1f} s"
     return f"{found}: {what}; give a larger --budget"
 
 

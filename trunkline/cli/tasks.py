@@ -183,8 +183,11 @@ def _confirm(question: str) -> None:
 
 def _pushed_facts(pushed: Pushed) -> list[tuple[str, object]]:
     probes = pushed.probes
+    follow = f"; {probes['pending']} follow" if probes and probes.get("pending") else ""
     replayed = (
-        f"{probes['count']} replayed, largest difference {probes['max_difference']:.1e}" if probes else None
+        f"{probes['count']} replayed, largest difference {probes['max_difference']:.1e}{follow}"
+        if probes
+        else None
     )
     return [
         (

@@ -236,12 +236,18 @@ def test_predict_without_a_file_that_exists(run: Run) -> None:
     assert "no-such.txt: No such file" in done.stderr
 
 
+def test_push_tells_of_probes_that_follow(run: Run, serve: Serve, file: Path) -> None:
+    serve(FakeServer([ok(PUSHED | {"probes": {"count": 8, "max_difference": 3.1e-7, "pending": 24}}, 201)]))
+    assert "8 replayed, largest difference 3.1e-07; 24 follow" in run("push", str(file)).stdout
+
+
 def test_push(run: Run, serve: Serve, file: Path) -> None:
     server = serve(FakeServer([ok(PUSHED, 201)]))
     done = run("push", str(file), "--alias", "")
     assert done.exit_code == 0, done.output
     assert "spam@3" in done.stdout
     assert "16 replayed, largest difference 3.1e-07" in done.stdout
+    assert "follow" not in done.stdout
     assert dict(server.requests[0].url.params) == {"alias": ""}
     assert json.loads(run("push", str(file), "--json").stdout)["digest"] == "sha256:00"
 
