@@ -29,8 +29,12 @@ EVERYWHERE = settings(
 )
 
 
-def read(column: LabelColumn, train: Format, validation: Format) -> tuple[str, Answer]:
-    """The type of the refusal (or nothing), and what each row is read as."""
+def read(column: LabelColumn, train: Format, validation: Format) -> tuple[str, Answer] | None:
+    """The type of the refusal (or nothing), and what each row is read as.
+
+    None of a TSV whose every line by itself has all cells although quotes go over lines (a label with tab and
+    line end): quotes are read as part of the texts there, and that is told.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for split, form, sheet in zip(
@@ -49,6 +53,8 @@ def read(column: LabelColumn, train: Format, validation: Format) -> tuple[str, A
         except (DataError, ConfigError) as error:
             note(f"{train.name}: {error}")
             return type(error).__name__, REFUSED
+    if any("quotes are part of the texts" in told for told in data.notes):
+        return None
     targets = [*data.train.targets, *data.validation.targets]
     return "", comparable(column, [data.task.told(target) for target in targets])
 
@@ -71,9 +77,13 @@ def test_rows_have_the_same_labels_in_every_format(kind: str, data: st.DataObjec
         formats.append(WORKBOOK)
     pairs = [(form, form) for form in formats]
     pairs.append((data.draw(st.sampled_from(formats)), data.draw(st.sampled_from(formats))))
-    found = {
+    answers = {
         f"{train.name} / {validation.name}": read(column, train, validation) for train, validation in pairs
     }
+    found = {names: answer for names, answer in answers.items() if answer is not None}
+    for names in answers.keys() - found.keys():
+        assert "TSV" in names
+        assert any("\t" in str(value) for value in column.values), "only tabs make such lines look whole"
     wrong = {names: answer for names, (_, answer) in found.items() if answer != expected}
     assert not wrong, f"expected {expected}"
     refusals = {error for error, _ in found.values()}
