@@ -22,6 +22,7 @@ from .layout import groups
 from .packed import PackedBatch, pack
 from .sites import Site, Tap
 from .stack import begun_at, ended_below, noted
+from .steps import Memory, StepBatch
 from .target import TargetBatch
 from .text import Encoded, TextEncoder
 from .weights import OwnParameters, replaced
@@ -60,7 +61,7 @@ class Backbone:
         self.parameters = OwnParameters(self.model)  # before anything is attached
         self.dtype, self.device = dtype, next(model.parameters()).device
         self.source: PackedBatch | None = None
-        self.target: TargetBatch | None = None
+        self.target: TargetBatch | StepBatch | None = None
         self._weights: Callable[[], Mapping[str, Tensor]] | None = None
 
     @property
@@ -124,15 +125,18 @@ class Backbone:
         with noted(self.layers, number) as found, ended_below(self.layers, number), self.running(batch):
             return found[0][0]
 
-    def decode(self, hidden: Tensor, target: TargetBatch, cache: Any = None) -> Tensor:
-        """Decoder states [T', H] of the target tokens, on the states hidden [T, H] of the running batch."""
+    def decode(self, hidden: Tensor, target: TargetBatch | StepBatch, memory: Memory | None = None) -> Tensor:
+        """Decoder states [T', H] of the target tokens, on the states hidden [T, H] of the running batch.
+
+        What passes on one batch have in common is taken from its `memory`, and left there.
+        """
         seq2seq, self.target = self.seq2seq, target
         seq2seq.place(self.model, "decoder", target.positions)
         output: Tensor = self.model.get_submodule(seq2seq.decoder)(
             input_ids=target.ids,
             encoder_hidden_states=hidden[None],
-            past_key_values=cache,
-            use_cache=cache is not None,
+            past_key_values=memory,
+            use_cache=memory is not None,
             packed=target,
         ).last_hidden_state
         return output[0]
