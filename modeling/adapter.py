@@ -209,6 +209,7 @@ class _PlacedAct:
     module: TapModule
     backbone: Backbone
     replaces: bool = False
+    only_adds: bool = False
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         new: Tensor = self.module(x, y, self.backbone.source)

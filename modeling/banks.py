@@ -111,6 +111,11 @@ class TapBank:
         """Whether an op of the current batch computes the output without the frozen module."""
         return any(OPS[use.variant.op].replaces for use in self._uses)
 
+    @property
+    def only_adds(self) -> bool:
+        """Whether what the current batch adds to the output depends on nothing but its rows."""
+        return all(use.parts.keys() <= OPS[use.variant.op].adds for use in self._uses)
+
     def bind(self, uses: Sequence[_Use]) -> None:
         """Choose what acts until the next call, in this order."""
         self._uses = list(uses)

@@ -104,7 +104,7 @@ def _write(
     memory, end = Memory(writes=True), int(backbone.config.eos_token_id)
     writing = set(range(len(found)))
     for _ in range(max_new_tokens):
-        ids = backbone.logits(backbone.decode(hidden, step, memory)).max(-1).indices  # argmax, but faster
+        ids = backbone.most_probable(backbone.decode(hidden, step, memory))
         for row, token in zip(step.rows.tolist(), ids.tolist(), strict=True):
             if token == end:
                 writing.discard(row)

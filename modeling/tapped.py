@@ -27,6 +27,10 @@ class Act(Protocol):
     def replaces(self) -> bool:
         """Whether the frozen module is left out."""
 
+    @property
+    def only_adds(self) -> bool:
+        """Whether it adds to y what depends neither on x nor on y."""
+
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """The new y."""
 

@@ -26,7 +26,7 @@ def _apply(frozen: nn.Module, parts: Parts, static: Static, x: Tensor, y: Tensor
 class Affine(TapModule):
     """Training form: `y * scale + shift`, scale [D] at ones and shift [D] at zeros; either may be absent."""
 
-    op = OPS.add(RowOp("affine", order=1, identity=_identity, apply=_apply))
+    op = OPS.add(RowOp("affine", order=1, identity=_identity, apply=_apply, adds=frozenset({"shift"})))
 
     def __init__(self, width: int, *, scale: bool, shift: bool) -> None:
         super().__init__()

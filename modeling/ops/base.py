@@ -52,7 +52,7 @@ class RowOp:
     [B, 1, ...] on a padded grid), and `identity(tap, frozen)` gives them for rows without an adapter.
     A matrix op (`per_row`) gets rows of equal length: x [b, L, I], y [b, L, O] and parts [b, ...]; unless
     the place of a token in its row matters to it (`by_place`), a batch of one slot comes whole, with parts
-    [1, ...].
+    [1, ...]. With no parts but those of `adds` it adds to y what depends neither on x nor on y.
     `apply(frozen, parts, static, x, y)` returns the new y. `order` fixes the sequence of ops on one tap. With
     `replaces` the frozen module is not run at all.
     """
@@ -63,6 +63,7 @@ class RowOp:
     replaces: bool = False
     per_row: bool = False
     by_place: bool = False
+    adds: frozenset[str] = frozenset()
     identity: Callable[[Tap, nn.Module], dict[str, Tensor]] = no_identity
 
 
@@ -78,6 +79,11 @@ class TapModule(nn.Module, ABC):
     def replaces(self) -> bool:
         """Whether the frozen module is left out."""
         return self.op.replaces
+
+    @property
+    def only_adds(self) -> bool:
+        """Whether what is added to y depends neither on x nor on y."""
+        return {name for name, _ in self.named_parameters()} <= self.op.adds
 
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
