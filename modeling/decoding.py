@@ -132,12 +132,8 @@ def _log_probabilities(
     wide = backbone.logits(backbone.decode(hidden, target, memory)).float()  # [T, V]
     few = _FEW.get(wide.device.type, len(wide))
     totals = torch.cat([part.logsumexp(-1) for part in torch.split(wide, few)])
-    wanted = torch.tensor([i for _, ids in strings for i in ids], device=wide.device)  # [E]
-    if target.shared is None:
-        values = wide.gather(-1, wanted[:, None])[:, 0] - totals
-    else:
-        paths = target.shared.paths
-        values = wide[paths, wanted] - totals.index_select(0, paths)
+    wanted, tokens = torch.tensor([i for _, ids in strings for i in ids], device=wide.device), target.tokens()
+    values = wide[tokens, wanted] - totals.index_select(0, tokens)  # [E]
     return torch.segment_reduce(values, "sum", lengths=put(target.lengths, values.device))
 
 

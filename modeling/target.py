@@ -52,10 +52,14 @@ class TargetBatch:
     shared: Shared | None = None
     masks: Masks = field(default_factory=dict)
 
+    def tokens(self) -> Tensor:
+        """Where the tokens of all sequences are among those that run [E]."""
+        own = self.ids.shape[1]
+        return torch.arange(own, device=self.ids.device) if self.shared is None else self.shared.paths
+
     def last_tokens(self) -> Tensor:
         """The place of each sequence's last token [N]."""
-        places = put(self.starts + self.lengths - 1, self.ids.device)
-        return places if self.shared is None else self.shared.paths.index_select(0, places)
+        return self.tokens().index_select(0, put(self.starts + self.lengths - 1, self.ids.device))
 
 
 class _Tokens(NamedTuple):
