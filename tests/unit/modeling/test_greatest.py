@@ -41,6 +41,22 @@ def test_no_logit_is_above_its_bound(spread: float, *, has_shift: bool, has_bias
         assert torch.equal(found(states, shift), logits.argmax(-1))  # type: ignore[arg-type]  # not None
 
 
+def test_what_rounding_takes_is_given_back_wherever_it_was() -> None:
+    """Of states alone, of weights alone, and of a bias that a large product all but takes away."""
+    generator = torch.Generator().manual_seed(0)
+    plain, states = (torch.randn(n, WIDTH, generator=generator) for n in (COUNT, 9))
+    plain[:9], states[:] = plain[:9].abs(), plain[:9].abs() * 1.003  # nothing lost is made up for elsewhere
+    none = torch.zeros(9, COUNT)
+    for weight, x in ((plain.bfloat16().float(), states), (plain, states.bfloat16().float())):
+        bounds = Greatest(weight, None)._bounds(x, none).flatten(1)[:, :COUNT]
+        assert (bounds >= exact(x, weight, None, None)).all()
+    large = torch.zeros(COUNT, WIDTH)
+    large[:, 0] = 1000
+    bias = torch.linspace(-1003, -997, COUNT)
+    bounds = Greatest(large, bias)._bounds(torch.eye(WIDTH)[:1], None).flatten(1)[:, :COUNT]
+    assert (bounds >= exact(torch.eye(WIDTH)[:1], large, bias, None) - 0.05).all()
+
+
 def test_few_tokens_are_computed_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bounds are near enough: with the vocabulary of a model, a handful for a state."""
     generator = torch.Generator().manual_seed(0)
