@@ -4,8 +4,7 @@ Label strings scored, and greedy text written, by the packed backbone as a ratio
 model on the same texts in the same run; and served batches of as many tasks as rows as a ratio to the bare
 packed backbone. Lengths are lognormal, 6 to 128 tokens. The variants take turns; medians of turns' ratios.
 
-With `--processor-time` turns are timed in seconds of the processor, which other processes do not take part in;
-they are those of the clock on one thread of an idle CPU.
+With `--processor-time` turns are timed in seconds of this process's processor, for machines that others use.
 
     python -m benchmarks.text_to_text [--rounds 8] [--rows 32] [--device cpu] [--processor-time]
 """
