@@ -60,6 +60,7 @@ class _Rows:
     slots: Tensor | None = None
     uniform: bool = True
     found: dict[Subset, Tensor] = field(default_factory=dict)
+    kept: dict[tuple[int, int], tuple[Layout, Tensor]] = field(default_factory=dict)  # by ids: part, layout
 
     def of(self, subset: Subset, layout: Layout) -> Tensor:
         """The slots of some rows [r], made once per batch."""
@@ -71,6 +72,14 @@ class _Rows:
 
     def values(self, part: Part, layout: Layout) -> Tensor:
         """A vector part per token [T, D], per row of a padded grid [R, 1, D], or [1, D] for a whole batch."""
+        if not layout.again:
+            return self._values(part, layout)
+        key = id(part), id(layout)
+        if key not in self.kept:
+            self.kept[key] = layout, self._values(part, layout)  # the layout, so that its id stays taken
+        return self.kept[key][1]
+
+    def _values(self, part: Part, layout: Layout) -> Tensor:
         assert self.slots is not None, "a bank acts outside a batch: this is a bug"
         found = part.gather(self.slots)
         if self.uniform:
@@ -233,6 +242,7 @@ class Banks:
                 self._taps[tap].bind(())
             self._rows.slots = None
             self._rows.found.clear()
+            self._rows.kept.clear()
 
     def _needed(self, packed: Sequence[int]) -> dict[Tap, list[_Use]]:
         """What acts where on a batch whose packed rows hold these slots."""

@@ -86,7 +86,8 @@ def _on_rows(texts: Layout, rows: Ints, ids: Tensor, positions: Tensor, step: in
     counts = np.bincount(rows, minlength=texts.num_rows)
     stretch = max(_STRETCH, GROUP_STRETCH.get(texts.device.type, math.inf))
     grids = groups(texts.lengths[rows], texts.device, stretch)
-    return StepBatch(ids, positions, Layout.of(counts, texts.device), rows, texts, grids, step)
+    layout = Layout.of(counts, texts.device, again=True)
+    return StepBatch(ids, positions, layout, rows, texts, grids, step)
 
 
 def _added(mask: Tensor, like: Tensor) -> Tensor:
