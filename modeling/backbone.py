@@ -29,6 +29,8 @@ from .target import TargetBatch
 from .text import Encoded, TextEncoder
 from .weights import OwnParameters, replaced
 
+Decode = Callable[[Tensor, TargetBatch | StepBatch, Memory | None], Tensor]
+
 
 class Backbone:
     """A frozen model with its family's taps.
@@ -65,6 +67,7 @@ class Backbone:
         self.source: PackedBatch | None = None
         self.target: TargetBatch | StepBatch | None = None
         self._greatest: Greatest | None = None
+        self._decode: Decode | None = None
         self._weights: Callable[[], Mapping[str, Tensor]] | None = None
 
     def round_to(self, dtype: torch.dtype) -> None:
@@ -116,22 +119,25 @@ class Backbone:
 
     @contextmanager
     def running(
-        self, batch: PackedBatch, through: Callable[[PackedBatch], Tensor] | None = None
+        self,
+        batch: PackedBatch,
+        through: Callable[[PackedBatch], Tensor] | None = None,
+        decode: Decode | None = None,
     ) -> Iterator[Tensor]:
         """Run a batch with whatever is attached: gives the encoder's last hidden states [T, H], packed order.
 
         Within it the decoder runs on the same batch, and the weights of `weights_from` stay in place.
-        `through` computes those states instead of the library's model.
+        `through` computes those states instead of the library's model, and `decode` those of the decoder.
         """
         if self.source is not None:
             raise ValueError("another batch is running: this is a bug")
         own = nullcontext() if self._weights is None else replaced(self.parameters, self._weights())
         with own:
-            self.source = batch
+            self.source, self._decode = batch, decode
             try:
                 yield (through or self._hidden)(batch)
             finally:
-                self.source = self.target = None
+                self.source = self.target = self._decode = None
 
     def states_entering(self, batch: PackedBatch, number: int) -> Tensor:
         """The states [T, H] that enter layer `number` (1 or more), in packed order; no layer from it on runs.
@@ -147,6 +153,8 @@ class Backbone:
         What passes on one batch have in common is taken from its `memory`, and left there.
         """
         seq2seq, self.target = self.seq2seq, target
+        if self._decode is not None:
+            return self._decode(hidden, target, memory)
         seq2seq.place(self.model, "decoder", target.positions)
         output: Tensor = self.model.get_submodule(seq2seq.decoder)(
             input_ids=target.ids,

@@ -1,0 +1,168 @@
+"""The fast path of an encoder-decoder: whole batches, and steps of generation, through a plan's products.
+
+It computes what the library's modules with `Tapped` compute, which stay the reference (see `fast.py`).
+T tokens of the texts or, in the decoder, of the targets; H hidden.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import rms_norm
+
+from .acts import Acts
+from .attention import Batch, packed_attention
+from .backbone import Backbone
+from .banks import Banks
+from .kernels import Kernels, Rows, kernels
+from .layout import Layout
+from .packed import PackedBatch
+from .sites import ALL_NORM_SITES, Site
+from .steps import Memory, StepBatch
+from .tapped import Tapped
+from .target import TargetBatch
+from .text_plan import Attending, Forward, RootNorm, TextPlan, TextStack, text_plan_of
+
+
+class FastText:
+    """The fast path of one encoder-decoder for the adapters in its banks; one thread uses it."""
+
+    def __init__(self, backbone: Backbone, banks: Banks, plan: TextPlan, c: Kernels) -> None:
+        self._backbone, self._banks, self._plan, self._c = backbone, banks, plan, c
+        paths = {tap.path.rpartition(".") for tap in backbone.taps}
+        self._places = [(backbone.model.get_submodule(parent)._modules, name) for parent, _, name in paths]
+
+    @classmethod
+    def of(cls, backbone: Backbone, banks: Banks) -> FastText | None:
+        """None where the backbone has no such plan, or this machine no kernels."""
+        plan = text_plan_of(backbone)
+        c = None if plan is None else kernels()
+        return None if plan is None or c is None else cls(backbone, banks, plan, c)
+
+    def suits(self, batch: PackedBatch) -> bool:
+        """Whether it computes what the reference path would: the backbone's own weights, and nothing at the
+        taps but these banks.
+        """
+        if self._backbone.has_other_weights:
+            return False
+        modules = (children[name] for children, name in self._places)
+        acts = (act for module in modules if isinstance(module, Tapped) for act in module.acts)
+        if any(not act.idle and not self._banks.owns(tap, act) for tap, act, _ in acts):
+            return False
+        acting = self._banks.acting.items()
+        return not any(bank.replaces for tap, bank in acting if tap.site not in ALL_NORM_SITES)
+
+    def hidden(self, batch: PackedBatch, below: int | None = None) -> Tensor:
+        """Last hidden states [T, H] of the encoder, in packed order."""
+        assert below is None, "an encoder-decoder runs whole: this is a bug"
+        run, stack = self._pass(self._plan.encoder, batch), self._plan.encoder
+        x = run.embed(batch.ids[0])
+        for layer in stack.layers:
+            x = run.own(layer.own, x, None)
+            x = run.forward(layer.forward, x)
+        return run.norm(stack.norm, x)
+
+    def decode(self, hidden: Tensor, target: TargetBatch | StepBatch, memory: Memory | None) -> Tensor:
+        """Decoder states [T, H] of the target tokens, on the states of the batch that runs."""
+        memory = Memory() if memory is None else memory
+        run, stack = self._pass(self._plan.decoder, target), self._plan.decoder
+        x = run.embed(target.ids[0])
+        for number, layer in enumerate(stack.layers):
+            assert layer.cross is not None, "a decoder reads texts: this is a bug"
+            x = run.own(layer.own, x, (memory, number))
+            x = run.cross(layer.cross, x, self._texts(layer.cross, hidden, memory, number))
+            x = run.forward(layer.forward, x)
+        return run.norm(stack.norm, x)
+
+    def _pass(self, stack: TextStack, batch: Batch) -> _Pass:
+        return _Pass(self._plan, stack, batch, self._acts(batch.layout), self._c)
+
+    def _acts(self, layout: Layout) -> Acts:
+        return Acts(self._c, self._banks, Rows(layout, self._banks.slots))
+
+    def _texts(self, cross: Attending, hidden: Tensor, memory: Memory, number: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of the texts [1, h, T, D], computed once per batch."""
+        texts = memory.cross_attention_cache
+        if not memory.is_updated.get(number, False):
+            source = self._backbone.source
+            assert source is not None, "a decoder runs within a batch: this is a bug"
+            acts, both = self._acts(source.layout), cross.reads[1](hidden)
+            width = both.shape[1] // 2
+            for site, own in ((Site.ATTN_K, both[:, :width]), (Site.ATTN_V, both[:, width:])):
+                acts.on(cross.taps[site], hidden, own)
+            texts.update(
+                *(_heads(own, self._plan.heads) for own in (both[:, :width], both[:, width:])), number
+            )
+            memory.is_updated[number] = True
+        return texts.layers[number].keys, texts.layers[number].values
+
+
+class _Pass:
+    """The tokens of one batch on their way through the layers of one stack."""
+
+    def __init__(self, plan: TextPlan, stack: TextStack, batch: Batch, acts: Acts, c: Kernels) -> None:
+        self._plan, self._stack, self._batch, self._acts, self._c = plan, stack, batch, acts, c
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """ids [T] -> [T, H]."""
+        x, tap = self._stack.words.index_select(0, ids), self._stack.embed
+        return x if tap is None else self._acts(tap, ids, x)
+
+    def own(self, own: Attending, x: Tensor, memory: tuple[Memory, int] | None) -> Tensor:
+        """Self-attention and what it is added to: x [T, H] -> [T, H]."""
+        states = self.norm(own.norm, x)
+        qkv = own.reads[0](states)
+        parts = qkv.chunk(3, 1)
+        for site, part in zip((Site.ATTN_Q, Site.ATTN_K, Site.ATTN_V), parts, strict=True):
+            self._acts.on(own.taps[site], states, part)
+        q, k, v = (_heads(part, self._plan.heads) for part in parts)
+        if memory is not None:
+            k, v = memory[0].self_attention_cache.update(k, v, memory[1])
+        return self._added(own, x, self._attended(own, q, k, v, self._stack.bias))
+
+    def cross(self, cross: Attending, x: Tensor, texts: tuple[Tensor, Tensor]) -> Tensor:
+        """Cross-attention and what it is added to: x [T, H] -> [T, H]."""
+        states = self.norm(cross.norm, x)
+        q = self._acts(cross.taps[Site.ATTN_Q], states, cross.reads[0](states))
+        return self._added(cross, x, self._attended(cross, _heads(q, self._plan.heads), *texts, None))
+
+    def forward(self, forward: Forward, x: Tensor) -> Tensor:
+        """x [T, H] -> [T, H]."""
+        taps, states = forward.taps, self.norm(forward.norm, x)
+        inner = self._inner(forward, states)
+        inner = self._acts(taps[Site.FFN_INNER], inner, inner)
+        return self._acts(taps[Site.FFN_OUT], inner, forward.down(inner)).add_(x)
+
+    def norm(self, norm: RootNorm, x: Tensor) -> Tensor:
+        """x [T, H] -> [T, H], a tensor of its own."""
+        bank = self._acts.bank(norm.tap)
+        if bank is not None and bank.replaces:
+            return bank(x[None], x[None])[0]
+        return self._acts(norm.tap, x, rms_norm(x, x.shape[1:], norm.weight, norm.eps))
+
+    def _inner(self, forward: Forward, states: Tensor) -> Tensor:
+        """The feed-forward's inner states [T, F]; the activation is part of the product where it can be."""
+        taps, up = forward.taps, None
+        first, tap = forward.up, taps[Site.FFN_UP]
+        if forward.gate is not None:
+            up = self._acts(tap, states, forward.up(states))
+            first, tap = forward.gate, taps[Site.FFN_GATE]
+        if self._acts.bank(tap) is None:
+            inner = first(states, self._plan.activation)
+        else:
+            inner = self._acts.then(tap, states, first(states), self._plan.activation)
+        return inner if up is None else inner.mul_(up)
+
+    def _attended(self, of: Attending, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        out, _ = packed_attention(
+            of.module, q, k, v, None, scaling=1.0, packed=self._batch, position_bias=bias
+        )
+        return out.reshape(out.shape[1], -1)
+
+    def _added(self, of: Attending, x: Tensor, context: Tensor) -> Tensor:
+        context = self._acts(of.taps[Site.ATTN_CONTEXT], context, context)
+        return self._acts(of.taps[Site.ATTN_OUT], context, of.out(context)).add_(x)
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    """[T, h D] -> [1, h, T, D]."""
+    return x.view(len(x), heads, -1).transpose(0, 1)[None]
