@@ -4,11 +4,14 @@ Label strings scored, and greedy text written, by the packed backbone as a ratio
 model on the same texts in the same run; and served batches of as many tasks as rows as a ratio to the bare
 packed backbone. Lengths are lognormal, 6 to 128 tokens. The variants take turns; medians of turns' ratios.
 
-    python -m benchmarks.text_to_text [--rounds 8] [--rows 32] [--device cpu]
+With `--processor-time` turns are timed in seconds of this process's processor, for machines that others use.
+
+    python -m benchmarks.text_to_text [--rounds 8] [--rows 32] [--device cpu] [--processor-time]
 """
 
 import random
 import sys
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -70,7 +73,7 @@ def packed_scores(backbone: Backbone, texts: list[Encoded]) -> None:
     decoding.label_logits(backbone, backbone.pack(texts), backbone.label_ids(LABELS))
 
 
-def measure(num_rounds: int, rows: int, device: str) -> dict[str, Any]:
+def measure(num_rounds: int, rows: int, device: str, clock: Callable[[], float]) -> dict[str, Any]:
     """Every variant once per round on the same texts; medians of the per-round ratios."""
     rng = random.Random(0)
     backbone, library = backbone_and_library(device)
@@ -89,7 +92,7 @@ def measure(num_rounds: int, rows: int, device: str) -> dict[str, Any]:
     }
     rounds = [[turns.random_texts(rows, rng, [], (3, 32_000), 1)] for _ in range(num_rounds + 1)]
     with torch.inference_mode():
-        seconds = turns.take_turns(variants, rounds, rng)
+        seconds = turns.take_turns(variants, rounds, rng, clock)
     ratios = {}
     for what in ("scores", "greedy text"):
         packed, tasks = f"{what}, packed", f"{what}, {rows} tasks"
@@ -102,8 +105,10 @@ def measure(num_rounds: int, rows: int, device: str) -> dict[str, Any]:
 def main() -> int:
     parser = turns.options(__doc__, rounds=8, rows=32)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--processor-time", action="store_true")
     args = parser.parse_args()
-    result = measure(args.rounds, args.rows, args.device)
+    clock = time.process_time if args.processor_time else time.perf_counter
+    result = measure(args.rounds, args.rows, args.device, clock)
     turns.print_ratios(result)
     print("written:", record.write(NAME, result).name)
     return 0

@@ -257,6 +257,7 @@ class _PlacedAct:
     backbone: Backbone
     replaces: bool = False
     idle: bool = False
+    only_adds: bool = False
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         new: Tensor = self.module(x, y, self.backbone.source)

@@ -16,7 +16,10 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from .layout import Group, parted
 from .packed import PackedBatch
+from .steps import StepBatch, Texts
 from .target import TargetBatch
+
+Batch = PackedBatch | TargetBatch | StepBatch
 
 ATTENTION = "packed"
 STACK_MARK = "trunkline_stack"  # set on the library's attention modules: encoder, decoder or cross
@@ -31,7 +34,7 @@ def packed_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     *,
-    packed: PackedBatch | TargetBatch,
+    packed: Batch,
     position_bias: Tensor | None = None,
     sliding_window: int | None = None,
     **_: Any,
@@ -43,14 +46,15 @@ def packed_attention(
     """
     call = _Call(packed, dropout, scaling, position_bias, sliding_window)
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [T, h, D] each
+    cross = getattr(module, STACK_MARK) == "cross"
     if isinstance(packed, PackedBatch):  # every token sees its own sequence
         out = call.encoder(packed, q, k, v)
-    elif getattr(module, STACK_MARK) == "cross":  # every target token sees its own source row
+    elif isinstance(packed, StepBatch):
+        out = call.texts(packed, q, packed.texts_of(key, value)) if cross else call.step(q, k, v)
+    elif cross:  # every target token sees its own source row
         out = call.grids(packed.cross, q, k, v, causal=False)
-    elif packed.step is None:  # every token sees its own sequence up to itself
-        out = call.grids([(grid, grid) for grid in packed.own], q, k, v, causal=True)
     else:
-        out = call.step(q, k, v)
+        out = call.targets(packed, q, k, v)
     return out[None], None
 
 
@@ -58,7 +62,7 @@ def packed_attention(
 class _Call:
     """One attention call: what all of its grids share."""
 
-    batch: PackedBatch | TargetBatch
+    batch: Batch
     dropout: float
     scaling: float | None
     bias: Tensor | None
@@ -78,6 +82,23 @@ class _Call:
         cut = zip(pairs, parted(q, queries), parted(k, keys), parted(v, keys), strict=True)
         parts = [self._grid(*pair, *own, causal=causal) for pair, *own in cut]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def targets(self, batch: TargetBatch, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Every token sees its own sequence up to itself, which is the same in all that share it."""
+        pairs = [(grid, grid) for grid in batch.own]
+        if batch.shared is None:
+            return self.grids(pairs, q, k, v, causal=True)
+        q, k, v = (x.index_select(0, batch.shared.paths) for x in (q, k, v))
+        return self.grids(pairs, q, k, v, causal=True).index_select(0, batch.shared.first)
+
+    def texts(self, batch: StepBatch, q: Tensor, texts: Texts) -> Tensor:
+        """One new token per row sees all of its text: q [R, h, D], keys and values on the batch's grids."""
+        queries = torch.split(q[:, :, None], [grid.rows for grid in batch.grids])
+        parts = [
+            scaled_dot_product_attention(own, keys, values, attn_mask=added, scale=self.scaling)
+            for own, (keys, values, added) in zip(queries, texts, strict=True)
+        ]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts))[:, :, 0]
 
     def step(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """One new token per row sees the cached ones, which lie step by step: q [R, h, D], k [S R, h, D]."""

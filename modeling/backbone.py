@@ -18,10 +18,13 @@ from .attention import ATTENTION, STACK_MARK
 from .digests import config_digest, earlier_config_digest, weights_digest
 from .errors import BackboneError, UnknownNameError
 from .families import FAMILIES, Family, Seq2Seq
+from .greatest import Greatest, pays
 from .layout import groups
 from .packed import PackedBatch, pack
 from .sites import Site, Tap
 from .stack import begun_at, ended_below, noted
+from .steps import Memory, StepBatch
+from .tapped import Tapped, frozen_module
 from .target import TargetBatch
 from .text import Encoded, TextEncoder
 from .weights import OwnParameters, replaced
@@ -60,7 +63,8 @@ class Backbone:
         self.parameters = OwnParameters(self.model)  # before anything is attached
         self.dtype, self.device = dtype, next(model.parameters()).device
         self.source: PackedBatch | None = None
-        self.target: TargetBatch | None = None
+        self.target: TargetBatch | StepBatch | None = None
+        self._greatest: Greatest | None = None
         self._weights: Callable[[], Mapping[str, Tensor]] | None = None
 
     def round_to(self, dtype: torch.dtype) -> None:
@@ -137,22 +141,51 @@ class Backbone:
         with noted(self.layers, number) as found, ended_below(self.layers, number), self.running(batch):
             return found[0][0]
 
-    def decode(self, hidden: Tensor, target: TargetBatch, cache: Any = None) -> Tensor:
-        """Decoder states [T', H] of the target tokens, on the states hidden [T, H] of the running batch."""
+    def decode(self, hidden: Tensor, target: TargetBatch | StepBatch, memory: Memory | None = None) -> Tensor:
+        """Decoder states [T', H] of the target tokens, on the states hidden [T, H] of the running batch.
+
+        What passes on one batch have in common is taken from its `memory`, and left there.
+        """
         seq2seq, self.target = self.seq2seq, target
         seq2seq.place(self.model, "decoder", target.positions)
         output: Tensor = self.model.get_submodule(seq2seq.decoder)(
             input_ids=target.ids,
             encoder_hidden_states=hidden[None],
-            past_key_values=cache,
-            use_cache=cache is not None,
+            past_key_values=memory,
+            use_cache=memory is not None,
             packed=target,
         ).last_hidden_state
         return output[0]
 
     def logits(self, states: Tensor) -> Tensor:
         """States [T', H] of all tokens that were decoded last -> logits over the vocabulary [T', V]."""
-        return self.seq2seq.logits(self.model, states[None])[0]
+        seq2seq = self.seq2seq
+        logits: Tensor = self.model.get_submodule(seq2seq.output)(seq2seq.scaled(self.model, states[None]))[0]
+        bias = seq2seq.bias(self.model)
+        return logits if bias is None else logits + bias
+
+    def most_probable(self, states: Tensor) -> Tensor:
+        """States [T', H] of all tokens that were decoded last -> the tokens of the greatest logits [T']."""
+        found = self._by_bounds(states)
+        return self.logits(states).max(-1).indices if found is None else found  # argmax, but faster
+
+    def _by_bounds(self, states: Tensor) -> Tensor | None:
+        """`most_probable` where bounds of the logits tell it, and are faster."""
+        seq2seq = self.seq2seq
+        output: Any = self.model.get_submodule(seq2seq.output)
+        own = frozen_module(self.model, seq2seq.output).weight
+        acts = output.acts if isinstance(output, Tapped) else []
+        if own is not self.parameters.every[f"{seq2seq.output}.weight"] or not pays(own):
+            return None
+        if not all(act.only_adds for _, act, _ in acts):
+            return None
+        if self._greatest is None:
+            self._greatest = Greatest(own, seq2seq.bias(self.model))
+        x = seq2seq.scaled(self.model, states)
+        nothing = shift = x.new_zeros(1).expand(1, len(x), len(own))
+        for _, act, _ in acts:
+            shift = act(x[None], shift)
+        return self._greatest(x, None if shift is nothing else shift[0])
 
     @contextmanager
     def weights_from(self, source: Callable[[], Mapping[str, Tensor]]) -> Iterator[None]:

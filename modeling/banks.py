@@ -32,6 +32,7 @@ class _Rows:
     slots: Tensor | None = None
     uniform: bool = True
     found: dict[Subset, Tensor] = field(default_factory=dict)
+    kept: dict[tuple[int, int], tuple[Layout, Tensor]] = field(default_factory=dict)  # by ids: part, layout
 
     def of(self, subset: Subset, layout: Layout) -> Tensor:
         """The slots of some rows [r], made once per batch."""
@@ -43,6 +44,14 @@ class _Rows:
 
     def values(self, part: Part, layout: Layout) -> Tensor:
         """A vector part per token [T, D], per row of a padded grid [R, 1, D], or [1, D] for a whole batch."""
+        if not layout.again:
+            return self._values(part, layout)
+        key = id(part), id(layout)
+        if key not in self.kept:
+            self.kept[key] = layout, self._values(part, layout)  # the layout, so that its id stays taken
+        return self.kept[key][1]
+
+    def _values(self, part: Part, layout: Layout) -> Tensor:
         assert self.slots is not None, "a bank acts outside a batch: this is a bug"
         found = part.gather(self.slots)
         if self.uniform:
@@ -92,6 +101,11 @@ class TapBank:
     def uses(self) -> Sequence[Use]:
         """What acts on the current batch, in this order."""
         return self._uses
+
+    @property
+    def only_adds(self) -> bool:
+        """Whether what the current batch adds to the output depends on nothing but its rows."""
+        return all(use.parts.keys() <= OPS[use.variant.op].adds for use in self._uses)
 
     def bind(self, uses: Sequence[Use]) -> None:
         """Choose what acts until the next call, in this order."""
@@ -258,6 +272,7 @@ class Banks:
                 self._taps[tap].bind(())
             self._rows.slots = None
             self._rows.found.clear()
+            self._rows.kept.clear()
 
     def _needed(self, packed: Sequence[int]) -> dict[Tap, list[Use]]:
         """What acts where on a batch whose packed rows hold these slots."""

@@ -11,17 +11,24 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, EncoderDecoderCache
 
 from .backbone import Backbone
 from .digests import start_id
 from .layout import put
 from .packed import PackedBatch
-from .target import TargetBatch, first_step, targets
+from .steps import Memory, StepBatch, first_step
+from .target import TargetBatch, prefix_tree, targets
 
 Strings = Sequence[Sequence[int]]
 _Asked = tuple[int, int, Sequence[int]]  # packed row, number of the question, ids
 MAX_PASS_TOKENS = 2048  # target tokens of one pass when strings are scored, so that logits stay below 300 MB
+_FEW = {"cpu": 4}  # rows of logits whose exponentials stay in a processor's cache
+_LEFT = 0.75  # share of a batch's rows that still write at which the others leave it
+
+
+def num_tokens(strings: Strings) -> int:
+    """What a decoder reads to score strings after one text: what they begin with in common once."""
+    return len({tuple(ids[:length]) for ids in strings for length in range(len(ids))})
 
 
 def end_states(backbone: Backbone, hidden: Tensor, batch: PackedBatch) -> Tensor:
@@ -43,8 +50,9 @@ def score(
     wanted = sorted((place[row], number) for number, (row, _) in enumerate(asked))
     flat = [(row, number, ids) for row, number in wanted for ids in asked[number][1]]
     found: list[list[Tensor]] = [[] for _ in asked]
+    memory = Memory()
     for chunk in _chunks(flat):
-        values = _log_probabilities(backbone, hidden, batch, [(row, ids) for row, _, ids in chunk])
+        values = _log_probabilities(backbone, hidden, batch, [(row, ids) for row, _, ids in chunk], memory)
         for (_, number, _), value in zip(chunk, values.unbind(), strict=True):
             found[number].append(value)
     return [torch.stack(values) for values in found]
@@ -83,31 +91,49 @@ def generate(backbone: Backbone, batch: PackedBatch, max_new_tokens: int) -> lis
 @torch.no_grad()
 def generate_ids(backbone: Backbone, batch: PackedBatch, max_new_tokens: int) -> list[list[int]]:
     """`generate` as token ids, without the end of the sequence."""
-    end = int(backbone.config.eos_token_id)
-    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-    target = first_step(batch, start_id(backbone.config))
-    ended = torch.zeros(batch.num_rows, dtype=torch.bool, device=backbone.device)
-    written: list[Tensor] = []
+    found: list[list[int]] = [[] for _ in range(batch.num_rows)]
     with backbone.running(batch) as hidden:
-        for _ in range(max_new_tokens):
-            states = backbone.decode(hidden, target, cache)
-            ids = backbone.logits(states).argmax(-1).masked_fill(ended, end)
-            ended = ended | (ids == end)
-            written.append(ids)
-            if bool(ended.all()):
-                break
-            target = target.following(ids)
-    rows = torch.stack(written, 1).tolist() if written else [[]] * batch.num_rows
-    return [row[: row.index(end)] if end in row else row for row in (rows[i] for i in batch.inverse.tolist())]
+        _write(backbone, hidden, first_step(batch, start_id(backbone.config)), found, max_new_tokens)
+    return [found[row] for row in batch.inverse.tolist()]
+
+
+def _write(
+    backbone: Backbone, hidden: Tensor, step: StepBatch, found: list[list[int]], max_new_tokens: int
+) -> None:
+    """Append to `found`, the texts by packed row. Rows that have ended leave the batch, a few at a time."""
+    memory, end = Memory(writes=True), int(backbone.config.eos_token_id)
+    writing = set(range(len(found)))
+    for _ in range(max_new_tokens):
+        ids = backbone.most_probable(backbone.decode(hidden, step, memory))
+        for row, token in zip(step.rows.tolist(), ids.tolist(), strict=True):
+            if token == end:
+                writing.discard(row)
+            elif row in writing:
+                found[row].append(token)
+        if not writing:
+            return
+        step = step.following(ids)
+        if len(writing) <= _LEFT * len(step.rows):
+            places = [place for place, row in enumerate(step.rows.tolist()) if row in writing]
+            step = step.only(places)
+            memory.only(torch.tensor(places, device=ids.device))
 
 
 def _log_probabilities(
-    backbone: Backbone, hidden: Tensor, batch: PackedBatch, strings: Sequence[tuple[int, Sequence[int]]]
+    backbone: Backbone,
+    hidden: Tensor,
+    batch: PackedBatch,
+    strings: Sequence[tuple[int, Sequence[int]]],
+    memory: Memory,
 ) -> Tensor:
-    """log p [N] of N strings as (packed row, ids)."""
-    logits, wanted, target = teacher_forced(backbone, hidden, batch, strings)
-    wide = logits.float()
-    values = wide.gather(-1, wanted[:, None])[:, 0] - wide.logsumexp(-1)  # [T]
+    """log p [N] of N strings as (packed row, ids). What strings of a row begin with in common runs once."""
+    start = start_id(backbone.config)
+    target = prefix_tree(batch, [(row, [start, *ids[:-1]]) for row, ids in strings])
+    wide = backbone.logits(backbone.decode(hidden, target, memory)).float()  # [T, V]
+    few = _FEW.get(wide.device.type, len(wide))
+    totals = torch.cat([part.logsumexp(-1) for part in torch.split(wide, few)])
+    wanted, tokens = torch.tensor([i for _, ids in strings for i in ids], device=wide.device), target.tokens()
+    values = wide[tokens, wanted] - totals.index_select(0, tokens)  # [E]
     return torch.segment_reduce(values, "sum", lengths=put(target.lengths, values.device))
 
 

@@ -65,7 +65,8 @@ class Subset:
 class Layout:
     """Rows one after another: `lengths` and `starts` [R] in tokens (on the host), `row_of_token` [T].
 
-    `padded`: the model is given a grid [R, longest] instead, so tensors at its taps are [R, L, D].
+    `padded`: the model is given a grid [R, longest] instead, so tensors at its taps are [R, L, D]. `again`:
+    many passes run on it, so that what is gathered for its rows is kept.
     """
 
     lengths: Ints
@@ -73,14 +74,15 @@ class Layout:
     row_of_token: Tensor
     device: torch.device
     padded: bool = False
+    again: bool = False
     _subsets: dict[tuple[int, ...] | None, Subset] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, lengths: Ints, device: torch.device, *, padded: bool = False) -> Layout:
+    def of(cls, lengths: Ints, device: torch.device, *, padded: bool = False, again: bool = False) -> Layout:
         """Rows of these lengths; a row may be empty."""
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else lengths
         rows = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device)
-        return cls(lengths, starts, rows, device, padded)
+        return cls(lengths, starts, rows, device, padded, again)
 
     @property
     def num_rows(self) -> int:

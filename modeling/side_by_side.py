@@ -96,6 +96,11 @@ class _PartedAct:
         """Then the frozen module runs here, for those that need it."""
         return any(module.replaces for module in self.modules.values())
 
+    @property
+    def only_adds(self) -> bool:
+        """Whether all of them do."""
+        return all(module.only_adds for module in self.modules.values())
+
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """x [1, T, I] and y [1, T, O], or padded grids [R, L, ...]."""
         who, batches = self.acting.who, self.acting.batches

@@ -31,6 +31,10 @@ class Act(Protocol):
     def idle(self) -> bool:
         """Whether it changes nothing in the batch that runs."""
 
+    @property
+    def only_adds(self) -> bool:
+        """Whether it adds to y what depends neither on x nor on y."""
+
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """The new y."""
 

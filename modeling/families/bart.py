@@ -60,9 +60,9 @@ def _place(model: Any, stack: Stack, positions: Tensor) -> None:
     side.embed_positions.places = positions
 
 
-def _logits(model: Any, states: Tensor) -> Tensor:
-    logits: Tensor = model.lm_head(states) + model.final_logits_bias
-    return logits
+def _bias(model: Any) -> Tensor:
+    bias: Tensor = model.final_logits_bias[0]
+    return bias
 
 
 _READS = (
@@ -78,6 +78,6 @@ FAMILIES.add(
         poolings=("eos",),
         positions=False,
         prepare=_prepare,
-        seq2seq=Seq2Seq("model.encoder", "model.decoder", _logits, _place),
+        seq2seq=Seq2Seq("model.encoder", "model.decoder", "lm_head", bias=_bias, place=_place),
     )
 )

@@ -39,6 +39,16 @@ def _no_stack(model: nn.Module) -> list[nn.Module]:
     return []
 
 
+def _unscaled(model: nn.Module, states: Tensor) -> Tensor:
+    """Most output layers read states as they are."""
+    return states
+
+
+def _no_bias(model: nn.Module) -> Tensor | None:
+    """Most output layers are all there is."""
+    return None
+
+
 def _no_positions(model: nn.Module, stack: Stack, positions: Tensor) -> None:
     """Most models take position ids as an argument, or need none."""
 
@@ -47,13 +57,16 @@ def _no_positions(model: nn.Module, stack: Stack, positions: Tensor) -> None:
 class Seq2Seq:
     """What an encoder-decoder has beside an encoder: module paths, and how states become logits.
 
-    `logits(model, states [T, H])` -> [T, V], through the module of the LM_HEAD tap. `place(model, stack,
-    positions [1, T])` tells a stack the positions of the tokens that it is about to read.
+    `output` is the module of the LM_HEAD tap, a product; it reads `scaled(model, states [.., H])`, and what
+    it gives is logits but for `bias(model)` [V]. `place(model, stack, positions [1, T])` tells a stack the
+    positions of the tokens that it is about to read.
     """
 
     encoder: str
     decoder: str
-    logits: Callable[[nn.Module, Tensor], Tensor]
+    output: str
+    scaled: Callable[[nn.Module, Tensor], Tensor] = _unscaled
+    bias: Callable[[nn.Module], Tensor | None] = _no_bias
     place: Callable[[nn.Module, Stack, Tensor], None] = _no_positions
 
 

@@ -93,12 +93,9 @@ def _no_bias(*_: Any, **__: Any) -> None:
     return None
 
 
-def _logits(model: Any, states: Tensor) -> Tensor:
+def _scaled(model: Any, states: Tensor) -> Tensor:
     """Tied output layers read scaled states."""
-    if model.config.scale_decoder_outputs:
-        states = states * model.config.d_model**-0.5
-    logits: Tensor = model.lm_head(states)
-    return logits
+    return states * model.config.d_model**-0.5 if model.config.scale_decoder_outputs else states
 
 
 def as_published(model: Any) -> None:
@@ -125,7 +122,7 @@ FAMILIES.add(
         max_tokens=lambda config: _MAX_TOKENS,
         positions=False,
         prepare=_prepare,
-        seq2seq=Seq2Seq("encoder", "decoder", _logits),
+        seq2seq=Seq2Seq("encoder", "decoder", "lm_head", scaled=_scaled),
         refused_dtypes=(("float16", _FLOAT16),),
     )
 )

@@ -31,7 +31,9 @@ def _rows(parts: BankParts, static: Static) -> Scales:
 class Affine(TapModule):
     """Training form: `y * scale + shift`, scale [D] at ones and shift [D] at zeros; either may be absent."""
 
-    op = OPS.add(RowOp("affine", order=1, identity=_identity, apply=_apply, rows=_rows))
+    op = OPS.add(
+        RowOp("affine", order=1, identity=_identity, apply=_apply, rows=_rows, adds=frozenset({"shift"}))
+    )
 
     def __init__(self, width: int, *, scale: bool, shift: bool) -> None:
         super().__init__()

@@ -60,7 +60,7 @@ class RowOp:
     [B, 1, ...] on a padded grid), and `identity(tap, frozen)` gives them for rows without an adapter.
     A matrix op (`per_row`) gets rows of equal length: x [b, L, I], y [b, L, O] and parts [b, ...]; unless
     the place of a token in its row matters to it (`by_place`), a batch of one slot comes whole, with parts
-    [1, ...].
+    [1, ...]. With no parts but those of `adds` it adds to y what depends neither on x nor on y.
     `apply(frozen, parts, static, x, y)` returns the new y. `order` fixes the sequence of ops on one tap. With
     `replaces` the frozen module is not run at all.
     `rows(parts, static)` is the op on a whole packed batch as one call of a kernel (`modeling.kernels`) that
@@ -74,6 +74,7 @@ class RowOp:
     replaces: bool = False
     per_row: bool = False
     by_place: bool = False
+    adds: frozenset[str] = frozenset()
     identity: Callable[[Tap, nn.Module], dict[str, Tensor]] = no_identity
     rows: Callable[[BankParts, Static], RowCall | None] = no_kernel
 
@@ -95,6 +96,11 @@ class TapModule(nn.Module, ABC):
     def idle(self) -> bool:
         """Never: it acts on every batch."""
         return False
+
+    @property
+    def only_adds(self) -> bool:
+        """Whether what is added to y depends neither on x nor on y."""
+        return {name for name, _ in self.named_parameters()} <= self.op.adds
 
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class LabelStrings(Readout):
         return failures
 
     def cost(self, spec: HeadSpec, strings: Strings, backbone: Backbone) -> Cost:
-        return Cost(fixed=sum(map(len, strings)))
+        return Cost(fixed=decoding.num_tokens(strings))
 
     def logits(
         self, backbone: Backbone, batch: PackedBatch, spec: HeadSpec, head: nn.Linear | None

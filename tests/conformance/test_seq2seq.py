@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -144,3 +145,73 @@ def test_many_labels_are_scored_in_several_passes(monkeypatch: pytest.MonkeyPatc
     whole = label_logits(backbone, encoded)
     monkeypatch.setattr(decoding, "MAX_PASS_TOKENS", 5)
     torch.testing.assert_close(label_logits(backbone, encoded), whole, **checks.TOLERANCE)
+
+
+def scored_alone(backbone: Backbone, encoded: list[Encoded], strings: list[list[int]]) -> Tensor:
+    """log p [B, L] of each string in a pass of its own, without what several share."""
+    found = []
+    for ids in strings:
+        batch = backbone.pack(encoded)
+        with backbone.running(batch) as hidden:
+            rows = [(row, ids) for row in range(batch.num_rows)]
+            logits, wanted, target = decoding.teacher_forced(backbone, hidden, batch, rows)
+        values = logits.log_softmax(-1).gather(-1, wanted[:, None])[:, 0]
+        found.append(torch.stack([one.sum() for one in torch.split(values, target.lengths.tolist())]))
+    return torch.stack(found, 1).index_select(0, backbone.pack(encoded).inverse)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("seed", range(4))
+def test_strings_that_share_tokens_score_as_if_alone(name: str, seed: int) -> None:
+    """Sets of strings that begin alike, one the beginning of another, also in several passes."""
+    rng, backbone = random.Random(seed), random_backbone(MODELS[name])
+    encoded = backbone.text.encode(random_texts(5, seed))
+    end = int(backbone.config.eos_token_id)
+    strings = {tuple(rng.choices([20, 21, 22], k=rng.randint(0, 5))) for _ in range(rng.randint(1, 12))}
+    strings |= {one[: rng.randint(0, len(one))] for one in strings}
+    asked = [[*one, end] for one in rng.sample(sorted(strings), len(strings))]
+    with torch.no_grad():
+        want = scored_alone(backbone, encoded, asked)
+        for most in (2048, 7):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(decoding, "MAX_PASS_TOKENS", most)
+                got = decoding.label_logits(backbone, backbone.pack(encoded), asked)
+            torch.testing.assert_close(got, want, **checks.TOLERANCE)
+
+
+def test_gradients_of_shared_strings_are_those_of_each_alone() -> None:
+    backbone = random_backbone(MODELS["t5"])
+    encoded, ids = backbone.text.encode(TEXTS), [[20, 21, 2], [20, 22, 2], [20, 2]]
+    weights = [p.requires_grad_() for p in backbone.model.decoder.parameters()]  # type: ignore[union-attr]
+    found = []
+    for logits in (
+        decoding.label_logits(backbone, backbone.pack(encoded), ids),
+        scored_alone(backbone, encoded, ids),
+    ):
+        spread = logits * torch.arange(logits.numel()).view_as(logits)
+        found.append(torch.autograd.grad(spread.sum(), weights))
+    for got, want in zip(*found, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
+def cut(rows: list[list[int]], end: int) -> list[list[int]]:
+    return [row[: row.index(end)] if end in row else row for row in rows]
+
+
+@pytest.mark.parametrize("name", ["t5 v1.1", "bart"])  # tied output layers repeat one token
+def test_rows_that_end_leave_the_others_as_they_are(name: str) -> None:
+    """Rows write the end at different steps: nothing of theirs is behind it, all of the others'."""
+    backbone = random_backbone(MODELS[name])
+    with torch.no_grad():
+        for parameter in backbone.model.get_submodule(backbone.seq2seq.encoder).parameters():
+            parameter.mul_(2)  # so that texts matter more, and rows differ
+    encoded = backbone.text.encode(random_texts(16, 5))
+    backbone.config.eos_token_id = -1
+    whole = decoding.generate_ids(backbone, backbone.pack(encoded), 24)
+    end = max(
+        {token for row in whole for token in row}, key=lambda one: len({len(row) for row in cut(whole, one)})
+    )
+    backbone.config.eos_token_id = end
+    want = cut(whole, end)
+    assert len({len(row) for row in want}) >= 3
+    assert decoding.generate_ids(backbone, backbone.pack(encoded), 24) == want

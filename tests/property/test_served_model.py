@@ -250,7 +250,8 @@ class ServedMachine(RuleBasedStateMachine):
         labels = kind.spec.labels if kind.spec.kind == "text_to_text" else ()
         strings = self.served.backbone.label_ids(labels) if labels else []
         reads_again = kind.spec.pooling in ("eos", "apart") and self.served.backbone.is_encoder_decoder
-        read = sum(map(len, strings)), int(reads_again)
+        begun = {tuple(ids[:i]) for ids in strings for i in range(len(ids))}  # the decoder reads these
+        read = len(begun), int(reads_again)
         assert (placement.decoder_tokens, placement.decoder_per_token) == read
         return slot
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from modeling import layout
 from modeling.attention import STACK_MARK, packed_attention
 from modeling.packed import PackedBatch, pack
-from modeling.target import TargetBatch, first_step, targets
+from modeling.steps import StepBatch, first_step
+from modeling.target import TargetBatch, prefix_tree, targets
 from modeling.text import Encoded
 
 HEADS, WIDTH, MOST, SCALE = 2, 4, 2, 0.7
@@ -46,7 +47,7 @@ def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    packed: PackedBatch | TargetBatch,
+    packed: PackedBatch | TargetBatch | StepBatch,
     *,
     bias: Tensor | None = None,
     window: int | None = None,
@@ -135,3 +136,41 @@ def test_a_step_sees_the_steps_before_it(has_bias: int, steps: int) -> None:
     found = attend("decoder", q, k, v, target, bias=bias)
     wanted = [alone(q[row : row + 1], k[row::5], v[row::5], bias=bias) for row in range(5)]
     torch.testing.assert_close(found, torch.cat(wanted))
+
+
+TREE = [(0, [5, 6]), (0, [5, 6, 7, 8]), (0, [5, 9]), (2, [5]), (3, [5, 6, 7]), (3, [5, 6, 7]), (4, [5, 6, 6])]
+
+
+@pytest.mark.parametrize("has_bias", [0, 1])
+def test_what_sequences_begin_with_in_common_runs_once(has_bias: int) -> None:
+    """Every token sees the tokens before it in its own sequences, wherever they run."""
+    batch, bias = batch_of(LENGTHS), biases()[has_bias]
+    target = prefix_tree(batch, TREE)
+    assert target.shared is not None
+    assert target.ids[0].tolist() == [5, 6, 7, 8, 9, 5, 5, 6, 7, 5, 6, 6]
+    assert target.positions[0].tolist() == [0, 1, 2, 3, 1, 0, 0, 1, 2, 0, 1, 2]
+    assert target.layout.lengths.tolist() == [5, 0, 1, 3, 3]
+    assert target.last_tokens().tolist() == [1, 3, 4, 5, 8, 8, 11]
+    q, k, v = (some(12) for _ in range(3))
+    found = attend("decoder", q, k, v, target, bias=bias)
+    for path in [[0, 1, 2, 3], [0, 4], [5], [6, 7, 8], [9, 10, 11]]:
+        torch.testing.assert_close(found[path], alone(q[path], k[path], v[path], bias=bias, causal=True))
+
+
+@pytest.mark.parametrize("left", [None, [0, 1, 2, 3, 4], [1, 3], [0, 4], [4]])
+def test_a_step_sees_all_of_its_own_text(left: list[int] | None) -> None:
+    """As many times as it is asked, also when rows have left the batch."""
+    batch = batch_of([4, 1, 5, 2, 5])  # on a grid of its own, or with padding beside a longer one
+    step = first_step(batch, 0)
+    key, value = (some(17).transpose(0, 1)[None] for _ in range(2))
+    rows = [*zip(*(torch.split(x[0].transpose(0, 1), [1, 2, 4, 5, 5]) for x in (key, value)), strict=True)]
+    for turn in range(2):
+        if turn and left is not None:
+            step, rows = step.only(left), [rows[row] for row in left]
+        q = some(len(rows))
+        options: dict[str, Any] = {"packed": step}
+        found = packed_attention(
+            stack("cross"), q.transpose(0, 1)[None], key, value, None, scaling=SCALE, **options
+        )
+        wanted = [alone(q[i : i + 1], *row) for i, row in enumerate(rows)]
+        torch.testing.assert_close(found[0][0], torch.cat(wanted))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from modeling.layout import Group, Layout, groups, parted, spans
 from modeling.packed import PackedBatch, pack
-from modeling.target import first_step, targets
+from modeling.steps import first_step
+from modeling.target import targets
 from modeling.text import Encoded
 
 CPU = torch.device("cpu")
@@ -187,11 +188,15 @@ def test_a_step_has_one_token_for_every_row() -> None:
     batch = packed([3, 1, 2])
     first = first_step(batch, 7)
     third = first.following(torch.tensor([8, 8, 8])).following(torch.tensor([4, 5, 6]))
-    for target, ids, step in [(first, [7, 7, 7], 0), (third, [4, 5, 6], 2)]:
+    last = third.only([0, 2])
+    for target, ids, step in [(first, [7, 7, 7], 0), (third, [4, 5, 6], 2), (last, [4, 6], 2)]:
         assert target.ids.tolist() == [ids]
-        assert target.positions.tolist() == [[step] * 3]
-        assert (target.step, target.lengths.tolist(), target.starts.tolist()) == (step, [1, 1, 1], [0, 1, 2])
-    assert third.cross is first.cross
+        assert target.positions.tolist() == [[step] * len(ids)]
+        assert target.step == step
+    assert third.kept is first.kept
+    for target, rows in [(third, [0, 1, 2]), (last, [0, 2]), (last.only([1]), [2])]:
+        assert target.rows.tolist() == target.layout.row_of_token.tolist() == rows
+        assert target.layout.lengths.tolist() == [int(row in rows) for row in range(3)]
 
 
 def test_rows_without_targets_lie_between_those_with_some() -> None:
