@@ -60,11 +60,13 @@ def settle(config: TrainConfig, data: TaskData, backbone: Backbone, *, virtual: 
     return resolve(config, situation)
 
 
-def stage_plan(hyper: Hyper, steps_per_epoch: int, *, keep_last: bool = False) -> StagePlan:
+def stage_plan(
+    hyper: Hyper, steps_per_epoch: int, *, keep_last: bool = False, learnt: float | None = None
+) -> StagePlan:
     """How long stage two lasts."""
     warmup = hyper.warmup_for(hyper.epochs * steps_per_epoch)
     every = hyper.evaluate_every(steps_per_epoch)
-    return StagePlan("adapter", hyper.epochs, warmup, hyper.patience, every, keep_last)
+    return StagePlan("adapter", hyper.epochs, warmup, hyper.patience, every, keep_last, learnt)
 
 
 def prepare(

@@ -35,6 +35,7 @@ from training.settings.checks import HEAD, TEXT_TO_TEXT
 from training.settings.config import Hyper, TrainConfig
 
 ALONE = "linear_probe"
+LEARNT = 1e-3  # mean train loss below which a stage ends: a row is then told with a probability of 0.999
 
 
 @dataclass
@@ -77,8 +78,9 @@ class SeedRun:
         if adapter.num_body_parameters == 0 or self.hyper.epochs == 0:
             return None, 0
         steps = len(self._learner(adapter, seed, None).batches(1))
-        keep_last = self._fits(adapter) and self.config.recipe is None
-        return stage_plan(self.hyper, steps, keep_last=keep_last), steps
+        literal = self.config.recipe is not None  # a paper's recipe runs for as long as its paper says
+        keep_last, learnt = self._fits(adapter) and not literal, None if literal else LEARNT
+        return stage_plan(self.hyper, steps, keep_last=keep_last, learnt=learnt), steps
 
     def run(self, adapter: Adapter, plan: StagePlan | None, seed: int, journal: Journal) -> SeedOutcome:
         """All stages with one seed; the adapter is left in the state that is kept."""

@@ -26,8 +26,9 @@ _PROOF_TOLERANCE = 1e-6
 class StagePlan:
     """How long a stage runs. `patience` counts epochs without a better metric; None = to the end.
 
-    `every` epochs there is an evaluation, and after the last one. With `keep_last` a stage that ran to its
-    end, where the rate is nought, keeps the state it has there: the best of several is partly luck.
+    `every` epochs there is an evaluation, and after the last one. A stage is also done when an evaluation
+    finds that the mean train loss of its epoch was below `learnt`: no gradient is left. With `keep_last` a
+    stage that ran to its end keeps the state it has there: the best of several is partly luck.
     """
 
     name: str
@@ -36,6 +37,7 @@ class StagePlan:
     patience: int | None = None
     every: int = 1
     keep_last: bool = False
+    learnt: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,15 @@ class StageState:
     history: list[EpochRecord] = field(default_factory=list)
 
     def over(self, plan: StagePlan) -> bool:
-        """Whether the stage is done, by epochs or by patience."""
+        """Whether the stage is done: at its end, or by patience."""
         waited = self.epoch - (self.best_epoch or 0)
-        return self.epoch >= plan.epochs or (plan.patience is not None and waited >= plan.patience)
+        return self.ended(plan) or (plan.patience is not None and waited >= plan.patience)
+
+    def ended(self, plan: StagePlan) -> bool:
+        """Whether there is nothing more to do, or nothing more to learn from the train rows."""
+        loss = self.history[-1].loss if self.history else None
+        no_gradient = loss is not None and plan.learnt is not None and loss < plan.learnt
+        return self.epoch >= plan.epochs or no_gradient
 
 
 @dataclass(frozen=True)
@@ -175,7 +183,7 @@ def steps_of(plan: StagePlan, learner: Learner, progress: Progress, journal: Jou
         name, best = learner.task.metric.name, math.nan if state.best_value is None else state.best_value
         progress.evaluated(epoch, name, state.history[-1].values[name], best)
     progress.end(plan.name)
-    if plan.keep_last and state.epoch == plan.epochs:
+    if plan.keep_last and state.ended(plan):
         return _as_it_is(plan, state, learner, last)
     return _restore_best(plan, state, learner)
 

@@ -157,6 +157,28 @@ def test_a_stage_that_patience_stopped_keeps_its_best_state_even_so() -> None:
     assert torch.equal(work.parameters["weight"], seen[1])
 
 
+def at_loss(work: Learner, losses: Sequence[float]) -> Learner:
+    """The same, with these train losses an epoch; their gradients stay what they are."""
+    steps = iter([loss for loss in losses for _ in work.batches(1)])
+
+    def loss(rows: Sequence[int]) -> Tensor:
+        found = work.loss(rows)
+        return found - found.detach() + next(steps)
+
+    return replace(work, loss=loss)
+
+
+@pytest.mark.parametrize(("learnt", "epochs"), [(None, 4), (0.001, 3), (0.01, 2), (1.0, 1)])
+def test_a_stage_ends_when_it_has_learnt_all_of_its_train_rows(learnt: float | None, epochs: int) -> None:
+    work, seen = weights_seen(
+        at_loss(learner(scripted([0.1, 0.9, 0.2, 0.3, 0.4])), [0.5, 0.005, 0.0005, 0.0])
+    )
+    plan = StagePlan("head", 4, 0.06, keep_last=True, learnt=learnt)
+    result = run(work, plan)
+    assert (result.best_epoch, len(result.history)) == (epochs, 1 + epochs)
+    assert torch.equal(work.parameters["weight"], seen[epochs])
+
+
 def test_a_last_state_without_a_finite_metric_gives_way_to_the_best() -> None:
     work, seen = weights_seen(learner(scripted([0.1, 0.9, math.nan, 0.9])))
     result = run(work, StagePlan("head", 2, 0.06, keep_last=True))
