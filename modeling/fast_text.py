@@ -6,37 +6,46 @@ T tokens of the texts or, in the decoder, of the targets; H hidden.
 
 from __future__ import annotations
 
+from functools import cached_property
+
+import numpy as np
 from torch import Tensor
-from torch.nn.functional import rms_norm
 
 from .acts import Acts
 from .attention import Batch, packed_attention
 from .backbone import Backbone
 from .banks import Banks
-from .kernels import Kernels, Rows, kernels
-from .layout import Layout
+from .kernels import Kernels, Rows, Spans, TextKernels, kernels, text_kernels
+from .layout import Ints, Layout
 from .packed import PackedBatch
+from .plan import QKV
 from .sites import ALL_NORM_SITES, Site
 from .steps import Memory, StepBatch
 from .tapped import Tapped
 from .target import TargetBatch
 from .text_plan import Attending, Forward, RootNorm, TextPlan, TextStack, text_plan_of
 
+_LONG = 160  # tokens of a row from which on the library's attention is faster
+
 
 class FastText:
     """The fast path of one encoder-decoder for the adapters in its banks; one thread uses it."""
 
-    def __init__(self, backbone: Backbone, banks: Banks, plan: TextPlan, c: Kernels) -> None:
-        self._backbone, self._banks, self._plan, self._c = backbone, banks, plan, c
+    def __init__(
+        self, backbone: Backbone, banks: Banks, plan: TextPlan, c: Kernels, text: TextKernels
+    ) -> None:
+        self._backbone, self._banks, self._plan, self._c, self._text = backbone, banks, plan, c, text
         paths = {tap.path.rpartition(".") for tap in backbone.taps}
         self._places = [(backbone.model.get_submodule(parent)._modules, name) for parent, _, name in paths]
 
     @classmethod
     def of(cls, backbone: Backbone, banks: Banks) -> FastText | None:
         """None where the backbone has no such plan, or this machine no kernels."""
-        plan = text_plan_of(backbone)
-        c = None if plan is None else kernels()
-        return None if plan is None or c is None else cls(backbone, banks, plan, c)
+        if not backbone.is_encoder_decoder:
+            return None
+        c, text = kernels(), text_kernels()
+        plan = None if text is None else text_plan_of(backbone, text)
+        return None if c is None or text is None or plan is None else cls(backbone, banks, plan, c, text)
 
     def suits(self, batch: PackedBatch) -> bool:
         """Whether it computes what the reference path would: the backbone's own weights, and nothing at the
@@ -63,43 +72,42 @@ class FastText:
 
     def decode(self, hidden: Tensor, target: TargetBatch | StepBatch, memory: Memory | None) -> Tensor:
         """Decoder states [T, H] of the target tokens, on the states of the batch that runs."""
-        memory = Memory() if memory is None else memory
+        assert self._backbone.source is not None, "a decoder runs within a batch: this is a bug"
+        source, memory = self._backbone.source.layout, Memory() if memory is None else memory
         run, stack = self._pass(self._plan.decoder, target), self._plan.decoder
         x = run.embed(target.ids[0])
         for number, layer in enumerate(stack.layers):
             assert layer.cross is not None, "a decoder reads texts: this is a bug"
             x = run.own(layer.own, x, (memory, number))
-            x = run.cross(layer.cross, x, self._texts(layer.cross, hidden, memory, number))
+            texts = self._texts(layer.cross, source, hidden, (memory, number))
+            x = run.cross(layer.cross, x, texts, source)
             x = run.forward(layer.forward, x)
         return run.norm(stack.norm, x)
 
     def _pass(self, stack: TextStack, batch: Batch) -> _Pass:
-        return _Pass(self._plan, stack, batch, self._acts(batch.layout), self._c)
+        return _Pass(self._plan, stack, batch, self._acts(batch.layout), self._text)
 
     def _acts(self, layout: Layout) -> Acts:
         return Acts(self._c, self._banks, Rows(layout, self._banks.slots))
 
-    def _texts(self, cross: Attending, hidden: Tensor, memory: Memory, number: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of the texts [1, h, T, D], computed once per batch."""
-        texts = memory.cross_attention_cache
-        if not memory.is_updated.get(number, False):
-            source = self._backbone.source
-            assert source is not None, "a decoder runs within a batch: this is a bug"
-            acts, both = self._acts(source.layout), cross.reads[1](hidden)
-            width = both.shape[1] // 2
-            for site, own in ((Site.ATTN_K, both[:, :width]), (Site.ATTN_V, both[:, width:])):
+    def _texts(
+        self, cross: Attending, at: Layout, hidden: Tensor, memory: tuple[Memory, int]
+    ) -> tuple[Tensor, Tensor]:
+        """A layer's keys and values of the texts [T, h D], computed once per batch."""
+        kept, number = memory[0].texts, memory[1]
+        if number not in kept:
+            acts, both = self._acts(at), cross.reads[1](hidden)
+            keys, values = both.chunk(2, 1)
+            for site, own in zip(QKV[1:], (keys, values), strict=True):
                 acts.on(cross.taps[site], hidden, own)
-            texts.update(
-                *(_heads(own, self._plan.heads) for own in (both[:, :width], both[:, width:])), number
-            )
-            memory.is_updated[number] = True
-        return texts.layers[number].keys, texts.layers[number].values
+            kept[number] = keys, values
+        return kept[number]
 
 
 class _Pass:
     """The tokens of one batch on their way through the layers of one stack."""
 
-    def __init__(self, plan: TextPlan, stack: TextStack, batch: Batch, acts: Acts, c: Kernels) -> None:
+    def __init__(self, plan: TextPlan, stack: TextStack, batch: Batch, acts: Acts, c: TextKernels) -> None:
         self._plan, self._stack, self._batch, self._acts, self._c = plan, stack, batch, acts, c
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -111,19 +119,44 @@ class _Pass:
         """Self-attention and what it is added to: x [T, H] -> [T, H]."""
         states = self.norm(own.norm, x)
         qkv = own.reads[0](states)
-        parts = qkv.chunk(3, 1)
-        for site, part in zip((Site.ATTN_Q, Site.ATTN_K, Site.ATTN_V), parts, strict=True):
+        q, k, v = qkv.chunk(3, 1)
+        for site, part in zip(QKV, (q, k, v), strict=True):
             self._acts.on(own.taps[site], states, part)
-        q, k, v = (_heads(part, self._plan.heads) for part in parts)
         if memory is not None:
-            k, v = memory[0].self_attention_cache.update(k, v, memory[1])
-        return self._added(own, x, self._attended(own, q, k, v, self._stack.bias))
+            new = (_heads(part, self._plan.heads) for part in (k, v))
+            k, v = map(_flat, memory[0].self_attention_cache.update(*new, memory[1]))
+        return self._added(own, x, self._among(own, q, k, v))
 
-    def cross(self, cross: Attending, x: Tensor, texts: tuple[Tensor, Tensor]) -> Tensor:
-        """Cross-attention and what it is added to: x [T, H] -> [T, H]."""
+    def cross(self, cross: Attending, x: Tensor, texts: tuple[Tensor, Tensor], at: Layout) -> Tensor:
+        """Cross-attention on texts [T', h D] that lie `at`, and what it is added to: x [T, H] -> [T, H]."""
         states = self.norm(cross.norm, x)
         q = self._acts(cross.taps[Site.ATTN_Q], states, cross.reads[0](states))
-        return self._added(cross, x, self._attended(cross, _heads(q, self._plan.heads), *texts, None))
+        if self._is_short(at.lengths):
+            context = self._c.attention(
+                q, *texts, self._plan.heads, self._spans, Spans(at.starts, at.lengths)
+            )
+        else:
+            context = self._attended(cross, q, *texts, None)
+        return self._added(cross, x, context)
+
+    def _among(self, own: Attending, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Self-attention: q [T, h D] on k and v [T, h D], or on those of all steps so far."""
+        batch, heads, bias = self._batch, self._plan.heads, self._stack.bias
+        if isinstance(batch, TargetBatch) or not self._is_short(batch.layout.lengths):
+            return self._attended(own, q, k, v, bias)
+        if isinstance(batch, PackedBatch):
+            return self._c.attention(q, k, v, heads, self._spans, self._spans, bias=bias[0, :, 0])
+        rows = np.arange(len(q))
+        queries, keys = (Spans(rows, np.full(len(q), count)) for count in (1, len(k) // len(q)))
+        return self._c.attention(q, k, v, heads, queries, keys, key_step=len(q), bias=bias[0, :, 0])
+
+    def _is_short(self, lengths: Ints) -> bool:
+        """Whether rows are in reach of the kernel."""
+        return self._plan.is_even and bool(lengths.max() < _LONG)
+
+    @cached_property
+    def _spans(self) -> Spans:
+        return Spans(self._batch.layout.starts, self._batch.layout.lengths)
 
     def forward(self, forward: Forward, x: Tensor) -> Tensor:
         """x [T, H] -> [T, H]."""
@@ -137,7 +170,7 @@ class _Pass:
         bank = self._acts.bank(norm.tap)
         if bank is not None and bank.replaces:
             return bank(x[None], x[None])[0]
-        return self._acts(norm.tap, x, rms_norm(x, x.shape[1:], norm.weight, norm.eps))
+        return self._acts(norm.tap, x, self._c.norm(x, norm.weight, norm.eps))
 
     def _inner(self, forward: Forward, states: Tensor) -> Tensor:
         """The feed-forward's inner states [T, F]; the activation is part of the product where it can be."""
@@ -146,13 +179,15 @@ class _Pass:
         if forward.gate is not None:
             up = self._acts(tap, states, forward.up(states))
             first, tap = forward.gate, taps[Site.FFN_GATE]
-        if self._acts.bank(tap) is None:
-            inner = first(states, self._plan.activation)
+        if self._acts.bank(tap) is None and self._plan.activation == "relu":
+            inner = first(states, relu=True)
         else:
             inner = self._acts.then(tap, states, first(states), self._plan.activation)
         return inner if up is None else inner.mul_(up)
 
     def _attended(self, of: Attending, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        """By the library's attention."""
+        q, k, v = (_heads(x, self._plan.heads) for x in (q, k, v))
         out, _ = packed_attention(
             of.module, q, k, v, None, scaling=1.0, packed=self._batch, position_bias=bias
         )
@@ -166,3 +201,8 @@ class _Pass:
 def _heads(x: Tensor, heads: int) -> Tensor:
     """[T, h D] -> [1, h, T, D]."""
     return x.view(len(x), heads, -1).transpose(0, 1)[None]
+
+
+def _flat(x: Tensor) -> Tensor:
+    """[1, h, T, D] -> [T, h D]."""
+    return x[0].transpose(0, 1).flatten(1)

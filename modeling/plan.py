@@ -121,11 +121,6 @@ def plan_of(backbone: Backbone) -> Plan | None:
     return Plan(embeddings, built, int(config.num_attention_heads), activation)
 
 
-def has_activation(name: str) -> bool:
-    """Whether packed products compute it, and there are such products."""
-    return name in _FUSED and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]  # torch's own
-
-
 def _layer(model: nn.Module, taps: Taps, packed: dict[tuple[int, ...], Product]) -> Layer:
     """Weights that several layers share (ALBERT) are packed once: `packed` has them by their parameters."""
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone
-from .plan import ACTIVATION_NAMES, QKV, Product, Taps, has_activation, linear_at
+from .kernels import ACTIVATIONS, TextKernels, TextProduct
+from .plan import ACTIVATION_NAMES, QKV, Taps, linear_at
 from .sites import Site, Stack, Tap
 from .tapped import frozen_module
 
@@ -35,8 +36,8 @@ class Attending:
     taps: Taps
     module: nn.Module
     norm: RootNorm
-    reads: Sequence[Product]
-    out: Product
+    reads: Sequence[TextProduct]
+    out: TextProduct
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ class Forward:
 
     taps: Taps
     norm: RootNorm
-    gate: Product | None
-    up: Product
-    down: Product
+    gate: TextProduct | None
+    up: TextProduct
+    down: TextProduct
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +75,30 @@ class TextStack:
 
 @dataclass(frozen=True, slots=True)
 class TextPlan:
-    """Both stacks. `heads` of attention, `activation` of the feed-forward."""
+    """Both stacks. `heads` of attention, `activation` of the feed-forward; `is_even`: kernels attend with
+    heads of this width.
+    """
 
     encoder: TextStack
     decoder: TextStack
     heads: int
     activation: str
+    is_even: bool
 
 
-def text_plan_of(backbone: Backbone) -> TextPlan | None:
+def text_plan_of(backbone: Backbone, c: TextKernels) -> TextPlan | None:
     """None where the family, device, number format or activation has none."""
     config, seq2seq = backbone.config, backbone.family.seq2seq
     if seq2seq is None or seq2seq.distances is None:
         return None
     activation = ACTIVATION_NAMES.get(config.dense_act_fn, config.dense_act_fn)
-    if backbone.device.type != "cpu" or backbone.dtype != torch.float32 or not has_activation(activation):
+    if backbone.device.type != "cpu" or backbone.dtype != torch.float32 or activation not in ACTIVATIONS:
         return None
-    encoder, decoder = (_stack(backbone, stack) for stack in ("encoder", "decoder"))
-    return TextPlan(encoder, decoder, int(config.num_heads), activation)
+    encoder, decoder = (_stack(backbone, stack, c) for stack in ("encoder", "decoder"))
+    return TextPlan(encoder, decoder, int(config.num_heads), activation, c.attends(int(config.d_kv)))
 
 
-def _stack(backbone: Backbone, stack: Stack) -> TextStack:
+def _stack(backbone: Backbone, stack: Stack, c: TextKernels) -> TextStack:
     model, seq2seq = backbone.model, backbone.seq2seq
     assert seq2seq.distances is not None, "only where there are distances: this is a bug"
     found: dict[tuple[Stack, int], dict[Site, Tap]] = {}
@@ -106,30 +110,30 @@ def _stack(backbone: Backbone, stack: Stack) -> TextStack:
     assert isinstance(words, Tensor), "an embedding has a table: this is a bug"
     numbers = sorted(n for one, n in found if one == stack)
     layers = [
-        _layer(model, found[stack, n], found.get(("cross", n)) if stack == "decoder" else None)
+        _layer(model, c, found[stack, n], found.get(("cross", n)) if stack == "decoder" else None)
         for n in numbers
     ]
     bias = seq2seq.distances(model, stack)
     return TextStack(words, first.get(Site.EMBED), bias, layers, _norm(model, first[Site.FINAL_NORM]))
 
 
-def _layer(model: nn.Module, taps: Taps, cross: Taps | None) -> TextLayer:
-    gate = Product([linear_at(model, taps[Site.FFN_GATE])]) if Site.FFN_GATE in taps else None
-    up, down = (Product([linear_at(model, taps[site])]) for site in (Site.FFN_UP, Site.FFN_OUT))
+def _layer(model: nn.Module, c: TextKernels, taps: Taps, cross: Taps | None) -> TextLayer:
+    gate = TextProduct(c, [linear_at(model, taps[Site.FFN_GATE])]) if Site.FFN_GATE in taps else None
+    up, down = (TextProduct(c, [linear_at(model, taps[site])]) for site in (Site.FFN_UP, Site.FFN_OUT))
     return TextLayer(
-        own=_attending(model, taps, [QKV]),
-        cross=None if cross is None else _attending(model, cross, [QKV[:1], QKV[1:]]),
+        own=_attending(model, c, taps, [QKV]),
+        cross=None if cross is None else _attending(model, c, cross, [QKV[:1], QKV[1:]]),
         forward=Forward(taps, _norm(model, taps[Site.FFN_NORM]), gate, up, down),
     )
 
 
-def _attending(model: nn.Module, taps: Taps, reads: Sequence[Sequence[Site]]) -> Attending:
+def _attending(model: nn.Module, c: TextKernels, taps: Taps, reads: Sequence[Sequence[Site]]) -> Attending:
     return Attending(
         taps=taps,
         module=model.get_submodule(taps[Site.ATTN_Q].path.rpartition(".")[0]),
         norm=_norm(model, taps[Site.ATTN_NORM]),
-        reads=[Product([linear_at(model, taps[site]) for site in sites]) for sites in reads],
-        out=Product([linear_at(model, taps[Site.ATTN_OUT])]),
+        reads=[TextProduct(c, [linear_at(model, taps[site]) for site in sites]) for sites in reads],
+        out=TextProduct(c, [linear_at(model, taps[Site.ATTN_OUT])]),
     )
 
 

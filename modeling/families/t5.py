@@ -91,7 +91,7 @@ def _bias_by_distance(attention: Any, buckets: Tensor, *_: Any, **__: Any) -> Te
 
 def _distances(model: Any, stack: Stack) -> Tensor:
     bias: Tensor = getattr(model, stack).block[0].layer[0].SelfAttention.compute_bias()
-    return bias.detach().clone()
+    return bias.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _no_bias(*_: Any, **__: Any) -> None:
