@@ -9,19 +9,21 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .acts import Acts
 from .attention import Batch, packed_attention
 from .backbone import Backbone
-from .banks import Banks
+from .banks import Banks, TapBank
 from .kernels import Kernels, Rows, Spans, TextKernels, kernels, text_kernels
 from .layout import Ints, Layout
+from .ops import OPS
 from .packed import PackedBatch
 from .plan import QKV
 from .sites import ALL_NORM_SITES, Site
 from .steps import Memory, StepBatch
-from .tapped import Tapped
+from .tapped import Tapped, frozen_module
 from .target import TargetBatch
 from .text_plan import Attending, Forward, RootNorm, TextPlan, TextStack, text_plan_of
 
@@ -36,6 +38,8 @@ class FastText:
     ) -> None:
         self._backbone, self._banks, self._plan, self._c, self._text = backbone, banks, plan, c, text
         paths = {tap.path.rpartition(".") for tap in backbone.taps}
+        (self._head,) = (tap for tap in backbone.taps if tap.site is Site.LM_HEAD)
+        self._shifted: tuple[Layout, tuple[Tensor, Tensor]] | None = None  # of the rows that write
         self._places = [(backbone.model.get_submodule(parent)._modules, name) for parent, _, name in paths]
 
     @classmethod
@@ -83,6 +87,32 @@ class FastText:
             x = run.cross(layer.cross, x, texts, source)
             x = run.forward(layer.forward, x)
         return run.norm(stack.norm, x)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """States [T, H] of all tokens that were decoded last -> logits over the vocabulary [T, V]."""
+        model, seq2seq, target = self._backbone.model, self._backbone.seq2seq, self._backbone.target
+        assert target is not None, "nothing was decoded: this is a bug"
+        x = seq2seq.scaled(model, states)
+        y = self._acts(target.layout)(self._head, x, frozen_module(model, self._head.path)(x))
+        bias = seq2seq.bias(model)
+        return y if bias is None else y + bias
+
+    def shifts(self) -> tuple[Tensor, Tensor] | None:
+        """What adapters that only add do to the logits of a step: which rows [r], what is added [r, V]."""
+        bank, step = self._banks.acting.get(self._head), self._backbone.target
+        if bank is None:
+            return None
+        assert isinstance(step, StepBatch), "only steps are bounded: this is a bug"
+        if self._shifted is None or self._shifted[0] is not step.layout:
+            slots = self._banks.slots.expand(step.texts.num_rows)[torch.from_numpy(step.rows)]
+            parts = [part for use in bank.uses for part in use.parts.values()]
+            rows = torch.stack([part.table.rows(slots) != 0 for part in parts]).any(0).nonzero()[:, 0]
+            added = slots.new_zeros(len(rows), self._head.width, dtype=torch.float32)
+            for use in bank.uses:
+                own = {name: part.gather(slots[rows]) for name, part in use.parts.items()}
+                added = OPS[use.variant.op].apply(bank.frozen, own, use.variant.static, added, added)
+            self._shifted = step.layout, (rows, added)
+        return self._shifted[1]
 
     def _pass(self, stack: TextStack, batch: Batch) -> _Pass:
         return _Pass(self._plan, stack, batch, self._acts(batch.layout), self._text)
@@ -169,8 +199,17 @@ class _Pass:
         """x [T, H] -> [T, H], a tensor of its own."""
         bank = self._acts.bank(norm.tap)
         if bank is not None and bank.replaces:
-            return bank(x[None], x[None])[0]
+            return self._replaced(norm, bank, x)
         return self._acts(norm.tap, x, self._c.norm(x, norm.weight, norm.eps))
+
+    def _replaced(self, norm: RootNorm, bank: TapBank, x: Tensor) -> Tensor:
+        """With a gain of each row's own, and what acts behind it."""
+        own, *then = bank.uses
+        if own.parts.keys() != {"gain"}:
+            return bank(x[None], x[None])[0]
+        gain = own.parts["gain"]
+        y = self._c.norm(x, gain.data, norm.eps, self._acts.rows_of(gain))
+        return self._acts.by(bank, then, x, y)
 
     def _inner(self, forward: Forward, states: Tensor) -> Tensor:
         """The feed-forward's inner states [T, F]; the activation is part of the product where it can be."""

@@ -206,8 +206,8 @@ class ServedModel:
         """The last hidden states [T, H] of a selected batch, by the fast path if it suits."""
         path = self._path if self._path is not None and self._path.suits(batch) else None
         self.passes["reference" if path is None else "fast"] += 1
-        decode = None if path is None or self._text is None else self._text.decode
-        with self.backbone.running(batch, None if path is None else path.hidden, decode) as hidden:
+        decoder = None if path is None else self._text
+        with self.backbone.running(batch, None if path is None else path.hidden, decoder) as hidden:
             yield hidden
 
     def _states_entering(self, batch: PackedBatch, number: int) -> Tensor:

@@ -141,11 +141,11 @@ void text_product(const float *x, int64_t ldx, int64_t M, int64_t I, const float
     }
 }
 
-/* y [M, D] = x / sqrt(mean(x^2) + eps) * gain. */
-void text_norm(const float *x, float *y, int64_t M, int64_t D, const float *gain, float eps) {
+/* y [M, D] = x / sqrt(mean(x^2) + eps) * gain [D], or of gains [.., D] the one that `of` [M] names. */
+void text_norm(const float *x, float *y, int64_t M, int64_t D, const float *gains, const int32_t *of, float eps) {
 #pragma omp parallel for schedule(static) if (M > 64)
   for (int64_t m = 0; m < M; m++) {
-    const float *a = x + m * D;
+    const float *a = x + m * D, *gain = of ? gains + of[m] * D : gains;
     float *o = y + m * D, spread = 0;
 #pragma omp simd reduction(+ : spread)
     for (int64_t i = 0; i < D; i++) spread += a[i] * a[i];

@@ -49,7 +49,7 @@ class TextKernels:
         library.text_panel.restype = n
         self.panel: int = library.text_panel()
         self._product = _declared(library.text_product, p, n, n, n, p, n, p, n)
-        self._norm = _declared(library.text_norm, p, p, n, n, p, c_float)
+        self._norm = _declared(library.text_norm, p, p, n, n, p, p, c_float)
         self._attention = _declared(library.text_attention, POINTER(_Attention), POINTER(_Rows))
 
     def packed(self, weight: Tensor) -> Tensor:
@@ -68,12 +68,20 @@ class TextKernels:
         )  # fmt: skip
         return y
 
-    def norm(self, x: Tensor, gain: Tensor, eps: float) -> Tensor:
-        """x / sqrt(mean(x^2) + eps) * gain: x [T, H] -> [T, H]."""
+    def norm(self, x: Tensor, gain: Tensor, eps: float, of: Tensor | None = None) -> Tensor:
+        """x / sqrt(mean(x^2) + eps) * gain: x [T, H] -> [T, H]; gain [H], or [S, H] and `of` [T], which of them."""
         assert x.is_contiguous(), "a norm takes whole rows: this is a bug"
         _check(x)
         y = torch.empty_like(x)
-        self._norm(x.data_ptr(), y.data_ptr(), len(x), x.shape[1], gain.data_ptr(), eps)
+        self._norm(
+            x.data_ptr(),
+            y.data_ptr(),
+            len(x),
+            x.shape[1],
+            gain.data_ptr(),
+            None if of is None else of.data_ptr(),
+            eps,
+        )
         return y
 
     def attends(self, width: int) -> bool:
