@@ -69,7 +69,10 @@ class TextKernels:
         return y
 
     def norm(self, x: Tensor, gain: Tensor, eps: float, of: Tensor | None = None) -> Tensor:
-        """x / sqrt(mean(x^2) + eps) * gain: x [T, H] -> [T, H]; gain [H], or [S, H] and `of` [T], which of them."""
+        """x / sqrt(mean(x^2) + eps) * gain: x [T, H] -> [T, H].
+
+        Of several gains [S, H] `of` [T] names one for each token.
+        """
         assert x.is_contiguous(), "a norm takes whole rows: this is a bug"
         _check(x)
         y = torch.empty_like(x)
