@@ -1,7 +1,8 @@
 """What does an encoder-decoder gain from running packed? T5-small's shape with random weights.
 
 Label strings scored, and greedy text written, under one task as a ratio to the library's own padded model on
-the same texts in the same run; and batches of as many tasks as rows as a ratio to those of one task. Lengths are lognormal, 6 to 128 tokens. The variants take turns; medians of turns' ratios.
+the same texts in the same run; and batches of as many tasks as rows as a ratio to those of one task. Lengths
+are lognormal, 6 to 128 tokens. The variants take turns; medians of turns' ratios.
 
 With `--processor-time` turns are timed in seconds of this process's processor, for machines that others use.
 
