@@ -20,7 +20,7 @@ from .tapped import frozen_module
 
 _ROWS_HINT = 1024  # tokens that products are packed for; from 9 to 1,734 it made no difference above 5 %
 # Names in configs -> names here (those of `kernels.ACTIVATIONS`), and those of oneDNN with its algorithm.
-_NAMES = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new", "silu": "swish"}
+ACTIVATION_NAMES = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new", "silu": "swish"}
 _FUSED = {
     "": ("none", ""),
     "gelu": ("gelu", "none"),
@@ -108,7 +108,7 @@ def plan_of(backbone: Backbone) -> Plan | None:
     """The plan of a backbone; None where its family, device, number format or activation has none."""
     config = backbone.config
     activation = getattr(config, "hidden_act", None) or getattr(config, "activation", None)
-    activation = _NAMES.get(str(activation), str(activation))
+    activation = ACTIVATION_NAMES.get(str(activation), str(activation))
     runs = backbone.family.fast and backbone.device.type == "cpu" and backbone.dtype == torch.float32
     if not runs or activation not in _FUSED or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's own
         return None
@@ -125,7 +125,7 @@ def _layer(model: nn.Module, taps: Taps, packed: dict[tuple[int, ...], Product])
     """Weights that several layers share (ALBERT) are packed once: `packed` has them by their parameters."""
 
     def product(*sites: Site) -> Product:
-        layers = [_linear(model, taps[site].path) for site in sites]
+        layers = [linear_at(model, taps[site]) for site in sites]
         key = tuple(id(layer.weight) for layer in layers)
         if key not in packed:
             packed[key] = Product(layers)
@@ -162,9 +162,10 @@ def _embeddings(model: nn.Module, tap: Tap) -> Embeddings:
     )
 
 
-def _linear(model: nn.Module, path: str) -> nn.Linear:
-    module = frozen_module(model, path)
-    assert isinstance(module, nn.Linear), f"{path} is no linear layer: this is a bug"
+def linear_at(model: nn.Module, tap: Tap) -> nn.Linear:
+    """The backbone's own module at a tap."""
+    module = frozen_module(model, tap.path)
+    assert isinstance(module, nn.Linear), f"{tap.path} is no linear layer: this is a bug"
     return module
 
 
