@@ -10,7 +10,7 @@ choices of an item become K rows.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
@@ -83,12 +83,18 @@ class Tokenizer:
                 items.append((index, item))
         texts = [text for _, item in items for text in item.rows]
         words = any(column.card.readout.reads_words for column in job.columns)
-        tokens = iter(self._text.tokenize(texts, words=words) if texts else ())
+        tokens = iter(self._tokens(job, texts, words=words) if texts else ())
         rows: list[Row] = []
         for index, item in items:
             rows += self._rows(job, index, item, [next(tokens) for _ in item.rows])
         self._metrics.tokenize.observe(time.perf_counter() - started_s)
         self._queue.add(job, rows, last=end == len(job.items))
+
+    def _tokens(self, job: Job, texts: Sequence[TextItem], *, words: bool) -> list[Tokens]:
+        """Texts as ids, which a front may have sent along; words it does not know."""
+        if job.ids and not words and (known := _known(job.ids, texts)):
+            return known
+        return self._text.tokenize(texts, words=words)
 
     def _rows(self, job: Job, index: int, item: Item, variants: Sequence[Tokens]) -> list[Row]:
         """The rows of one item: one per choice, body slot and lengths, read by the heads of its columns."""
@@ -112,6 +118,19 @@ class Tokenizer:
                     row = rows[key] = Row(job, index, one, key[0], None if whole else choice)
                 row.read_by(number, column)
         return list(rows.values())
+
+
+def _known(ids: Mapping[str, list[int]], texts: Sequence[TextItem]) -> list[Tokens] | None:
+    """What `ids` has of texts; None if it lacks one."""
+    from modeling import Tokens
+
+    try:
+        return [
+            Tokens(ids[text], None) if isinstance(text, str) else Tokens(ids[text[0]], ids[text[1]])
+            for text in texts
+        ]
+    except KeyError:
+        return None
 
 
 def _enter(
