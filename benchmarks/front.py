@@ -68,27 +68,37 @@ def fill(root: Path, backbone: Backbone) -> None:
         store.publish(task, write_adapter(manifest_of(task, backbone, adapter, probes), tensors))
 
 
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def wait_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    """Until the service of a process is ready."""
+    while process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit(f"the server ended with status {process.returncode}")
+
+
 class Server:
     """A tree's service, and what its event loop has computed."""
 
     def __init__(self, tree: Path, store: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         command = [sys.executable, "-P", "-c", WORKER, str(store), str(self.port)]
         self.process = subprocess.Popen(command, env=environment, cwd=tree)
 
     def wait(self) -> None:
         """Until it is ready."""
-        while self.process.poll() is None:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready", timeout=5) as answer:
-                    if answer.status == 200:
-                        return
-            except OSError:
-                time.sleep(0.2)
-        raise SystemExit(f"the server ended with status {self.process.returncode}")
+        wait_ready(self.process, self.port)
 
     def spent_s(self) -> tuple[float, float]:
         """CPU seconds of the first thread, which runs the event loop, and of all threads."""

@@ -70,6 +70,7 @@ class Calls(asyncio.Protocol):
 
     def _begin(self, number: int, asked: Asked) -> None:
         self._service.num_in_flight += 1
+        self._service.metrics.front_calls.inc()
         request_id.set(asked.request_id)
         try:
             parts = self._service.parts
