@@ -1,9 +1,9 @@
-"""What do front processes (`--workers`) take off the process that owns the device? The pass is a pause of 2 ms.
+"""What do front processes (`--workers`) take off the device process? The pass is a pause of 2 ms.
 
-Services with 0, 1 and 2 fronts serve the same tasks and get the same requests in turns, each within the same
+Services with 0, 1 and 2 fronts serve the same tasks and get the same requests in turns, within the same
 minute, from processes of their own. Told is CPU time a request: of the device process, which is what bounds a
-service that has enough cores (`bound_per_s` is 1 / that), of all fronts together, and the wall time, with whoever
-sends the requests on the same cores.
+service with enough cores (`bound_per_s` is 1 / that), and of all fronts together; and the wall time, with
+whoever sends the requests on the same cores.
 
     python -m benchmarks.front_processes [--rounds 9]
 """
@@ -29,7 +29,7 @@ from modeling import load_backbone
 NAME = "front_processes"
 WORKERS = (0, 1, 2)
 # (connections, texts of a request, requests of a round)
-LOADS = ((1, 1, 400), (64, 1, 4_000), (256, 1, 8_000), (64, 32, 320))
+LOADS = ((1, 1, 200), (64, 1, 1_920), (256, 1, 2_560), (64, 32, 256))
 SENDERS = 2
 DEVICE = """
 import sys, time

@@ -113,6 +113,8 @@ def _generated(column: Column) -> list[Prediction]:
 def count_outcome(metrics: Metrics, task: str, column: Column) -> None:
     """Record how many items of a task were answered, and why others were not."""
     metrics.count_predictions(task, len(column.num_tokens) - len(column.errors))
+    if not column.errors:
+        return
     for code, count in Counter(error.code for error in column.errors.values()).items():
         metrics.item_errors.labels(code).inc(count)
         if code == "non_finite":
@@ -120,8 +122,8 @@ def count_outcome(metrics: Metrics, task: str, column: Column) -> None:
 
 
 def _withhold_non_finite(column: Column) -> None:
-    values = {**column.embeddings, **column.of_words}
-    odd = [index for index, row in values.items() if not np.isfinite(row).all()]
+    values = [*column.embeddings.items(), *column.of_words.items()]
+    odd = [index for index, row in values if not np.isfinite(row).all()]
     for index in [*_non_finite_rows(column.logits), *odd]:
         message = f"inputs[{index}]: the model's output is not finite; no answer is better than a wrong one"
         column.errors.setdefault(index, ItemError("non_finite", message, index))
