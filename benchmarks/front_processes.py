@@ -17,13 +17,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import uvloop
-
 from benchmarks import record
-from benchmarks.front import ROOT, drive, fill, free_port, wait_ready
+from benchmarks.front import ROOT, fill, free_port, wait_ready
 from modeling import load_backbone
 
 NAME = "front_processes"
@@ -77,20 +74,12 @@ def send(port: int, load: tuple[int, int, int], seed: int) -> float:
     senders = []
     for one in range(num_senders):
         told = json.dumps([port, share, seed * SENDERS + one])
-        command = [sys.executable, "-m", "benchmarks.front_processes", "--send", told]
+        command = [sys.executable, "-m", "benchmarks.requests", told]
         senders.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE))
     outputs = [sender.communicate()[0] for sender in senders]
     if any(sender.returncode for sender in senders):
         raise SystemExit("a request failed")
     return max(map(float, outputs))
-
-
-def sent(told: str) -> None:
-    """In a sender: its share of a round; prints how long it took."""
-    port, share, seed = json.loads(told)
-    started_s = time.perf_counter()
-    uvloop.run(drive(port, tuple(share), seed))
-    print(time.perf_counter() - started_s)
 
 
 def measured(server: Server, load: tuple[int, int, int], seed: int) -> dict[str, float]:
@@ -129,11 +118,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--trial", action="store_true", help="print only")
-    parser.add_argument("--send", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.send:
-        sent(args.send)
-        return 0
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder), load_backbone("minilm"))
         servers = {workers: Server(Path(folder), workers) for workers in WORKERS}

@@ -122,6 +122,8 @@ class _Process:
             try:
                 await self._server.serve(sockets=[own])
             finally:
+                if self._server.force_exit:
+                    self._fronts.kill()
                 await self._fronts.end()
                 keeping.cancel()
 
@@ -173,7 +175,7 @@ class _Process:
         """End at once: threads that import or load would be waited for, and nothing else could stop them."""
         log.info("stopped before it was ready")
         if self._fronts is not None:
-            self._fronts.kill()
+            self._fronts.vanish()
         logging.shutdown()
         os._exit(EXIT_OK)
 

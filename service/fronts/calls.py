@@ -54,11 +54,14 @@ class Calls(asyncio.Protocol):
         self._begun(self._transport)
 
     def data_received(self, data: bytes) -> None:
+        num_calls = 0
         for kind, number, payload in self._frames.feed(data):
             if kind == frames.ASK:
+                num_calls += 1
                 self._begin(number, frames.read_ask(payload))
             elif kind == frames.LEFT:
                 self._leave(number)
+        self._service.metrics.front_calls.inc(num_calls)
         self._flush()
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -70,7 +73,6 @@ class Calls(asyncio.Protocol):
 
     def _begin(self, number: int, asked: Asked) -> None:
         self._service.num_in_flight += 1
-        self._service.metrics.front_calls.inc()
         request_id.set(asked.request_id)
         try:
             parts = self._service.parts

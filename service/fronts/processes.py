@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -122,6 +123,11 @@ class Fronts:
         """End every front at once."""
         self._is_ending = True
         self._signal(signal.SIGKILL)
+
+    def vanish(self) -> None:
+        """Leave nothing behind, for a process that ends here and now."""
+        self.kill()
+        shutil.rmtree(Path(self._setup.http).parent, ignore_errors=True)
 
     def _signal(self, number: int) -> None:
         for process in self._running.values():

@@ -321,6 +321,19 @@ def test_a_backbone_that_fails_ends_fronts_and_all_with_one(backbone_folder: Pat
         server.process.kill()
 
 
+def test_a_signal_while_it_loads_leaves_nothing_behind(backbone_folder: Path, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        given = {"TRUNKLINE_WORKERS": "1", "TMPDIR": folder}
+        server = Process(backbone_folder, tmp_path / "store", given)
+        try:
+            wait_for(lambda: "a front process serves" in server.log.read_text())
+            assert server.stop() == 0
+            wait_for(lambda: not any(map(_is_alive, front_pids(server))))
+            assert not list(Path(folder).glob("trunkline-*"))
+        finally:
+            server.process.kill()
+
+
 def test_a_folder_for_the_socket_with_a_long_path_is_refused(backbone_folder: Path, tmp_path: Path) -> None:
     long = tmp_path / ("x" * 100)
     long.mkdir()
