@@ -26,7 +26,7 @@ from modeling import load_backbone
 NAME = "front_processes"
 WORKERS = (0, 1, 2)
 # (connections, texts of a request, requests of a round)
-LOADS = ((1, 1, 200), (64, 1, 1_920), (256, 1, 2_560), (64, 32, 256))
+LOADS = ((1, 1, 200), (64, 1, 960), (256, 1, 1_280), (64, 32, 128))
 SENDERS = 2
 DEVICE = """
 import sys, time
