@@ -3,9 +3,9 @@
 Ours (packed, the fast path, float32 and bfloat16) against Hugging Face's module (all rows padded to the
 longest; sorted and cut into pieces), ONNX Runtime, and OpenVINO (float32, and bfloat16 by its hint). Each
 waits in a process of its own with as many threads and is asked in turn for the same batches: rows of a real
-mix of lengths, and rows of 5 to 512 tokens each. Token ids go in, mean-pooled states [B, H] come out, and those are
-compared with Hugging Face's. Peers but `hf padded` may sort the rows and choose the size of their pieces, for
-each load what was quickest, and have seen every shape before. Medians of the rounds' ratios.
+mix of lengths, and rows of 5 to 512 tokens each. Token ids go in, mean-pooled states [B, H] come out, and
+those are compared with Hugging Face's. Peers but `hf padded` may sort the rows and choose the size of their
+pieces, for each load what was quickest, and have seen every shape before. Medians of the rounds' ratios.
 
     python -m benchmarks.peers.environments FOLDER --only engines
     python -m benchmarks.bare_backbone --engines FOLDER/engines/bin/python [--threads 1] [--rounds 7]

@@ -44,12 +44,14 @@ HALF_OF = 64
 """Connections at which the load that a server bears is taken."""
 NUM_TASKS = 64
 READY_S = 180
+MAX_WORDS = 60
+"""Nobody cuts a text off."""
 OPEN = "open loop at half"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Somebody who serves: its command behind a Python (of an environment, or ours); `method`: of our tasks."""
+    """Somebody who serves: its command behind a Python, of an environment or ours; `method`: our tasks'."""
 
     command: tuple[str, ...]
     environment: str = ""
@@ -60,7 +62,7 @@ class Peer:
     def request(self, task: int, text: str) -> bytes:
         if self.path == "/classify":
             return post(self.path, {"model": "classifier", "input": [text]})
-        return post(self.path, {"task": name_of(task), "inputs": text})
+        return post(self.path, {"task": name_of(task), "inputs": text, "truncate": True})
 
     def argv(self, environments: Path, model: Path, port: int) -> list[str]:
         """What starts it. Raises FileNotFoundError where its environment was not built."""
@@ -171,7 +173,7 @@ def one_round(
 ) -> dict[str, Answered]:
     """Every load on every side, by `who, tasks, load`; the first one changes."""
     found: dict[str, Answered] = {}
-    ordered = sides[turn % 2 :] + sides[: turn % 2]
+    ordered = [*sides[turn % 2 :], *sides[: turn % 2]]
     for number in connections:
         for side in ordered:
             for tasks, requests in side.requests.items():
@@ -210,7 +212,7 @@ def told(rounds: Sequence[dict[str, Answered]], peer: str, tasks: Sequence[int])
 def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """Ours and one peer, both alive."""
     peer, rng = PEERS[name], random.Random(0)
-    texts = real_texts.read(args.data, rng, 600)
+    texts = real_texts.read(args.data, rng, 600, MAX_WORDS)
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
         fill(folder / "store", Files(load_backbone("minilm"), peer.method), NUM_TASKS)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.peers.engines NAME FOLDER BATCHES
 
-It reads BATCHES ({load: [batch of rows of ids]}), runs every one of them once, says a line, and answers each
-line `load` with the seconds of its batches and `load PATH` (a tab between) with 0 when it has saved the mean
-states [B, H] of the first one there. It ends with its input. A peer that pads sorts rows by length and cuts them into pieces of
-the size that was quickest for it, but for `hf padded`; ours gets rows as they come.
+It reads BATCHES ({load: [batch of rows of ids]}), runs every one of them and says a line. It answers a line
+"load" with the seconds of its batches, and "load PATH" (a tab between) with 0 when the mean states [B, H] of
+the first of them are saved there. It ends with its input. A peer that pads sorts rows by length and cuts
+them into pieces of the size that was quickest for it, but for `hf padded`; ours gets rows as they come.
 """
 
 import json
