@@ -104,9 +104,8 @@ class Engine:
 
     def close(self) -> None:
         """The end of its input is the end of the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        with self.process:
+            pass
 
 
 def differences(engines: Sequence[Engine], names: Sequence[str], folder: Path) -> dict[str, float]:
@@ -167,9 +166,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         batches = folder / "batches.json"
         batches.write_text(json.dumps(made))
-        chosen = [own for own in HERE if own != OURS[1] or not args.no_bfloat16]
-        pythons = dict.fromkeys(chosen, sys.executable)
+        pythons = dict.fromkeys(HERE, sys.executable)
         pythons |= dict.fromkeys(THERE, args.engines) if args.engines else {}
+        pythons = {side: python for side, python in pythons.items() if side in args.side}
         engines = []
         for engine_name, python in pythons.items():
             engines.append(Engine(python, engine_name, batches, args.threads))
@@ -204,7 +203,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--tokens", type=int, nargs="*", default=list(TOKENS))
-    parser.add_argument("--no-bfloat16", action="store_true", help="leave ours in bfloat16 out")
+    parser.add_argument("--side", nargs="+", default=[*HERE, *THERE], choices=[*HERE, *THERE])
     parser.add_argument("--data", type=Path, default=real_texts.DATA, help="folder of data sets")
     return parser
 

@@ -53,8 +53,9 @@ class Connection:
             raise RuntimeError(f"{told}{body[:500].decode()}")
         return body
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._writer.close()
+        await self._writer.wait_closed()
 
 
 async def closed(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> Answered:
@@ -65,7 +66,7 @@ async def closed(port: int, requests: Sequence[bytes], connections: int, seconds
     await asyncio.gather(*(_again(one, requests, i, end_s, found) for i, one in enumerate(kept)))
     found.all_s = time.perf_counter() - start_s
     for one in kept:
-        one.close()
+        await one.close()
     return found
 
 
@@ -98,5 +99,5 @@ async def open_loop(
     await asyncio.gather(*running)
     found.all_s = time.perf_counter() - start_s
     for connection in free:
-        connection.close()
+        await connection.close()
     return found

@@ -114,7 +114,9 @@ def classifier(folder: Path) -> Path:
     from transformers import AutoModelForSequenceClassification
 
     source = minilm_directory()
-    model = AutoModelForSequenceClassification.from_pretrained(str(source), num_labels=2)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        str(source), id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1}
+    )
     model.save_pretrained(folder)
     for path in source.iterdir():
         if path.is_file() and not (folder / path.name).exists() and path.suffix in (".json", ".txt"):
@@ -159,8 +161,10 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, request: bytes, log: Pa
 
 async def _once(port: int, request: bytes) -> None:
     connection = await Connection.to(port)
-    await connection.ask(request)
-    connection.close()
+    try:
+        await connection.ask(request)
+    finally:
+        await connection.close()
 
 
 def requests_of(peer: Peer, texts: Sequence[str], tasks: Sequence[int]) -> dict[int, list[bytes]]:
@@ -233,7 +237,7 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
             cores.append(seen.cores)
             print(f"{name}, round {turn + 1}: others had {seen.cores:.2f} cores", flush=True)
     return {
-        "origin": record.origin(),
+        "origin": record.origin() | {"threads": "each with its own choice of threads"},
         "rounds": args.rounds,
         "seconds": args.seconds,
         "method": peer.method,

@@ -69,12 +69,12 @@ def memory(backbone: Backbone, method: str, count: int) -> dict[str, float]:
     mixed(model, random_batch(backbone, ROWS, rng), 1, rng)  # what a pass keeps is no task's
     gc.collect()
     give_freed_memory_back()
-    before, parts_before = hot_load.memory_bytes(os.getpid()), _parts(model)
+    before = hot_load.memory_bytes(os.getpid())
     install(model, bodies, count)
     gc.collect()
     give_freed_memory_back()  # as the service does when it has loaded its tasks
     grown = (hot_load.memory_bytes(os.getpid()) - before) / count
-    banks, heads = ((now - then) / count for now, then in zip(_parts(model), parts_before, strict=True))
+    banks, heads = (part / model.num_resident for part in _parts(model))
     return {
         "own_bytes": own,
         "host_bytes": round(grown),
