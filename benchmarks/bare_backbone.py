@@ -8,7 +8,7 @@ those are compared with Hugging Face's. Peers but `hf padded` may sort the rows 
 pieces, for each load what was quickest, and have seen every shape before. Medians of the rounds' ratios.
 
     python -m benchmarks.peers.environments FOLDER --only engines
-    python -m benchmarks.bare_backbone --engines FOLDER/engines/bin/python [--threads 1] [--rounds 7]
+    python -m benchmarks.bare_backbone --engines FOLDER/engines/bin/python [--threads 1] [--rounds 5]
 """
 
 import argparse
@@ -200,7 +200,7 @@ def options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--engines", default="", help="the python that has ONNX Runtime and OpenVINO")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--tokens", type=int, nargs="*", default=list(TOKENS))
     parser.add_argument("--side", nargs="+", default=[*HERE, *THERE], choices=[*HERE, *THERE])

@@ -292,8 +292,10 @@ def test_residency_compares_one_resident_with_many() -> None:
 
 
 def test_methods_that_do_not_fit_are_left_out_aloud(capsys: pytest.CaptureFixture[str]) -> None:
-    assert residency_of.memories(["houlsby"], [10_000], max_gib=1.0) == {}
-    assert "houlsby, 10,000 tasks: left out" in capsys.readouterr().out
+    assert residency_of.memories(["houlsby", "intrinsic_said"], [10_000], max_gib=1.0) == {}
+    told = capsys.readouterr().out
+    assert "houlsby, 10,000 tasks: left out" in told
+    assert "intrinsic_said: left out" in told
 
 
 RESULTS: dict[str, dict[str, Any]] = {
