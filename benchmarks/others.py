@@ -4,7 +4,7 @@ Known of Linux; elsewhere nobody is seen, and nothing is called disturbed.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ class Others:
 
 @contextmanager
 def watched(*pids: int) -> Iterator[Others]:
-    """What neither this process nor those of `pids` took of the machine within it."""
+    """What neither this process nor those of `pids`, nor their children, took of the machine within it."""
     found = Others()
     before = _used(pids)
     try:
@@ -44,7 +44,21 @@ def watched(*pids: int) -> Iterator[Others]:
 def _used(pids: tuple[int, ...]) -> Used:
     """All of it, and our own with that of the processes."""
     everybody = used(processors(), time.monotonic())
-    return Used(everybody.at_s, everybody.all_s, everybody.own_s + sum(map(spent_s, pids)))
+    return Used(everybody.at_s, everybody.all_s, everybody.own_s + sum(map(spent_s, with_children(pids))))
+
+
+def with_children(pids: Iterable[int]) -> set[int]:
+    """These processes and all that they started, and those what they started."""
+    found, asked = set(pids), list(pids)
+    while asked:
+        for path in Path(f"/proc/{asked.pop()}/task").glob("*/children"):
+            try:
+                new = set(map(int, path.read_text().split())) - found
+            except OSError:  # a thread that ended
+                continue
+            found |= new
+            asked += new
+    return found
 
 
 def spent_s(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""The pictures of docs/images, drawn from the results files: score against parameters, and against rows.
+"""The pictures of docs/images, drawn from the results files: scores, and for docs/performance.md ratios.
 
 python -m benchmarks.pictures
 """
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import few_rows, record, results_table
+from benchmarks import few_rows, performance, record, results_table
 from benchmarks.intervals import mean
 from benchmarks.results_table import FULL, PROBE, Line, lines
 
@@ -62,6 +62,28 @@ def _draw_rows(axes: Any, cells: dict[str, Any], task: str) -> None:
     axes.minorticks_off()
     axes.set_xlabel("training rows")
     axes.set_ylabel(f"score x 100 ({task})")
+
+
+def ratios(name: str) -> Path | None:
+    """Bars of what a benchmark of speed found, by label and series, with a line at 1."""
+    bars = performance.bars_of(name, record.read(name))
+    if not bars:
+        return None
+    series = list(dict.fromkeys(one for own in bars.values() for one in own))
+    figure, (axes,) = _canvas()
+    figure.set_size_inches(8, 1.0 + 0.16 * len(bars) * (len(series) + 1))
+    for number, one in enumerate(series):
+        places = [
+            index + (number + 1) / (len(series) + 1) for index, own in enumerate(bars.values()) if one in own
+        ]
+        axes.barh(places, [own[one] for own in bars.values() if one in own], 1 / (len(series) + 1), label=one)
+    axes.axvline(1, color="0.4", linewidth=0.8, linestyle="--")
+    axes.set_yticks([index + 0.5 for index in range(len(bars))], list(bars), fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(performance.AXES.get(name, "throughput of A / B"))
+    if len(series) > 1:
+        axes.legend(fontsize=8, frameon=False)
+    return _saved(figure, name)
 
 
 def _canvas(panels: int = 1) -> tuple[Any, list[Any]]:
@@ -122,6 +144,7 @@ def main() -> int:
     drawn = (
         score_against_parameters(record.read(results_table.NAME)),
         score_against_rows(record.read(few_rows.NAME)),
+        *map(ratios, performance.NAMES),
     )
     for path in drawn:
         if path is not None:

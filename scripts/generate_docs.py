@@ -21,6 +21,7 @@ A place for a section is a pair of comments; what stands between them is replace
     <!-- generated: training-cost t5-small cpu 16x64 -->  of `benchmarks.training_cost`
     <!-- generated: training-speed -->        of `benchmarks.training_speed`
     <!-- generated: learners-together -->     of `benchmarks.learners_together`
+    <!-- generated: performance -->           all of docs/performance.md that scripts measured
     <!-- end generated -->
 
 `--check` writes nothing and ends with status 1 where a file is stale. An unknown section ends it with 2.
@@ -310,6 +311,12 @@ def learners_together() -> str:
     return learners_together.table(record.read(learners_together.NAME)) + "\n"
 
 
+def performance() -> str:
+    from benchmarks import performance as own
+
+    return own.page()
+
+
 SECTIONS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "errors": errors,
@@ -328,6 +335,7 @@ SECTIONS: dict[str, Callable[..., str]] = {
     "research-hadamard": research_hadamard,
     "training-speed": training_speed,
     "learners-together": learners_together,
+    "performance": performance,
 }
 
 

@@ -1,9 +1,10 @@
 """Builds an environment for each alternative that needs one of its own, in a folder.
 
-    python -m benchmarks.peers.environments FOLDER [--only setfit|adapterhub]
+    python -m benchmarks.peers.environments FOLDER [--only setfit|adapterhub|engines|infinity]
 
 Then FOLDER/setfit/bin/python and FOLDER/adapterhub/bin/python run `benchmarks.peers` with the repository's
-root in PYTHONPATH. An environment that is there already is brought to the pinned versions.
+root in PYTHONPATH; `bare_backbone` and `http_peers` are told of FOLDER. An environment that is there
+already is brought to the pinned versions.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 import venv
 from pathlib import Path
 
-NAMES = ("setfit", "adapterhub")
+NAMES = ("setfit", "adapterhub", "engines", "infinity")
 
 
 def requirements(name: str) -> Path:
