@@ -240,7 +240,7 @@ def test_another_models_adapters_on_the_same_backbone_do_not_act() -> None:
 
 
 def test_families_that_share_no_form_run_on_the_reference_path() -> None:
-    for name in set(FAMILIES) - set(FAST):
+    for name in set(FAMILIES) - set(FAST) - {"t5"}:  # which has a path of its own
         model = ServedModel(tiny_backbone(name))
         model.hidden(model.backbone.text.encode(["w1"]), [0])
         assert model.passes == {"fast": 0, "reference": 1}, name

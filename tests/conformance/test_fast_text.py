@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from transformers import PreTrainedConfig, T5Config
 
 from modeling import Backbone, Encoded, HeadSpec, ServedModel
+from modeling.steps import Memory, first_step
 from tests.conformance import checks
 from tests.conformance.test_fast_path import NEAR, PER_ROW, both, compare, needs_kernels, parameters, ragged
 from tests.tiny import CONFIGS, VARIANTS, random_backbone
@@ -27,11 +29,11 @@ pytestmark = needs_kernels
 
 
 def served(
-    backbone: Backbone, methods: Sequence[str | None]
+    backbone: Backbone, methods: Sequence[str | None], size: float = 0.1
 ) -> tuple[list[ServedModel], list[int], list[int]]:
     """The fast path and the reference with the same adapters; slots and body slots by row."""
     adapters = [
-        checks.trained(backbone, method, SPEC, number, size=0.1) if method else None
+        checks.trained(backbone, method, SPEC, number, size=size) if method else None
         for number, method in enumerate(methods)
     ]
     models, bodies = both(backbone, adapters)
@@ -73,6 +75,36 @@ def test_all_methods_in_one_batch(name: str) -> None:
     assert got == want
     if name == "t5 v1.1":  # tied output layers repeat one token
         assert len({len(ids) for ids in got}) > 1, "all rows ended together, so none left the batch"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_states_of_steps_that_write_what_they_are_told(name: str) -> None:
+    """Long enough for a buffer to grow; half of the rows leave on the way. Greedy text shows less."""
+    backbone = random_backbone(MODELS[name])
+    models, _, bodies = served(backbone, ["hadamard", None, "lora", "bitfit", "ln_tuning", "ia3"], size=0.03)
+    generator = torch.Generator().manual_seed(0)
+    words = torch.randint(3, 20, (20, 6), generator=generator)
+    found = [steps_of(model, ragged(backbone, 6), bodies, words) for model in models]
+    assert models[0].passes == {"fast": 1, "reference": 0}
+    for mine, reference in zip(*found, strict=True):
+        assert (mine - reference).abs().max() <= NEAR * reference.abs().max()
+
+
+@torch.inference_mode()
+def steps_of(
+    model: ServedModel, encoded: Sequence[Encoded], bodies: Sequence[int], words: Tensor
+) -> list[Tensor]:
+    """The decoder's states of each step [R, H]."""
+    found, memory, left = [], Memory(writes=True), [0, 2, 5]
+    with model._selected(encoded, bodies) as batch, model._running(batch) as hidden:
+        step = first_step(batch, 0)
+        for number, ids in enumerate(words):
+            found.append(model.backbone.decode(hidden, step, memory))
+            step = step.following(ids[: len(step.rows)])
+            if number == 9:
+                step = step.only(left)
+                memory.only(torch.tensor(left))
+    return found
 
 
 @pytest.mark.parametrize("name", MODELS)
