@@ -22,7 +22,7 @@ help: ## list the targets
 
 setup: $(STAMP) ## make .venv with everything in it, and the `trunkline` command
 
-$(STAMP): pyproject.toml constraints.txt setup.py modeling/kernels/rows.c
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard modeling/kernels/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "Trunkline needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
 	         "Name another one: make setup PYTHON=python3.12" >&2; exit 1; }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup  # type: ignore[import-untyped]  # of the build alone
 
-SOURCE = Path("modeling/kernels/rows.c")
+SOURCES = sorted(Path("modeling/kernels").glob("*.[ch]"))  # rows.c and what it includes
 # No fast-math: what the flags allow is to join products and sums, and not to count floating-point exceptions.
 FLAGS = ["-O3", "-std=gnu11", "-fopenmp", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
 _AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
@@ -19,15 +19,15 @@ LEVELS: dict[str, list[str]] = {"plain": []} | (_X86 if platform.machine() in ("
 
 def library(level: str, flags: list[str]) -> Extension:
     """A library that tells which source it is of, so that one left behind by another is not loaded."""
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
     return Extension(
         f"modeling.kernels.rows_{level}",
-        [SOURCE.as_posix()],
+        ["modeling/kernels/rows.c"],
         extra_compile_args=[*FLAGS, *flags],
         extra_link_args=["-fopenmp"],
         libraries=["m"],
         define_macros=[("SOURCE", f'"{digest}"')],
-        depends=["setup.py"],
+        depends=["setup.py", *(path.as_posix() for path in SOURCES)],
         optional=True,
     )
 

@@ -8,6 +8,7 @@ T tokens, H hidden.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -72,11 +73,15 @@ class _Pass:
         """-> [T, H]."""
         tables, batch = self._plan.embeddings, self._batch
         ids = batch.ids[0]
-        x = self._act(tables.tap, ids, tables.words.index_select(0, ids))
+        added: list[tuple[Tensor, Tensor | None]] = [(tables.positions, batch.positions[0])]
         if tables.types is not None:
-            x += tables.types.index_select(0, batch.type_ids[0]) if len(tables.types) > 1 else tables.types
-        positions = tables.positions.index_select(0, batch.positions[0])
-        return tables.project(self._c.norm(x, positions, self._at, tables.norm.own, tables.norm.eps))
+            one_type = len(tables.types) == 1
+            added.append((tables.types, torch.zeros_like(ids) if one_type else batch.type_ids[0]))
+        if tables.tap in self._acting:
+            added.append((self._act(tables.tap, ids, tables.words.index_select(0, ids)), None))
+        else:
+            added.append((tables.words, ids))
+        return tables.project(self._c.norm_of_rows(added, self._at, tables.norm.own, tables.norm.eps))
 
     def layer(self, layer: Layer, x: Tensor) -> Tensor:
         """x [T, H] -> [T, H]."""

@@ -54,7 +54,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class FrozenNorm:
-    """A LayerNorm of the backbone: its module, and its gain and bias as kernels take them.
+    """A LayerNorm of the backbone: its module, and its gain and bias as kernels take them, in float32.
 
     `kept` are the tensors whose addresses `own` holds.
     """
@@ -109,8 +109,8 @@ def plan_of(backbone: Backbone) -> Plan | None:
     config = backbone.config
     activation = getattr(config, "hidden_act", None) or getattr(config, "activation", None)
     activation = _NAMES.get(str(activation), str(activation))
-    runs = backbone.family.fast and backbone.device.type == "cpu" and backbone.dtype == torch.float32
-    if not runs or activation not in _FUSED or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's own
+    runs = backbone.family.fast and backbone.device.type == "cpu" and has_products(backbone.dtype)
+    if not runs or activation not in _FUSED:
         return None
     layers: dict[int, dict[Site, Tap]] = {}
     for tap in backbone.taps:
@@ -119,6 +119,14 @@ def plan_of(backbone: Backbone) -> Plan | None:
     packed: dict[tuple[int, ...], Product] = {}
     built = [_layer(backbone.model, layers[number], packed) for number in sorted(layers)]
     return Plan(embeddings, built, int(config.num_attention_heads), activation)
+
+
+def has_products(dtype: torch.dtype) -> bool:
+    """Whether there are products of packed weights in this format here."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's own
+        return False
+    halves = dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32 or bool(halves)
 
 
 def _layer(model: nn.Module, taps: Taps, packed: dict[tuple[int, ...], Product]) -> Layer:
@@ -175,5 +183,5 @@ def _table(module: nn.Module) -> Tensor:
 
 def _norm(module: nn.Module) -> FrozenNorm:
     assert isinstance(module, nn.LayerNorm), "these families have layer norms: this is a bug"
-    kept = module.weight, module.bias
+    kept = module.weight.float(), module.bias.float()
     return FrozenNorm(module, Scales.of(*kept), module.eps, kept)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from ctypes import POINTER, Structure, byref, c_float, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_float, c_int64, c_void_p
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -151,6 +151,15 @@ class Rows:
         return array.ctypes.data, len(array)
 
 
+class _Sources(Structure):
+    """Up to three tensors of rows that are added, each with the rows of tokens (none: token by token)."""
+
+    _fields_ = (
+        *(("first", c_void_p), ("first_index", c_void_p), ("second", c_void_p), ("second_index", c_void_p)),
+        *(("third", c_void_p), ("third_index", c_void_p)),
+    )
+
+
 _NOTHING = Scales()
 
 
@@ -160,20 +169,16 @@ class Kernels:
     def __init__(self, library: ctypes.CDLL) -> None:
         library.rows_source.restype = ctypes.c_char_p
         self.source: str = library.rows_source().decode()
-        at, by = POINTER(_Batch), POINTER(Scales)
-        self._scale = _declared(library.rows_scale, c_void_p, c_int64, c_int64, at, by, c_int64)
-        self._norm = _declared(library.rows_norm, *[c_void_p] * 3, c_int64, c_float, at, by, by)
-        self._attention = _declared(
-            library.rows_attention, c_void_p, c_void_p, c_int64, c_int64, c_float, at, by
-        )
-        whole = (c_void_p, c_int64, c_void_p, c_int64)
-        self._block = _declared(library.rows_block, *whole, at, POINTER(Block))
+        at, by, n = POINTER(_Batch), POINTER(Scales), c_int64
+        self._scale = _declared(library.rows_scale, c_void_p, n, n, n, at, by, n)
+        self._norm = _declared(library.rows_norm, POINTER(_Sources), n, c_void_p, n, n, c_float, at, by, by)
+        self._attention = _declared(library.rows_attention, c_void_p, c_void_p, n, n, n, c_float, at, by)
+        self._block = _declared(library.rows_block, c_void_p, n, c_void_p, n, n, at, POINTER(Block))
 
     def scale(self, y: Tensor, at: Rows, by: Scales | None, activation: str = "") -> None:
         """activation(y * scale + shift), y [T, D]."""
-        _check(y)
         by, width = _NOTHING if by is None else by, y.shape[1]
-        self._scale(y.data_ptr(), y.stride(0), width, at.record, by, ACTIVATIONS[activation])
+        self._scale(y.data_ptr(), _half(y), y.stride(0), width, at.record, by, ACTIVATIONS[activation])
 
     def norm(
         self,
@@ -185,29 +190,51 @@ class Kernels:
         then: Scales | None = None,
     ) -> Tensor:
         """norm(x + residual) with gain and bias, then scaled and shifted: x [T, D] becomes the result."""
-        assert x.is_contiguous(), "a norm takes whole rows: this is a bug"
-        assert residual.is_contiguous(), "a norm takes whole rows: this is a bug"
-        then = _NOTHING if then is None else then
-        self._norm(x.data_ptr(), residual.data_ptr(), x.data_ptr(), x.shape[1], eps, at.record, own, then)
+        sources = _Sources(_rows_of(x, x), None, _rows_of(residual, x))
+        self._norm(
+            sources,
+            2,
+            x.data_ptr(),
+            _half(x),
+            x.shape[1],
+            eps,
+            at.record,
+            own,
+            _NOTHING if then is None else then,
+        )
         return x
+
+    def norm_of_rows(
+        self, tables: Sequence[tuple[Tensor, Tensor | None]], at: Rows, own: Scales, eps: float
+    ) -> Tensor:
+        """norm of sums of rows of tables [S, D], at most three, each with the tokens' rows [T] -> [T, D]."""
+        like = tables[0][0]
+        places = [
+            address
+            for table, index in tables
+            for address in (_rows_of(table, like), None if index is None else index.data_ptr())
+        ]
+        y = like.new_empty(at.record.num_tokens, like.shape[1])
+        self._norm(
+            _Sources(*places), len(tables), y.data_ptr(), _half(y), y.shape[1], eps, at.record, own, _NOTHING
+        )
+        return y
 
     def attention(
         self, qkv: Tensor, out: Tensor, heads: int, at: Rows, count: int, by: Scales | None = None
     ) -> None:
         """Attention inside each of the first `count` rows: qkv [T, 3 H], q | k | v -> out [T, H], scaled."""
-        _check(qkv)
         width = out.shape[1] // heads
         record = at.record if count == at.layout.num_rows else at.below(count)
-        addresses = qkv.data_ptr(), out.data_ptr()
         by = _NOTHING if by is None else by
-        _done(self._attention(*addresses, heads, width, width**-0.5, record, by))
+        addresses = _rows_of(qkv, out), _rows_of(out, out)
+        _done(self._attention(*addresses, _half(out), heads, width, width**-0.5, record, by))
 
     def block(self, x: Tensor, y: Tensor, at: Rows, block: Block) -> None:
         """y += up(activation(down(x))) in some rows; x [T, D_in] and y [T, D_out] may be the same."""
-        x = y if block.of_y else x
-        _check(x)
-        _check(y)
-        _done(self._block(x.data_ptr(), x.stride(0), y.data_ptr(), y.stride(0), at.record, byref(block)))
+        x, half = y if block.of_y else x, _half(y)
+        assert _half(x) == half, "a block reads and writes one format: this is a bug"
+        _done(self._block(x.data_ptr(), x.stride(0), y.data_ptr(), y.stride(0), half, at.record, block))
 
 
 def _declared(function: Any, *kinds: Any) -> Any:
@@ -215,9 +242,19 @@ def _declared(function: Any, *kinds: Any) -> Any:
     return function
 
 
-def _check(x: Tensor) -> None:
-    fits = x.dtype == torch.float32 and x.stride(-1) == 1
-    assert fits, "kernels take rows of float32: this is a bug"
+def _half(x: Tensor) -> int:
+    """Whether rows are of bfloat16; else they are of float32."""
+    half = x.dtype == torch.bfloat16
+    fits = (half or x.dtype == torch.float32) and x.stride(-1) == 1
+    assert fits, "kernels take rows of float32 or bfloat16: this is a bug"
+    return half
+
+
+def _rows_of(x: Tensor, like: Tensor) -> int:
+    """The address of whole rows that lie one behind another."""
+    fits = x.is_contiguous() and x.dtype == like.dtype
+    assert fits, "kernels take whole rows of one format here: this is a bug"
+    return x.data_ptr()
 
 
 def _done(failed: int) -> None:

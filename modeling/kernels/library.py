@@ -51,6 +51,7 @@ def opened(level: str) -> Kernels:
     if not found:
         raise OSError(f"rows_{level} was not built")
     made = Kernels(ctypes.CDLL(str(found[0])))
-    if made.source != hashlib.sha256((_HERE / "rows.c").read_bytes()).hexdigest():
+    sources = sorted(_HERE.glob("*.[ch]"))  # as setup.py has them
+    if made.source != hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest():
         raise OSError(f"{found[0].name} was built of another rows.c")
     return made
