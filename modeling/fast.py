@@ -21,7 +21,8 @@ from .plan import QKV, FrozenNorm, Layer, Plan, plan_of
 from .sites import ALL_NORM_SITES, Site, Tap
 from .tapped import Tapped
 
-_LONG = 384  # tokens of a row from which on the library's attention is faster
+# Tokens of a row from which on the library's attention is faster: it multiplies bfloat16 as such.
+_LONG = {torch.float32: 384, torch.bfloat16: 80}
 
 
 class FastPath:
@@ -67,7 +68,8 @@ class _Pass:
     def __init__(self, plan: Plan, c: Kernels, banks: Banks, batch: PackedBatch) -> None:
         self._plan, self._c, self._batch = plan, c, batch
         self._acting, self._at = banks.acting, Rows(batch.layout, banks.slots)
-        self._num_short = int(np.searchsorted(batch.layout.lengths, _LONG))  # rows are in order of length
+        self._long = _LONG[plan.embeddings.words.dtype]
+        self._num_short = int(np.searchsorted(batch.layout.lengths, self._long))  # in order of length
 
     def embed(self) -> Tensor:
         """-> [T, H]."""
@@ -110,7 +112,7 @@ class _Pass:
         if scales is not None:
             return out
         for grid in self._batch.groups if self._num_short < rows else ():
-            if grid.length >= _LONG:
+            if grid.length >= self._long:
                 own = qkv[grid.start : grid.stop].view(grid.rows, grid.length, 3, plan.heads, -1)
                 q, k, v = own.permute(2, 0, 3, 1, 4)
                 long = scaled_dot_product_attention(q, k, v).transpose(1, 2)

@@ -69,7 +69,7 @@ def test_every_set_of_instructions(level: str, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("long", [1, 9])
 def test_long_rows_take_the_librarys_attention(long: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "_LONG", long)
+    monkeypatch.setitem(fast._LONG, torch.bfloat16, long)
     backbone, _, models, bodies = three("bert", [None, "hadamard", "lora", "ia3", "hadamard", "bitfit"])
     check_no_farther(models, ragged(backbone, len(bodies)), bodies)
 

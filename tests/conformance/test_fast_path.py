@@ -140,7 +140,7 @@ def test_an_op_without_a_kernel_acts_by_its_own_form(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("long", [1, 9, 1000])
 def test_long_rows_take_the_librarys_attention(long: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "_LONG", long)
+    monkeypatch.setitem(fast._LONG, torch.float32, long)
     backbone = tiny_backbone("bert")
     models, bodies = both(backbone, mixed(backbone, [None, "hadamard", "lora", "ia3", "hadamard", "bitfit"]))
     compare(models, ragged(backbone, 6), bodies)
