@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from .backbone import Backbone
-from .banks import Banks, TapBank, Use
-from .kernels import Kernels, RowCall, Rows, Scales, kernels
-from .ops import OPS
+from .banks import Banks, TapBank
+from .kernels import Kernels, Rows, Scales, kernels
 from .packed import PackedBatch
 from .plan import QKV, FrozenNorm, Layer, Plan, plan_of
 from .sites import ALL_NORM_SITES, Site, Tap
@@ -105,7 +104,7 @@ class _Pass:
     def _attention(self, tap: Tap, qkv: Tensor) -> Tensor:
         """Every token sees its own row: qkv [T, 3 H] -> [T, H], with what acts on it."""
         plan, rows = self._plan, self._at.layout.num_rows
-        out = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
+        out = qkv.new_empty(qkv.shape[0], qkv.shape[1] // 3)
         scales = self._only_scales(tap) if self._num_short == rows else None
         if self._num_short:
             self._c.attention(qkv, out, plan.heads, self._at, self._num_short, scales)
@@ -136,7 +135,7 @@ class _Pass:
         bank = self._acting.get(tap)
         if bank is None:
             return self._c.norm(y, residual, self._at, frozen.own, frozen.eps)
-        calls = [_call(use) for use in bank.uses]
+        calls = [use.place.as_call() for use in bank.uses]
         own, *then = calls if bank.replaces else [frozen.own, *calls]
         if isinstance(own, Scales) and not then:
             return self._c.norm(y, residual, self._at, own, frozen.eps)
@@ -148,7 +147,7 @@ class _Pass:
     def _only_scales(self, tap: Tap) -> Scales | None:
         """What acts at a tap, if that is one multiplication and addition."""
         bank = self._acting.get(tap)
-        call = _call(bank.uses[0]) if bank is not None and len(bank.uses) == 1 else None
+        call = bank.uses[0].place.as_call() if bank is not None and len(bank.uses) == 1 else None
         return call if isinstance(call, Scales) else None
 
     def _act(self, tap: Tap, x: Tensor, y: Tensor) -> Tensor:
@@ -160,13 +159,9 @@ class _Pass:
         if x is y and len(bank.uses) > 1:
             x = x.clone()  # every op sees the module's own input
         for use in bank.uses:
-            call = _call(use)
+            call = use.place.as_call()
             if call is None:
                 y = bank.apply(use, x[None], y[None])[0]
             else:
                 call.act(self._c, self._at, use.rows, x, y)
         return y
-
-
-def _call(use: Use) -> RowCall | None:
-    return OPS[use.variant.op].rows(use.parts, use.variant.static)

@@ -47,14 +47,8 @@ class Table(Structure):
             return cls()
         if isinstance(part, Tensor):
             return cls(part.data_ptr(), None, 0, 1, part.numel())
-        data, index, noted = part.data, part.index, part.noted
-        if noted is not None and noted[0] is data and noted[1] is index:  # a part that grew has others
-            table = noted[2]
-            assert isinstance(table, Table), "only tables are noted: this is a bug"
-            return table
-        table = cls(data.data_ptr(), index.data_ptr(), index.shape[0], data.shape[0], data[0].numel())
-        part.noted = data, index, table
-        return table
+        data, index = part.data, part.index
+        return cls(data.data_ptr(), index.data_ptr(), index.shape[0], data.shape[0], data[0].numel())
 
 
 class Scales(Structure):
