@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from .backbone import Backbone
 from .banks import Banks, TapBank
@@ -43,7 +42,7 @@ class FastPath:
         """Whether it computes what the reference path would: whole passes, the backbone's own weights, and
         nothing at the taps but these banks.
         """
-        if self._backbone.has_other_weights:
+        if self._backbone.has_other_weights or not self._plan.attention.runs(int(batch.layout.lengths[-1])):
             return False
         modules = (children[name] for children, name in self._places)
         acts = (act for module in modules if isinstance(module, Tapped) for act in module.acts)
@@ -103,19 +102,17 @@ class _Pass:
 
     def _attention(self, tap: Tap, qkv: Tensor) -> Tensor:
         """Every token sees its own row: qkv [T, 3 H] -> [T, H], with what acts on it."""
-        plan, rows = self._plan, self._at.layout.num_rows
+        what, rows = self._plan.attention, self._at.layout.num_rows
         out = qkv.new_empty(qkv.shape[0], qkv.shape[1] // 3)
         scales = self._only_scales(tap) if self._num_short == rows else None
         if self._num_short:
-            self._c.attention(qkv, out, plan.heads, self._at, self._num_short, scales)
+            self._c.attention(qkv, out, what.own, self._at, self._num_short, scales)
         if scales is not None:
             return out
         for grid in self._batch.groups if self._num_short < rows else ():
             if grid.length >= self._long:
-                own = qkv[grid.start : grid.stop].view(grid.rows, grid.length, 3, plan.heads, -1)
-                q, k, v = own.permute(2, 0, 3, 1, 4)
-                long = scaled_dot_product_attention(q, k, v).transpose(1, 2)
-                out[grid.start : grid.stop] = long.reshape(grid.stop - grid.start, -1)
+                own = slice(grid.start, grid.stop)
+                out[own] = what.of_long(qkv[own], grid.rows, grid.length)
         return self._act(tap, out, out)
 
     def _inner(self, layer: Layer, x: Tensor) -> Tensor:

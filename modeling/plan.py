@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad, scaled_dot_product_attention
 
 from .backbone import Backbone
-from .kernels import Scales
+from .kernels import Attention, Scales
 from .sites import Site, Tap
 from .tapped import frozen_module
 
@@ -95,12 +95,41 @@ class Embeddings:
 
 
 @dataclass(frozen=True, slots=True)
+class FrozenAttention:
+    """The attention of all layers: as the kernel takes it, and as the library does where rows are long.
+
+    `bias` [heads, 2 R + 16] is what is added to scores by the distance of key and query, R the most tokens of
+    a row.
+    """
+
+    own: Attention
+    bias: Tensor | None
+
+    def runs(self, longest: int) -> bool:
+        """Whether it knows every distance in a row of so many tokens."""
+        return self.bias is None or longest <= int(self.own.reach)
+
+    def of_long(self, qkv: Tensor, rows: int, length: int) -> Tensor:
+        """Rows of one length, by the library's attention: qkv [rows length, 3 H] -> [rows length, H]."""
+        q, k, v = qkv.view(rows, length, 3, self.own.heads, -1).permute(2, 0, 3, 1, 4)
+        mask = None if self.bias is None else self._by_pair(length).to(qkv.dtype)
+        found = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=float(self.own.scaling))
+        return found.transpose(1, 2).reshape(rows * length, -1)
+
+    def _by_pair(self, length: int) -> Tensor:
+        """The bias of every query and key [heads, length, length]."""
+        assert self.bias is not None, "there is none: this is a bug"
+        place = torch.arange(length) + int(self.own.reach) - 1
+        return self.bias[:, place - torch.arange(length)[:, None]]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole encoder. `activation` is that of the feed-forward, `heads` the number of attention heads."""
+    """A whole encoder. `activation` is that of the feed-forward."""
 
     embeddings: Embeddings
     layers: Sequence[Layer]
-    heads: int
+    attention: FrozenAttention
     activation: str
 
 
@@ -118,7 +147,18 @@ def plan_of(backbone: Backbone) -> Plan | None:
     embeddings = _embeddings(backbone.model, layers.pop(-1)[Site.EMBED])
     packed: dict[tuple[int, ...], Product] = {}
     built = [_layer(backbone.model, layers[number], packed) for number in sorted(layers)]
-    return Plan(embeddings, built, int(config.num_attention_heads), activation)
+    return Plan(embeddings, built, _attention(backbone), activation)
+
+
+@torch.inference_mode()
+def _attention(backbone: Backbone) -> FrozenAttention:
+    heads, reach = int(backbone.config.num_attention_heads), backbone.max_tokens
+    width = backbone.hidden_size // heads
+    if backbone.family.bias is None:
+        return FrozenAttention(Attention.of(heads, width), None)
+    near = backbone.family.bias(backbone.model, torch.arange(1 - reach, reach)).float()
+    bias = pad(near, (0, 17)).contiguous()
+    return FrozenAttention(Attention.of(heads, width, bias=bias), bias)
 
 
 def has_products(dtype: torch.dtype) -> bool:

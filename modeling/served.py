@@ -204,7 +204,8 @@ class ServedModel:
         """The last hidden states [T, H] of a selected batch, by the fast path if it suits."""
         path = self._path if self._path is not None and self._path.suits(batch) else None
         self.passes["reference" if path is None else "fast"] += 1
-        with self.backbone.running(batch, None if path is None else path.hidden) as hidden:
+        running = (batch,) if path is None else (batch.unpadded(), path.hidden)
+        with self.backbone.running(*running) as hidden:
             yield hidden
 
     def _states_entering(self, batch: PackedBatch, number: int) -> Tensor:

@@ -83,8 +83,9 @@ class Family:
     `refused_dtypes` maps a number format to the reason why the model cannot run in it. `layers(model)` are
     the encoder's layers, by the numbers of their taps, where each takes the states [1, T, H] of the one below
     as its first argument, gives its own alone, and nothing else passes between them: a pass may begin at any.
-    `fast`: its layers are post-norm, with plain attention, behind a sum of tables called as BERT's are, so
-    that the fast path (`plan.py`) can run them.
+    `fast`: its layers are post-norm, behind a sum of tables called as BERT's are, so that the fast path
+    (`plan.py`) can run them. `bias(model, distances [N])` -> [heads, N] is what its attention adds to scores
+    by the distance of key and query, for the fast path alone; plain attention adds nothing.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Family:
     refused_dtypes: tuple[tuple[str, str], ...] = ()
     layers: Callable[[nn.Module], list[nn.Module]] = _no_stack
     fast: bool = False
+    bias: Callable[[nn.Module, Tensor], Tensor] | None = None
 
 
 FAMILIES: Registry[Family] = Registry("family")

@@ -1,10 +1,15 @@
 """MPNet: BERT's function with a bias of relative positions on every attention score.
 
-Its attention is the library's own and takes that bias on a padded grid, so it cannot run packed. Positions
-start behind the padding id 1, whatever the config says of padding: the library has that number in its code.
+Its attention is the library's own and takes that bias on a padded grid, so the reference cannot run packed;
+the fast path can. Positions start behind the padding id 1, whatever the config says of padding: the library
+has that number in its code.
 """
 
 from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
 
 from .base import FAMILIES, Family
 from .bert import POST_NORM_READS, PostNorm
@@ -18,6 +23,14 @@ _NAMES = PostNorm(
     attention_norm="attention.LayerNorm",
 )
 
+
+def _bias(model: Any, distances: Tensor) -> Tensor:
+    """[heads, N]: one table for all layers, by the library's own buckets."""
+    encoder = model.encoder
+    values: Tensor = encoder.relative_attention_bias(encoder.relative_position_bucket(distances))
+    return values.T
+
+
 FAMILIES.add(
     Family(
         "mpnet",
@@ -27,5 +40,7 @@ FAMILIES.add(
         first_position=lambda config: _FIRST_POSITION,
         max_tokens=lambda config: int(config.max_position_embeddings) - _FIRST_POSITION,
         padded=True,
+        fast=True,
+        bias=_bias,
     )
 )

@@ -107,6 +107,25 @@ class Block(Structure):
         kernels.block(x, y, at, self)
 
 
+class Attention(Structure):
+    """What all rows and heads of an attention share; `bias` is added to scores, by head and distance."""
+
+    _fields_ = (
+        *(("heads", c_int64), ("width", c_int64), ("bias", c_void_p), ("reach", c_int64)),
+        ("scaling", c_float),
+    )
+
+    @classmethod
+    def of(
+        cls, heads: int, width: int, scaling: float | None = None, bias: Tensor | None = None
+    ) -> Attention:
+        """Heads of a width; `bias` [heads, 2 R + 16]: of key minus query from 1 - R to R - 1, then zeros."""
+        scaling = width**-0.5 if scaling is None else scaling
+        if bias is None:
+            return cls(heads, width, None, 0, scaling)
+        return cls(heads, width, bias.data_ptr(), (bias.shape[1] - 16) // 2, scaling)
+
+
 class _Batch(Structure):
     _fields_ = (
         *(("start", c_void_p), ("length", c_void_p), ("slot", c_void_p), ("row", c_void_p)),
@@ -166,7 +185,8 @@ class Kernels:
         at, by, n = POINTER(_Batch), POINTER(Scales), c_int64
         self._scale = _declared(library.rows_scale, c_void_p, n, n, n, at, by, n)
         self._norm = _declared(library.rows_norm, POINTER(_Sources), n, c_void_p, n, n, c_float, at, by, by)
-        self._attention = _declared(library.rows_attention, c_void_p, c_void_p, n, n, n, c_float, at, by)
+        whole = POINTER(Attention)
+        self._attention = _declared(library.rows_attention, c_void_p, c_void_p, n, whole, at, by)
         self._block = _declared(library.rows_block, c_void_p, n, c_void_p, n, n, at, POINTER(Block))
 
     def scale(self, y: Tensor, at: Rows, by: Scales | None, activation: str = "") -> None:
@@ -215,14 +235,13 @@ class Kernels:
         return y
 
     def attention(
-        self, qkv: Tensor, out: Tensor, heads: int, at: Rows, count: int, by: Scales | None = None
+        self, qkv: Tensor, out: Tensor, what: Attention, at: Rows, count: int, by: Scales | None = None
     ) -> None:
         """Attention inside each of the first `count` rows: qkv [T, 3 H], q | k | v -> out [T, H], scaled."""
-        width = out.shape[1] // heads
         record = at.record if count == at.layout.num_rows else at.below(count)
         by = _NOTHING if by is None else by
         addresses = _rows_of(qkv, out), _rows_of(out, out)
-        _done(self._attention(*addresses, _half(out), heads, width, width**-0.5, record, by))
+        _done(self._attention(*addresses, _half(out), what, record, by))
 
     def block(self, x: Tensor, y: Tensor, at: Rows, block: Block) -> None:
         """y += up(activation(down(x))) in some rows; x [T, D_in] and y [T, D_out] may be the same."""

@@ -159,11 +159,11 @@ INLINE void transpose(const float *keys, int64_t ld, int64_t L, int64_t D, float
     for (int64_t d = i < j ? whole : 0; d < D; d++) kt[d * cap + i] = i < L ? keys[i * ld + d] * scaling : 0;
 }
 
-/* One head of N queries q [N][D] on L keys: kt [D][cap] scaled, vs [L][ldv], room for weights s [N][cap] and sums
-   [N][UP(D)]; -> o [N]. */
+/* One head of N queries q [N][D] on L keys: kt [D][cap] scaled, vs [L][ldv], what is added to each score near [N][cap]
+   or nothing, room for weights s [N][cap] and sums [N][UP(D)]; -> o [N]. */
 INLINE void attend(const int N, const float *const *q, int64_t D, const float *kt, const float *vs, int64_t ldv,
-                   int64_t L, int64_t cap, float *s, float *sums, float *const *o, const float *scale,
-                   const float *shift) {
+                   const float *const *near, int64_t L, int64_t cap, float *s, float *sums, float *const *o,
+                   const float *scale, const float *shift) {
   vi behind = COUNTING >= (int32_t)(L - (cap - LANES)); /* lanes of the last vector without a key */
   const float *ws[N];
   v over[N];
@@ -171,6 +171,7 @@ INLINE void attend(const int N, const float *const *q, int64_t D, const float *k
   for (int z = 0; z < N; z++) {
     float *w = s + z * cap, *last = w + cap - LANES;
     v most = all(-INFINITY), total = all(0.0f);
+    for (int64_t j = 0; near[z] && j < cap; j += LANES) store(w + j, load(w + j) + load(near[z] + j));
     store(last, choose(behind, all(-INFINITY), load(last)));
     for (int64_t j = 0; j < cap; j += LANES) most = larger(load(w + j), most); /* leaves NaN out; no weight does */
     most = all(largest(most));
@@ -186,12 +187,22 @@ INLINE void attend(const int N, const float *const *q, int64_t D, const float *k
   }
 }
 
+/* What all rows and heads share: width of a head, what scores are multiplied with, and what is added to them by the
+   distance of key and query from 1 - reach to reach - 1: [heads, 2 reach + 16], zeros at the end, or nothing. */
+typedef struct {
+  int64_t heads, width;
+  const float *bias;
+  int64_t reach;
+  float scaling;
+} attention;
+
 /* One head of one row: queries at base, keys and values H and 2 H behind them, `ld` from token to token. */
-INLINE void attend_row(const int64_t D, const float *base, int64_t ld, int64_t H, int64_t L, float scaling, float *out,
-                       int64_t ldo, const float *scale, const float *shift, float *scratch) {
+INLINE void attend_row(const int64_t D, const float *base, int64_t ld, int64_t H, int64_t L, float scaling,
+                       const float *bias, float *out, int64_t ldo, const float *scale, const float *shift,
+                       float *scratch) {
   int64_t cap = UP(L), ldv = ld;
   float *kt = scratch, *s = kt + D * cap, *sums = s + MOST * cap, *vp = sums + MOST * UP(D);
-  const float *vs = base + 2 * H, *q[MOST];
+  const float *vs = base + 2 * H, *q[MOST], *near[MOST];
   float *o[MOST];
   transpose(base + H, ld, L, D, scaling, kt, cap);
   if (D % LANES) { /* whole vectors are read: from a copy */
@@ -201,34 +212,36 @@ INLINE void attend_row(const int64_t D, const float *base, int64_t ld, int64_t H
   for (int64_t i = 0; i < L; i += MOST) {
     for (int z = 0; z < MOST; z++) {
       int64_t at = i + z < L ? i + z : i;
-      q[z] = base + at * ld, o[z] = out + at * ldo;
+      q[z] = base + at * ld, o[z] = out + at * ldo, near[z] = bias ? bias - at : 0;
     }
-    if (L - i > MOST / 2) attend(MOST, q, D, kt, vs, ldv, L, cap, s, sums, o, scale, shift);
-    else attend(MOST / 2, q, D, kt, vs, ldv, L, cap, s, sums, o, scale, shift);
+    if (L - i > MOST / 2) attend(MOST, q, D, kt, vs, ldv, near, L, cap, s, sums, o, scale, shift);
+    else attend(MOST / 2, q, D, kt, vs, ldv, near, L, cap, s, sums, o, scale, shift);
   }
 }
 
-INLINE void attend_any(int64_t D, const float *base, int64_t ld, int64_t H, int64_t L, float scaling, float *out,
-                       int64_t ldo, const float *scale, const float *shift, float *scratch) {
-  if (D == 32) attend_row(32, base, ld, H, L, scaling, out, ldo, scale, shift, scratch);
-  else if (D == 64) attend_row(64, base, ld, H, L, scaling, out, ldo, scale, shift, scratch);
-  else attend_row(D, base, ld, H, L, scaling, out, ldo, scale, shift, scratch);
+/* The same for any width; `bias` is that of the head at distance 0. */
+INLINE void attend_any(const attention *a, const float *base, int64_t ld, int64_t H, int64_t L, const float *bias,
+                       float *out, int64_t ldo, const float *scale, const float *shift, float *scratch) {
+  int64_t D = a->width;
+  if (D == 32) attend_row(32, base, ld, H, L, a->scaling, bias, out, ldo, scale, shift, scratch);
+  else if (D == 64) attend_row(64, base, ld, H, L, a->scaling, bias, out, ldo, scale, shift, scratch);
+  else attend_row(D, base, ld, H, L, a->scaling, bias, out, ldo, scale, shift, scratch);
 }
 
 /* The same of bfloat16, by way of floats [L, 3 D] and [L, D] in `room`. */
-static void attend_half(int64_t D, const uint16_t *base, int64_t ld, int64_t H, int64_t L, float scaling, uint16_t *out,
-                        const float *scale, const float *shift, float *scratch, float *room) {
+static void attend_half(const attention *a, const uint16_t *base, int64_t ld, int64_t H, int64_t L, const float *bias,
+                        uint16_t *out, const float *scale, const float *shift, float *scratch, float *room) {
+  int64_t D = a->width;
   float *sums = room + 3 * L * D;
   for (int64_t part = 0; part < 3; part++) widen_rows(base + part * H, ld, L, D, room + part * D, 3 * D);
-  attend_any(D, room, 3 * D, D, L, scaling, sums, D, scale, shift, scratch);
+  attend_any(a, room, 3 * D, D, L, bias, sums, D, scale, shift, scratch);
   narrow_rows(sums, D, L, D, out, H);
 }
 
 /* Attention inside each row: qkv [T, 3 heads D] (q | k | v) -> out [T, heads D], times scale plus shift.
    1 on lack of memory, else 0. */
-int rows_attention(const void *qkv, void *out, int64_t half, int64_t heads, int64_t D, float scaling, const batch *at,
-                   const scales *by) {
-  int64_t H = heads * D, ld = 3 * H, cap = UP(at->longest), failed = 0;
+int rows_attention(const void *qkv, void *out, int64_t half, const attention *a, const batch *at, const scales *by) {
+  int64_t heads = a->heads, D = a->width, H = heads * D, ld = 3 * H, cap = UP(at->longest), failed = 0;
   int64_t size = (D + MOST + UP(D)) * cap + MOST * UP(D);
 #pragma omp parallel reduction(| : failed) if (MANY(at))
   {
@@ -240,11 +253,12 @@ int rows_attention(const void *qkv, void *out, int64_t half, int64_t heads, int6
       int64_t b = u / heads, h = u % heads, slot = at->slot[b], L = at->length[b];
       const float *scale = change(&by->scale, slot), *shift = change(&by->shift, slot);
       int64_t from = at->start[b] * ld + h * D, to = at->start[b] * H + h * D;
+      const float *bias = a->bias ? a->bias + h * (2 * a->reach + 16) + a->reach - 1 : 0;
       scale = scale ? scale + h * D : 0, shift = shift ? shift + h * D : 0;
       if (half)
-        attend_half(D, (const uint16_t *)qkv + from, ld, H, L, scaling, (uint16_t *)out + to, scale, shift, scratch,
+        attend_half(a, (const uint16_t *)qkv + from, ld, H, L, bias, (uint16_t *)out + to, scale, shift, scratch,
                     scratch + size);
-      else attend_any(D, (const float *)qkv + from, ld, H, L, scaling, (float *)out + to, H, scale, shift, scratch);
+      else attend_any(a, (const float *)qkv + from, ld, H, L, bias, (float *)out + to, H, scale, shift, scratch);
     }
     free(scratch);
   }

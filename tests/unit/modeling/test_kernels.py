@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from modeling import ServedModel
-from modeling.kernels import ACTIVATIONS, Kernels, Rows, Scales, library
+from modeling.kernels import ACTIVATIONS, Attention, Kernels, Rows, Scales, library
 from modeling.layout import Layout
 from modeling.ops.block import ACTIVATIONS as REFERENCE
 from modeling.part import Part, Table
@@ -69,11 +69,27 @@ def test_attention_keeps_rows_apart(level: str, heads: int, width: int) -> None:
     total, hidden = int(lengths.sum()), heads * width
     at = Rows(Layout.of(lengths, torch.device("cpu")), torch.zeros(5, dtype=torch.int64))
     qkv, out = torch.randn(total, 3 * hidden), torch.empty(total, hidden)
-    library.opened(level).attention(qkv, out, heads, at, 5)
+    library.opened(level).attention(qkv, out, Attention.of(heads, width), at, 5)
     for start, length in zip(at.layout.starts, lengths, strict=True):
         own = qkv[start : start + length].double().view(length, 3, heads, width).permute(1, 2, 0, 3)
         want = nn.functional.scaled_dot_product_attention(*own).transpose(0, 1).reshape(length, hidden)
         torch.testing.assert_close(out[start : start + length].double(), want, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("level", BUILT)
+def test_attention_adds_a_bias_by_distance(level: str) -> None:
+    """Up to a row that is as long as the table reaches; what lies behind a row's keys does not matter."""
+    lengths, heads, width, reach = np.array([1, 7, 16, 33]), 3, 32, 33
+    at = Rows(Layout.of(lengths, torch.device("cpu")), torch.zeros(4, dtype=torch.int64))
+    qkv, out, near = torch.randn(57, 288), torch.empty(57, 96), torch.randn(heads, 2 * reach - 1)
+    table = torch.cat([near, torch.full((heads, 17), 1e9)], 1)
+    library.opened(level).attention(qkv, out, Attention.of(heads, width, 0.7, table), at, 4)
+    for start, length in zip(at.layout.starts, lengths, strict=True):
+        q, k, v = qkv[start : start + length].double().view(length, 3, heads, width).permute(1, 2, 0, 3)
+        distance = torch.arange(length) - torch.arange(length)[:, None]
+        scores = 0.7 * q @ k.mT + near[:, distance + reach - 1]
+        want = (scores.softmax(-1) @ v).transpose(0, 1).reshape(length, 96)
+        torch.testing.assert_close(out[start : start + length].double(), want, rtol=1e-5, atol=4e-6)
 
 
 @pytest.mark.parametrize("what", ["q", "k", "v"])
@@ -83,7 +99,7 @@ def test_attention_hides_nothing(what: str) -> None:
         at = Rows(Layout.of(np.array([3, 4]), torch.device("cpu")), torch.zeros(2, dtype=torch.int64))
         qkv, out = torch.randn(7, 96), torch.empty(7, 32)
         qkv[4, "qkv".index(what) * 32 + 5] = float("nan")
-        library.opened(level).attention(qkv, out, 1, at, 2)
+        library.opened(level).attention(qkv, out, Attention.of(1, 32), at, 2)
         assert out[:3].isfinite().all()
         assert not out[4].isfinite().any() if what != "v" else out[3:, 5].isnan().all()
 
@@ -117,8 +133,8 @@ def test_halves_are_summed_in_float32_and_rounded_once(level: str, width: int) -
     exact = c.norm(wide[0], wide[1], at, own, norm.eps)
     torch.testing.assert_close(c.norm(x, r, at, own, norm.eps), exact.bfloat16(), rtol=0, atol=0)
     half, exact = torch.empty(59, 2 * width, dtype=torch.bfloat16), torch.empty(59, 2 * width)
-    c.attention(qkv.bfloat16(), half, heads, at, 5)
-    c.attention(qkv.bfloat16().float(), exact, heads, at, 5)
+    c.attention(qkv.bfloat16(), half, Attention.of(heads, width), at, 5)
+    c.attention(qkv.bfloat16().float(), exact, Attention.of(heads, width), at, 5)
     torch.testing.assert_close(half, exact.bfloat16(), rtol=0, atol=0)
 
 
