@@ -117,7 +117,7 @@ class TapBank:
     @property
     def only_adds(self) -> bool:
         """Whether what the current batch adds to the output depends on nothing but its rows."""
-        return all(use.parts.keys() <= OPS[use.variant.op].adds for use in self._uses)
+        return all(use.place.parts.keys() <= OPS[use.place.variant.op].adds for use in self._uses)
 
     def bind(self, uses: Sequence[Use]) -> None:
         """Choose what acts until the next call, in this order."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, pad, scaled_dot_product_attention
 
 from .backbone import Backbone
-from .kernels import Attention, Scales
-from .sites import Site, Tap
+from .kernels import Attention, Normal, Scales
+from .ops.norm import affine_of, eps_of, is_centred
+from .sites import STACK_SITES, Site, Tap
 from .tapped import frozen_module
 
 _ROWS_HINT = 1024  # tokens that products are packed for; from 9 to 1,734 it made no difference above 5 %
@@ -28,6 +29,10 @@ _FUSED = {
     "relu": ("relu", ""),
     "swish": ("swish", ""),
 }
+_ACTIVATIONS = ("hidden_act", "activation", "activation_function", "dense_act_fn")  # in configs
+# Beside the table of words.
+_POSITIONS, _TYPES = ("position_embeddings", "embed_positions"), ("token_type_embeddings",)
+_NORMS = ("LayerNorm", "layernorm_embedding")
 # Where models whose embeddings are narrower than their layers have the step between (ELECTRA, ALBERT).
 _PROJECTIONS = ("embeddings_project", "encoder.embedding_hidden_mapping_in")
 QKV = (Site.ATTN_Q, Site.ATTN_K, Site.ATTN_V)
@@ -54,39 +59,31 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class FrozenNorm:
-    """A LayerNorm of the backbone: its module, and its gain and bias as kernels take them, in float32.
+    """A norm of the backbone: its module, and its gain and bias as kernels take them, in float32.
 
     `kept` are the tensors whose addresses `own` holds.
     """
 
     module: nn.Module
     own: Scales
-    eps: float
-    kept: tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One post-norm layer: attention, add and norm, feed-forward, add and norm."""
-
-    taps: Taps
-    qkv: Product
-    out: Product
-    attention_norm: FrozenNorm
-    up: Product
-    down: Product
-    norm: FrozenNorm
+    how: Normal
+    kept: tuple[Tensor, Tensor | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """Sums of rows of tables, a norm, and in some models a projection to the width of the layers."""
+    """Sums of rows of tables, a norm, and in some models a projection to the width of the layers.
+
+    Rows of `words` are multiplied with `scale`; `positions` are read `offset` behind the batch's numbers.
+    """
 
     tap: Tap
     words: Tensor
-    positions: Tensor
+    scale: float
+    positions: Tensor | None
+    offset: int
     types: Tensor | None
-    norm: FrozenNorm
+    norm: FrozenNorm | None
     projection: nn.Linear | None
 
     def project(self, x: Tensor) -> Tensor:
@@ -109,56 +106,83 @@ class FrozenAttention:
         """Whether it knows every distance in a row of so many tokens."""
         return self.bias is None or longest <= int(self.own.reach)
 
-    def of_long(self, qkv: Tensor, rows: int, length: int) -> Tensor:
+    def of_long(self, qkv: Tensor, rows: int, length: int, mask: Tensor | None) -> Tensor:
         """Rows of one length, by the library's attention: qkv [rows length, 3 H] -> [rows length, H]."""
         q, k, v = qkv.view(rows, length, 3, self.own.heads, -1).permute(2, 0, 3, 1, 4)
-        mask = None if self.bias is None else self._by_pair(length).to(qkv.dtype)
         found = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=float(self.own.scaling))
         return found.transpose(1, 2).reshape(rows * length, -1)
 
-    def _by_pair(self, length: int) -> Tensor:
-        """The bias of every query and key [heads, length, length]."""
-        assert self.bias is not None, "there is none: this is a bug"
+    def mask(self, length: int, dtype: torch.dtype) -> Tensor | None:
+        """The bias of every query and key [heads, length, length], if there is one."""
+        if self.bias is None:
+            return None
         place = torch.arange(length) + int(self.own.reach) - 1
-        return self.bias[:, place - torch.arange(length)[:, None]]
+        return self.bias[:, place - torch.arange(length)[:, None]].to(dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Attention and feed-forward, whose inner states may be multiplied with a gate's.
+
+    A norm stands behind each (of their sum with what they read) or, in a plan with a `final` norm, before.
+    """
+
+    taps: Taps
+    qkv: Product
+    out: Product
+    attention_norm: FrozenNorm
+    gate: Product | None
+    up: Product
+    down: Product
+    norm: FrozenNorm
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole encoder. `activation` is that of the feed-forward."""
+    """A whole encoder. `activation` is that of the feed-forward; with a `final` norm norms stand before."""
 
     embeddings: Embeddings
     layers: Sequence[Layer]
     attention: FrozenAttention
     activation: str
+    final: tuple[Tap, FrozenNorm] | None
 
 
 def plan_of(backbone: Backbone) -> Plan | None:
     """The plan of a backbone; None where its family, device, number format or activation has none."""
     config = backbone.config
-    activation = getattr(config, "hidden_act", None) or getattr(config, "activation", None)
-    activation = _NAMES.get(str(activation), str(activation))
+    names = (getattr(config, name, None) for name in _ACTIVATIONS)
+    activation = str(next((name for name in names if name), None))
+    activation = _NAMES.get(activation, activation)
     runs = backbone.family.fast and backbone.device.type == "cpu" and has_products(backbone.dtype)
     if not runs or activation not in _FUSED:
         return None
+    taps = [tap for tap in backbone.taps if tap.stack == "encoder"]
     layers: dict[int, dict[Site, Tap]] = {}
-    for tap in backbone.taps:
-        layers.setdefault(-1 if tap.site is Site.EMBED else tap.layer, {})[tap.site] = tap
-    embeddings = _embeddings(backbone.model, layers.pop(-1)[Site.EMBED])
+    for tap in taps:
+        if tap.site not in STACK_SITES:
+            layers.setdefault(tap.layer, {})[tap.site] = tap
+    whole = {tap.site: tap for tap in taps if tap.site in STACK_SITES}
+    final = whole.get(Site.FINAL_NORM)
     packed: dict[tuple[int, ...], Product] = {}
-    built = [_layer(backbone.model, layers[number], packed) for number in sorted(layers)]
-    return Plan(embeddings, built, _attention(backbone), activation)
+    return Plan(
+        _embeddings(backbone.model, whole[Site.EMBED]),
+        [_layer(backbone.model, layers[number], packed) for number in sorted(layers)],
+        _attention(backbone, layers[0][Site.ATTN_CONTEXT].width),
+        activation,
+        None if final is None else (final, _norm(frozen_module(backbone.model, final.path))),
+    )
 
 
 @torch.inference_mode()
-def _attention(backbone: Backbone) -> FrozenAttention:
-    heads, reach = int(backbone.config.num_attention_heads), backbone.max_tokens
-    width = backbone.hidden_size // heads
-    if backbone.family.bias is None:
-        return FrozenAttention(Attention.of(heads, width), None)
-    near = backbone.family.bias(backbone.model, torch.arange(1 - reach, reach)).float()
+def _attention(backbone: Backbone, width: int) -> FrozenAttention:
+    """All heads together are `width` wide."""
+    heads, reach, family = int(backbone.config.num_attention_heads), backbone.max_tokens, backbone.family
+    if family.bias is None:
+        return FrozenAttention(Attention.of(heads, width // heads, family.scaling), None)
+    near = family.bias(backbone.model, torch.arange(1 - reach, reach)).float()
     bias = pad(near, (0, 17)).contiguous()
-    return FrozenAttention(Attention.of(heads, width, bias=bias), bias)
+    return FrozenAttention(Attention.of(heads, width // heads, family.scaling, bias), bias)
 
 
 def has_products(dtype: torch.dtype) -> bool:
@@ -187,6 +211,7 @@ def _layer(model: nn.Module, taps: Taps, packed: dict[tuple[int, ...], Product])
         qkv=product(*QKV),
         out=product(Site.ATTN_OUT),
         attention_norm=norm(Site.ATTN_NORM),
+        gate=product(Site.FFN_GATE) if Site.FFN_GATE in taps else None,
         up=product(Site.FFN_UP),
         down=product(Site.FFN_OUT),
         norm=norm(Site.FFN_NORM),
@@ -196,16 +221,21 @@ def _layer(model: nn.Module, taps: Taps, packed: dict[tuple[int, ...], Product])
 def _embeddings(model: nn.Module, tap: Tap) -> Embeddings:
     """By the names that all families of this kind have."""
     modules = dict(model.named_modules())
-    below = tap.path.rpartition(".")[0]
-    types = modules.get(f"{below}.token_type_embeddings")
+    below, words = tap.path.rpartition(".")[0], frozen_module(model, tap.path)
+    positions, types, norm = (
+        next((modules[path] for name in names if (path := f"{below}.{name}") in modules), None)
+        for names in (_POSITIONS, _TYPES, _NORMS)
+    )
     projection = next((modules[path] for path in _PROJECTIONS if path in modules), None)
     assert projection is None or isinstance(projection, nn.Linear), "it is linear: this is a bug"
     return Embeddings(
         tap=tap,
-        words=_table(frozen_module(model, tap.path)),
-        positions=_table(modules[f"{below}.position_embeddings"]),
+        words=_table(words),
+        scale=float(getattr(words, "embed_scale", 1.0)),
+        positions=None if positions is None else _table(positions),
+        offset=int(getattr(positions, "offset", 0)),
         types=None if types is None else _table(types),
-        norm=_norm(modules[f"{below}.LayerNorm"]),
+        norm=None if norm is None else _norm(norm),
         projection=projection,
     )
 
@@ -222,6 +252,6 @@ def _table(module: nn.Module) -> Tensor:
 
 
 def _norm(module: nn.Module) -> FrozenNorm:
-    assert isinstance(module, nn.LayerNorm), "these families have layer norms: this is a bug"
-    kept = module.weight.float(), module.bias.float()
-    return FrozenNorm(module, Scales.of(*kept), module.eps, kept)
+    gain, bias = affine_of(module)
+    kept = gain.float(), None if bias is None else bias.float()
+    return FrozenNorm(module, Scales.of(*kept), Normal(eps_of(module), is_centred(module)), kept)

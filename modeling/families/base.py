@@ -83,9 +83,11 @@ class Family:
     `refused_dtypes` maps a number format to the reason why the model cannot run in it. `layers(model)` are
     the encoder's layers, by the numbers of their taps, where each takes the states [1, T, H] of the one below
     as its first argument, gives its own alone, and nothing else passes between them: a pass may begin at any.
-    `fast`: its layers are post-norm, behind a sum of tables called as BERT's are, so that the fast path
-    (`plan.py`) can run them. `bias(model, distances [N])` -> [heads, N] is what its attention adds to scores
-    by the distance of key and query, for the fast path alone; plain attention adds nothing.
+    `fast`: its encoder is a sum of tables, called as BERT's or BART's are, below layers that are what their
+    sites say, with norms behind their parts or, if it has a FINAL_NORM, before, so that the fast path
+    (`plan.py`) can run it. For that path alone: `bias(model, distances [N])` -> [heads, N] is what attention
+    adds to scores by the distance of key and query (plain attention nothing), `scaling` what it multiplies
+    them with before (None: one over the root of a head's width).
     """
 
     name: str
@@ -103,6 +105,7 @@ class Family:
     layers: Callable[[nn.Module], list[nn.Module]] = _no_stack
     fast: bool = False
     bias: Callable[[nn.Module, Tensor], Tensor] | None = None
+    scaling: float | None = None
 
 
 FAMILIES: Registry[Family] = Registry("family")

@@ -108,6 +108,19 @@ def as_published(model: Any) -> None:
         model.lm_head.weight = nn.Parameter(torch.empty_like(model.shared.weight).normal_())
 
 
+def _bias(model: Any, distances: Tensor) -> Tensor:
+    """[heads, N]: what the encoder adds to scores, by the table of its first layer that all share."""
+    own = model.encoder.block[0].layer[0].SelfAttention
+    buckets = own._relative_position_bucket(
+        distances,
+        bidirectional=True,
+        num_buckets=own.relative_attention_num_buckets,
+        max_distance=own.relative_attention_max_distance,
+    )
+    values: Tensor = own.relative_attention_bias(buckets)
+    return values.T
+
+
 _READS = (
     *("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads"),
     *("relative_attention_num_buckets", "relative_attention_max_distance", "layer_norm_epsilon"),
@@ -124,5 +137,8 @@ FAMILIES.add(
         prepare=_prepare,
         seq2seq=Seq2Seq("encoder", "decoder", "lm_head", scaled=_scaled),
         refused_dtypes=(("float16", _FLOAT16),),
+        fast=True,
+        bias=_bias,
+        scaling=1.0,
     )
 )

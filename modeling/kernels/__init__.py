@@ -5,7 +5,7 @@ Shapes: B rows (sequences), T tokens of all, D width of a token, S rows of a ban
 it, with its vectors in `vectors.h`; `library` finds what was built of it, `calls` speaks its language.
 """
 
-from .calls import ACTIVATIONS, Attention, Block, Kernels, Projection, RowCall, Rows, Scales
+from .calls import ACTIVATIONS, Attention, Block, Kernels, Normal, Projection, RowCall, Rows, Scales
 from .library import kernels
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Attention",
     "Block",
     "Kernels",
+    "Normal",
     "Projection",
     "RowCall",
     "Rows",

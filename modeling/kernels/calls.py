@@ -68,6 +68,12 @@ class Scales(Structure):
         kernels.scale(y, at, self)
 
 
+class Normal(Structure):
+    """What a norm does before gain and bias: about the mean, or by the root mean square alone."""
+
+    _fields_ = (("eps", c_float), ("centred", c_int64))
+
+
 class Projection(Structure):
     """A projection by its factors, as in `layers.phm.project`; `second` beside `first` where it has two."""
 
@@ -184,7 +190,8 @@ class Kernels:
         self.source: str = library.rows_source().decode()
         at, by, n = POINTER(_Batch), POINTER(Scales), c_int64
         self._scale = _declared(library.rows_scale, c_void_p, n, n, n, at, by, n)
-        self._norm = _declared(library.rows_norm, POINTER(_Sources), n, c_void_p, n, n, c_float, at, by, by)
+        sources, p = POINTER(_Sources), c_void_p
+        self._norm = _declared(library.rows_norm, sources, n, p, p, n, n, POINTER(Normal), at, by, by)
         whole = POINTER(Attention)
         self._attention = _declared(library.rows_attention, c_void_p, c_void_p, n, whole, at, by)
         self._block = _declared(library.rows_block, c_void_p, n, c_void_p, n, n, at, POINTER(Block))
@@ -200,26 +207,23 @@ class Kernels:
         residual: Tensor,
         at: Rows,
         own: Scales,
-        eps: float,
+        how: Normal,
         then: Scales | None = None,
+        *,
+        keep: bool = False,
     ) -> Tensor:
-        """norm(x + residual) with gain and bias, then scaled and shifted: x [T, D] becomes the result."""
-        sources = _Sources(_rows_of(x, x), None, _rows_of(residual, x))
-        self._norm(
-            sources,
-            2,
-            x.data_ptr(),
-            _half(x),
-            x.shape[1],
-            eps,
-            at.record,
-            own,
-            _NOTHING if then is None else then,
-        )
+        """norm(x + residual) with gain and bias, then scaled and shifted: x [T, D] becomes the result.
+
+        With `keep` the residual becomes the sum.
+        """
+        place, other = _rows_of(x, x), _rows_of(residual, x)
+        kept, then = other if keep else None, _NOTHING if then is None else then
+        sources, width = _Sources(place, None, other), x.shape[1]
+        self._norm(sources, 2, place, kept, _half(x), width, how, at.record, own, then)
         return x
 
     def norm_of_rows(
-        self, tables: Sequence[tuple[Tensor, Tensor | None]], at: Rows, own: Scales, eps: float
+        self, tables: Sequence[tuple[Tensor, Tensor | None]], at: Rows, own: Scales, how: Normal
     ) -> Tensor:
         """norm of sums of rows of tables [S, D], at most three, each with the tokens' rows [T] -> [T, D]."""
         like = tables[0][0]
@@ -228,10 +232,9 @@ class Kernels:
             for table, index in tables
             for address in (_rows_of(table, like), None if index is None else index.data_ptr())
         ]
-        y = like.new_empty(at.record.num_tokens, like.shape[1])
-        self._norm(
-            _Sources(*places), len(tables), y.data_ptr(), _half(y), y.shape[1], eps, at.record, own, _NOTHING
-        )
+        y, width = like.new_empty(at.record.num_tokens, like.shape[1]), like.shape[1]
+        sources, place = _Sources(*places), y.data_ptr()
+        self._norm(sources, len(tables), place, None, _half(y), width, how, at.record, own, _NOTHING)
         return y
 
     def attention(

@@ -75,26 +75,29 @@ INLINE v total(const int half, const int64_t N, const void *const *from, int64_t
   return e;
 }
 
-INLINE void norm_token(const int half, const int64_t N, const void *const *from, void *to, int64_t D, float eps,
+typedef struct { float eps; int64_t centred; } normal; /* without a centre: divided by the root mean square alone */
+
+INLINE void norm_token(const int half, const int64_t N, const void *const *from, void *to, int64_t D, normal how,
                        const float *gain, const float *bias, const float *scale, const float *shift) {
   v mean = all(0.0f), spread = all(0.0f);
-  for (int64_t i = 0; i < D; i += LANES) mean += total(half, N, from, i, D - i);
+  for (int64_t i = 0; how.centred && i < D; i += LANES) mean += total(half, N, from, i, D - i);
   mean = all(sum(mean) / D);
   for (int64_t i = 0; i < D; i += LANES) {
     v e = total(half, N, from, i, D - i) - mean;
     if (D - i < LANES) e = choose(COUNTING < (int32_t)(D - i), e, all(0.0f));
     spread += e * e;
   }
-  spread = all(1.0f / sqrtf(sum(spread) / D + eps));
+  spread = all(1.0f / sqrtf(sum(spread) / D + how.eps));
   for (int64_t i = 0; i < D; i += LANES) {
     v e = (total(half, N, from, i, D - i) - mean) * spread;
     put(half, to, i, scaled(scaled(e, gain, bias, i, D - i), scale, shift, i, D - i), D - i);
   }
 }
 
-/* y [T, D] = norm(the sum of N sources) * gain + bias, then * scale + shift; y may be one of those without index. */
-void rows_norm(const source *sources, int64_t N, void *y, int64_t half, int64_t D, float eps, const batch *at,
-               const scales *own, const scales *then) {
+/* y [T, D] = norm(the sum of N sources) * gain + bias, then * scale + shift; `kept`, if it is there, becomes the sum.
+   Both may be one of the sources without index. */
+void rows_norm(const source *sources, int64_t N, void *y, void *kept, int64_t half, int64_t D, const normal *how,
+               const batch *at, const scales *own, const scales *then) {
   int64_t size = half ? 2 : 4;
 #pragma omp parallel for schedule(static) if (MANY(at))
   for (int64_t t = 0; t < at->num_tokens; t++) {
@@ -105,10 +108,18 @@ void rows_norm(const source *sources, int64_t N, void *y, int64_t half, int64_t 
     for (int64_t k = 0; k < N; k++)
       from[k] = (const char *)sources[k].data + (sources[k].index ? sources[k].index[t] : t) * D * size;
     void *to = (char *)y + t * D * size;
-    if (half && N == 2) norm_token(1, 2, from, to, D, eps, gain, bias, scale, shift);
-    else if (half) norm_token(1, N, from, to, D, eps, gain, bias, scale, shift);
-    else if (N == 2) norm_token(0, 2, from, to, D, eps, gain, bias, scale, shift);
-    else norm_token(0, N, from, to, D, eps, gain, bias, scale, shift);
+    int64_t n = N;
+    if (kept) {
+      void *whole = (char *)kept + t * D * size;
+      for (int64_t i = 0; i < D; i += LANES)
+        if (half) put(1, whole, i, total(1, N, from, i, D - i), D - i);
+        else put(0, whole, i, total(0, N, from, i, D - i), D - i);
+      from[0] = whole, n = 1;
+    }
+    if (half && n == 2) norm_token(1, 2, from, to, D, *how, gain, bias, scale, shift);
+    else if (half) norm_token(1, n, from, to, D, *how, gain, bias, scale, shift);
+    else if (n == 2) norm_token(0, 2, from, to, D, *how, gain, bias, scale, shift);
+    else norm_token(0, n, from, to, D, *how, gain, bias, scale, shift);
   }
 }
 

@@ -16,7 +16,7 @@ from modeling.kernels.library import levels, opened
 from modeling.ops import OPS
 from modeling.ops.base import no_kernel
 from tests.conformance import checks
-from tests.tiny import hidden_of, random_texts, tiny_backbone
+from tests.tiny import VARIANTS, hidden_of, random_backbone, random_texts, tiny_backbone
 
 FAST = [name for name, family in FAMILIES.items() if family.fast]
 PER_ROW = [method for method in METHODS if not checks.exclusive(method)]
@@ -56,8 +56,9 @@ def compare(models: Sequence[ServedModel], encoded: Sequence[Encoded], bodies: S
 
 
 def mixed(backbone: Backbone, methods: Sequence[str | None], size: float = 0.1) -> list[Adapter | None]:
+    spec = SPEC if SPEC.pooling in backbone.poolings else replace(SPEC, pooling=backbone.poolings[0])
     return [
-        checks.trained(backbone, method, SPEC, number, size=size) if method else None
+        checks.trained(backbone, method, spec, number, size=size) if method else None
         for number, method in enumerate(methods)
     ]
 
@@ -79,6 +80,13 @@ def test_a_method_beside_itself_and_bare_rows(family: str, method: str) -> None:
 def test_all_methods_in_one_batch(family: str) -> None:
     backbone = tiny_backbone(family)
     models, bodies = both(backbone, mixed(backbone, [None, *PER_ROW, None, *PER_ROW]))
+    compare(models, ragged(backbone, len(bodies)), bodies)
+
+
+@pytest.mark.parametrize("variant", [n for n, config in VARIANTS.items() if config.model_type in FAST])
+def test_other_shapes_of_a_family(variant: str) -> None:
+    backbone = random_backbone(VARIANTS[variant])
+    models, bodies = both(backbone, mixed(backbone, [None, *PER_ROW]))
     compare(models, ragged(backbone, len(bodies)), bodies)
 
 
@@ -138,10 +146,13 @@ def test_an_op_without_a_kernel_acts_by_its_own_form(monkeypatch: pytest.MonkeyP
     compare(models, ragged(backbone, len(bodies)), bodies)
 
 
+@pytest.mark.parametrize("family", ["bert", *(n for n in FAST if FAMILIES[n].bias is not None)])
 @pytest.mark.parametrize("long", [1, 9, 1000])
-def test_long_rows_take_the_librarys_attention(long: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_rows_take_the_librarys_attention(
+    long: int, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(fast._LONG, torch.float32, long)
-    backbone = tiny_backbone("bert")
+    backbone = tiny_backbone(family)
     models, bodies = both(backbone, mixed(backbone, [None, "hadamard", "lora", "ia3", "hadamard", "bitfit"]))
     compare(models, ragged(backbone, 6), bodies)
 

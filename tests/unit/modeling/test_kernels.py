@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from modeling import ServedModel
-from modeling.kernels import ACTIVATIONS, Attention, Kernels, Rows, Scales, library
+from modeling.kernels import ACTIVATIONS, Attention, Kernels, Normal, Rows, Scales, library
 from modeling.layout import Layout
 from modeling.ops.block import ACTIVATIONS as REFERENCE
 from modeling.part import Part, Table
@@ -58,7 +58,7 @@ def test_norm(level: str, width: int) -> None:
     nn.init.normal_(norm.bias)
     want = norm(x + residual).detach()
     own = Scales.of(norm.weight.detach(), norm.bias.detach())
-    got = library.opened(level).norm(x, residual, one_row(7), own, norm.eps)
+    got = library.opened(level).norm(x, residual, one_row(7), own, Normal(norm.eps, 1))
     torch.testing.assert_close(got, want, rtol=2e-6, atol=2e-6)
 
 
@@ -130,8 +130,8 @@ def test_halves_are_summed_in_float32_and_rounded_once(level: str, width: int) -
     nn.init.normal_(norm.weight)
     own = Scales.of(norm.weight.detach(), norm.bias.detach())
     wide = [y.float() for y in (x, r)]
-    exact = c.norm(wide[0], wide[1], at, own, norm.eps)
-    torch.testing.assert_close(c.norm(x, r, at, own, norm.eps), exact.bfloat16(), rtol=0, atol=0)
+    exact = c.norm(wide[0], wide[1], at, own, Normal(norm.eps, 1))
+    torch.testing.assert_close(c.norm(x, r, at, own, Normal(norm.eps, 1)), exact.bfloat16(), rtol=0, atol=0)
     half, exact = torch.empty(59, 2 * width, dtype=torch.bfloat16), torch.empty(59, 2 * width)
     c.attention(qkv.bfloat16(), half, Attention.of(heads, width), at, 5)
     c.attention(qkv.bfloat16().float(), exact, Attention.of(heads, width), at, 5)
