@@ -17,7 +17,7 @@ from .backbone import Backbone
 from .banks import Banks, TapBank
 from .kernels import Kernels, Rows, Scales, kernels
 from .packed import PackedBatch
-from .plan import QKV, FrozenNorm, Layer, Plan, Product, plan_of
+from .plan import QKV, FrozenAttention, FrozenNorm, Layer, Plan, Product, plan_of
 from .sites import ALL_NORM_SITES, Site, Tap
 from .tapped import Tapped
 
@@ -44,7 +44,9 @@ class FastPath:
         """Whether it computes what the reference path would: whole passes, the backbone's own weights, and
         nothing at the taps but these banks.
         """
-        if self._backbone.has_other_weights or not self._plan.attention.runs(int(batch.layout.lengths[-1])):
+        if self._backbone.has_other_weights:
+            return False
+        if self._plan.reach is not None and batch.layout.lengths[-1] > self._plan.reach:
             return False
         modules = (children[name] for children, name in self._places)
         acts = (act for module in modules if isinstance(module, Tapped) for act in module.acts)
@@ -59,6 +61,7 @@ class FastPath:
         x = run.embed() if entering is None else entering.states
         layers = self._plan.layers[0 if entering is None else entering.number : below]
         if self._plan.final is not None:
+            x = x if entering is None else x.clone()
             return run.normed_before(layers, x, self._plan.final if below is None else None)
         for layer in layers:
             x = run.layer(layer, x)
@@ -71,7 +74,7 @@ class _Pass:
     def __init__(self, plan: Plan, c: Kernels, banks: Banks, batch: PackedBatch) -> None:
         self._plan, self._c, self._batch = plan, c, batch
         self._acting, self._at = banks.acting, Rows(batch.layout, banks.slots)
-        self._masks: dict[int, Tensor | None] = {}
+        self._masks: dict[tuple[int, int], Tensor] = {}
         self._long = _LONG[plan.embeddings.words.dtype]
         self._num_short = int(np.searchsorted(batch.layout.lengths, self._long))  # in order of length
 
@@ -101,6 +104,7 @@ class _Pass:
     def layer(self, layer: Layer, x: Tensor) -> Tensor:
         """A layer with norms behind its parts: x [T, H] -> [T, H]."""
         y = self._attended(layer, x)
+        assert layer.attention_norm is not None, "it stands behind attention: this is a bug"
         x = self._norm(layer.taps[Site.ATTN_NORM], layer.attention_norm, y, x)
         y = self._fed(layer, x)
         return self._norm(layer.taps[Site.FFN_NORM], layer.norm, y, x)
@@ -111,8 +115,11 @@ class _Pass:
         """Layers with norms before their parts, and a norm behind the last: x [T, H], changed -> [T, H]."""
         y = torch.zeros_like(x)  # what is to be added to x
         for layer in layers:
-            y = self._norm(layer.taps[Site.ATTN_NORM], layer.attention_norm, y, x, keep=True)
-            y = self._attended(layer, y)
+            if layer.attention_norm is None:  # of a first layer, behind the norm of the embeddings
+                y = self._attended(layer, x)
+            else:
+                y = self._norm(layer.taps[Site.ATTN_NORM], layer.attention_norm, y, x, keep=True)
+                y = self._attended(layer, y)
             y = self._norm(layer.taps[Site.FFN_NORM], layer.norm, y, x, keep=True)
             y = self._fed(layer, y)
         return x + y if final is None else self._norm(*final, y, x)
@@ -127,7 +134,10 @@ class _Pass:
                 new = self._act(layer.taps[site], x, own)
                 if new is not own:
                     own.copy_(new)
-        context = self._attention(layer.taps[Site.ATTN_CONTEXT], qkv)
+        if layer.attention.rotation is not None:
+            turned, places = qkv[:, : 2 * width], self._batch.positions[0]
+            self._c.rotate(turned, layer.attention.own.width, layer.attention.rotation, places, self._at)
+        context = self._attention(layer.taps[Site.ATTN_CONTEXT], layer.attention, qkv)
         return self._act(layer.taps[Site.ATTN_OUT], context, layer.out(context))
 
     def _fed(self, layer: Layer, x: Tensor) -> Tensor:
@@ -141,9 +151,9 @@ class _Pass:
         y = self._act(taps[Site.FFN_INNER], y, y)
         return self._act(taps[Site.FFN_OUT], y, layer.down(y))
 
-    def _attention(self, tap: Tap, qkv: Tensor) -> Tensor:
+    def _attention(self, tap: Tap, what: FrozenAttention, qkv: Tensor) -> Tensor:
         """Every token sees its own row: qkv [T, 3 H] -> [T, H], with what acts on it."""
-        what, rows = self._plan.attention, self._at.layout.num_rows
+        rows = self._at.layout.num_rows
         out = qkv.new_empty(qkv.shape[0], qkv.shape[1] // 3)
         scales = self._only_scales(tap) if self._num_short == rows else None
         if self._num_short:
@@ -153,14 +163,17 @@ class _Pass:
         for grid in self._batch.groups if self._num_short < rows else ():
             if grid.length >= self._long:
                 own = slice(grid.start, grid.stop)
-                out[own] = what.of_long(qkv[own], grid.rows, grid.length, self._mask(grid.length))
+                out[own] = what.of_long(qkv[own], grid.rows, grid.length, self._mask(what, grid.length))
         return self._act(tap, out, out)
 
-    def _mask(self, length: int) -> Tensor | None:
-        """What is added to scores in rows of a length, made once for all layers."""
-        if length not in self._masks:
-            self._masks[length] = self._plan.attention.mask(length, self._plan.embeddings.words.dtype)
-        return self._masks[length]
+    def _mask(self, what: FrozenAttention, length: int) -> Tensor | None:
+        """What is added to scores in rows of a length, made once for all layers that have the same."""
+        if what.bias is None:
+            return None
+        key = id(what.bias), length
+        if key not in self._masks:
+            self._masks[key] = what.mask(length, self._plan.embeddings.words.dtype)
+        return self._masks[key]
 
     def _activated(self, tap: Tap, product: Product, x: Tensor) -> Tensor:
         """A product and the activation, in one where nothing acts in between: x [T, H] -> [T, F]."""

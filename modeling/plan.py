@@ -29,10 +29,11 @@ _FUSED = {
     "relu": ("relu", ""),
     "swish": ("swish", ""),
 }
-_ACTIVATIONS = ("hidden_act", "activation", "activation_function", "dense_act_fn")  # in configs
+_ACTIVATIONS = ("hidden_act", "hidden_activation", "activation", "activation_function", "dense_act_fn")
+_REACH = 1024  # tokens of a row up to which tables of distances and places are made
 # Beside the table of words.
 _POSITIONS, _TYPES = ("position_embeddings", "embed_positions"), ("token_type_embeddings",)
-_NORMS = ("LayerNorm", "layernorm_embedding")
+_NORMS = ("LayerNorm", "layernorm_embedding", "norm")
 # Where models whose embeddings are narrower than their layers have the step between (ELECTRA, ALBERT).
 _PROJECTIONS = ("embeddings_project", "encoder.embedding_hidden_mapping_in")
 QKV = (Site.ATTN_Q, Site.ATTN_K, Site.ATTN_V)
@@ -40,14 +41,18 @@ Taps = Mapping[Site, Tap]
 
 
 class Product:
-    """x [T, I] -> activation(x W^T + bias) [T, O], of linear layers that read the same x side by side."""
+    """x [T, I] -> activation(x W^T + bias) [T, O], of linear layers that read the same x side by side.
 
-    def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        weights: list[Tensor] = [layer.weight for layer in layers]
-        biases: list[Tensor] = [
-            layer.weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias
-            for layer in layers
-        ]
+    Of a layer with `columns` these alone.
+    """
+
+    def __init__(self, layers: Sequence[tuple[nn.Linear, tuple[int, ...] | None]]) -> None:
+        weights, biases = [], []
+        for layer, columns in layers:
+            bias = layer.weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias
+            chosen = slice(None) if columns is None else list(columns)
+            weights.append(layer.weight[chosen])
+            biases.append(bias[chosen])
         self._weight = torch.ops.mkldnn._reorder_linear_weight(torch.cat(weights), _ROWS_HINT)
         self._bias = torch.cat(biases)
 
@@ -93,18 +98,15 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class FrozenAttention:
-    """The attention of all layers: as the kernel takes it, and as the library does where rows are long.
+    """The attention of a layer: as the kernel takes it, and as the library does where rows are long.
 
     `bias` [heads, 2 R + 16] is what is added to scores by the distance of key and query, R the most tokens of
-    a row.
+    a row; `rotation` the cosines and sines [S, D] by which queries and keys turn.
     """
 
     own: Attention
     bias: Tensor | None
-
-    def runs(self, longest: int) -> bool:
-        """Whether it knows every distance in a row of so many tokens."""
-        return self.bias is None or longest <= int(self.own.reach)
+    rotation: tuple[Tensor, Tensor] | None
 
     def of_long(self, qkv: Tensor, rows: int, length: int, mask: Tensor | None) -> Tensor:
         """Rows of one length, by the library's attention: qkv [rows length, 3 H] -> [rows length, H]."""
@@ -112,10 +114,9 @@ class FrozenAttention:
         found = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=float(self.own.scaling))
         return found.transpose(1, 2).reshape(rows * length, -1)
 
-    def mask(self, length: int, dtype: torch.dtype) -> Tensor | None:
-        """The bias of every query and key [heads, length, length], if there is one."""
-        if self.bias is None:
-            return None
+    def mask(self, length: int, dtype: torch.dtype) -> Tensor:
+        """The bias of every query and key [heads, length, length]."""
+        assert self.bias is not None, "there is none: this is a bug"
         place = torch.arange(length) + int(self.own.reach) - 1
         return self.bias[:, place - torch.arange(length)[:, None]].to(dtype)
 
@@ -129,8 +130,9 @@ class Layer:
 
     taps: Taps
     qkv: Product
+    attention: FrozenAttention
     out: Product
-    attention_norm: FrozenNorm
+    attention_norm: FrozenNorm | None
     gate: Product | None
     up: Product
     down: Product
@@ -139,11 +141,14 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole encoder. `activation` is that of the feed-forward; with a `final` norm norms stand before."""
+    """A whole encoder, for rows of at most `reach` tokens (None: any).
+
+    `activation` is that of the feed-forward; with a `final` norm norms stand before the parts of a layer.
+    """
 
     embeddings: Embeddings
     layers: Sequence[Layer]
-    attention: FrozenAttention
+    reach: int | None
     activation: str
     final: tuple[Tap, FrozenNorm] | None
 
@@ -164,25 +169,17 @@ def plan_of(backbone: Backbone) -> Plan | None:
             layers.setdefault(tap.layer, {})[tap.site] = tap
     whole = {tap.site: tap for tap in taps if tap.site in STACK_SITES}
     final = whole.get(Site.FINAL_NORM)
-    packed: dict[tuple[int, ...], Product] = {}
+    reach = min(backbone.max_tokens, _REACH)
+    parts = _Parts(backbone, reach)
+    built = [parts.layer(number, layers[number]) for number in sorted(layers)]
+    any_length = all(layer.attention.bias is None and layer.attention.rotation is None for layer in built)
     return Plan(
         _embeddings(backbone.model, whole[Site.EMBED]),
-        [_layer(backbone.model, layers[number], packed) for number in sorted(layers)],
-        _attention(backbone, layers[0][Site.ATTN_CONTEXT].width),
+        built,
+        None if any_length else reach,
         activation,
         None if final is None else (final, _norm(frozen_module(backbone.model, final.path))),
     )
-
-
-@torch.inference_mode()
-def _attention(backbone: Backbone, width: int) -> FrozenAttention:
-    """All heads together are `width` wide."""
-    heads, reach, family = int(backbone.config.num_attention_heads), backbone.max_tokens, backbone.family
-    if family.bias is None:
-        return FrozenAttention(Attention.of(heads, width // heads, family.scaling), None)
-    near = family.bias(backbone.model, torch.arange(1 - reach, reach)).float()
-    bias = pad(near, (0, 17)).contiguous()
-    return FrozenAttention(Attention.of(heads, width // heads, family.scaling, bias), bias)
 
 
 def has_products(dtype: torch.dtype) -> bool:
@@ -193,29 +190,61 @@ def has_products(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 or bool(halves)
 
 
-def _layer(model: nn.Module, taps: Taps, packed: dict[tuple[int, ...], Product]) -> Layer:
-    """Weights that several layers share (ALBERT) are packed once: `packed` has them by their parameters."""
+class _Parts:
+    """Layers in the making; what several have the same (weights in ALBERT, tables) is there once."""
 
-    def product(*sites: Site) -> Product:
-        layers = [_linear(model, taps[site].path) for site in sites]
-        key = tuple(id(layer.weight) for layer in layers)
-        if key not in packed:
-            packed[key] = Product(layers)
-        return packed[key]
+    def __init__(self, backbone: Backbone, reach: int) -> None:
+        self._backbone, self._model, self._reach = backbone, backbone.model, reach
+        self._packed: dict[object, Product] = {}
+        self._tables: list[Tensor] = []
 
-    def norm(site: Site) -> FrozenNorm:
-        return _norm(frozen_module(model, taps[site].path))
+    def layer(self, number: int, taps: Taps) -> Layer:
+        return Layer(
+            taps=taps,
+            qkv=self._product(*(taps[site] for site in QKV)),
+            attention=self._attention(number, taps[Site.ATTN_CONTEXT].width),
+            out=self._product(taps[Site.ATTN_OUT]),
+            attention_norm=self._norm(taps[Site.ATTN_NORM]) if Site.ATTN_NORM in taps else None,
+            gate=self._product(taps[Site.FFN_GATE]) if Site.FFN_GATE in taps else None,
+            up=self._product(taps[Site.FFN_UP]),
+            down=self._product(taps[Site.FFN_OUT]),
+            norm=self._norm(taps[Site.FFN_NORM]),
+        )
 
-    return Layer(
-        taps=taps,
-        qkv=product(*QKV),
-        out=product(Site.ATTN_OUT),
-        attention_norm=norm(Site.ATTN_NORM),
-        gate=product(Site.FFN_GATE) if Site.FFN_GATE in taps else None,
-        up=product(Site.FFN_UP),
-        down=product(Site.FFN_OUT),
-        norm=norm(Site.FFN_NORM),
-    )
+    def _product(self, *taps: Tap) -> Product:
+        layers = [(_linear(self._model, tap.path), tap.columns) for tap in taps]
+        key = tuple((id(layer.weight), columns) for layer, columns in layers)
+        if key not in self._packed:
+            self._packed[key] = Product(layers)
+        return self._packed[key]
+
+    def _norm(self, tap: Tap) -> FrozenNorm:
+        return _norm(frozen_module(self._model, tap.path))
+
+    @torch.inference_mode()
+    def _attention(self, number: int, width: int) -> FrozenAttention:
+        """All heads together are `width` wide."""
+        heads, reach = int(self._backbone.config.num_attention_heads), self._reach
+        distances, places = torch.arange(1 - reach, reach), torch.arange(reach)
+        scores = self._backbone.family.scores(self._model, number, distances, places)
+        bias = None if scores.bias is None else scores.bias.float()
+        if scores.window is not None and scores.window < reach:
+            bias = distances.new_zeros(heads, len(distances), dtype=torch.float32) if bias is None else bias
+            bias = bias.masked_fill(distances.abs() >= scores.window, -torch.inf)
+        bias = None if bias is None else self._once(pad(bias, (0, 17)).contiguous())
+        rotation = scores.rotation
+        if rotation is not None:
+            rotation = self._once(rotation[0].float()), self._once(rotation[1].float())
+        own = Attention.of(heads, width // heads, scores.scaling, bias)
+        return FrozenAttention(own, bias, rotation)
+
+    def _once(self, table: Tensor) -> Tensor:
+        """The first table that is equal to this one."""
+        for known in self._tables:
+            if torch.equal(known, table):
+                return known
+        self._tables.append(table)
+        return table
 
 
 def _embeddings(model: nn.Module, tap: Tap) -> Embeddings:

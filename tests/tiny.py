@@ -131,7 +131,6 @@ VARIANTS: dict[str, PreTrainedConfig] = {
         **_SIZES | {"num_hidden_layers": 4}, embedding_size=16, num_hidden_groups=2, inner_group_num=2
     ),
     "t5 v1.1": T5Config(**_T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False),
-    "bart with scaled embeddings": BartConfig(**_BART | {"scale_embedding": True}),
 }
 
 

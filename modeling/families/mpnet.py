@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .base import FAMILIES, Family
+from .base import FAMILIES, Family, Scores
 from .bert import POST_NORM_READS, PostNorm
 
 _FIRST_POSITION = 2
@@ -24,11 +24,10 @@ _NAMES = PostNorm(
 )
 
 
-def _bias(model: Any, distances: Tensor) -> Tensor:
-    """[heads, N]: one table for all layers, by the library's own buckets."""
+def _scores(model: Any, layer: int, distances: Tensor, places: Tensor) -> Scores:
+    """One table for all layers, by the library's own buckets."""
     encoder = model.encoder
-    values: Tensor = encoder.relative_attention_bias(encoder.relative_position_bucket(distances))
-    return values.T
+    return Scores(bias=encoder.relative_attention_bias(encoder.relative_position_bucket(distances)).T)
 
 
 FAMILIES.add(
@@ -41,6 +40,6 @@ FAMILIES.add(
         max_tokens=lambda config: int(config.max_position_embeddings) - _FIRST_POSITION,
         padded=True,
         fast=True,
-        bias=_bias,
+        scores=_scores,
     )
 )

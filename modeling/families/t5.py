@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig
 from ..layers.relu import SignRelu
 from ..sites import Site as S
 from ..sites import Tap
-from .base import FAMILIES, Family, Seq2Seq, SiteRow, attention, feed_forward, layout
+from .base import FAMILIES, Family, Scores, Seq2Seq, SiteRow, attention, feed_forward, layout
 
 _MAX_TOKENS = 512  # relative positions have no limit; this is the length of its pre-training
 _FLOAT16 = (
@@ -108,8 +108,8 @@ def as_published(model: Any) -> None:
         model.lm_head.weight = nn.Parameter(torch.empty_like(model.shared.weight).normal_())
 
 
-def _bias(model: Any, distances: Tensor) -> Tensor:
-    """[heads, N]: what the encoder adds to scores, by the table of its first layer that all share."""
+def _scores(model: Any, layer: int, distances: Tensor, places: Tensor) -> Scores:
+    """Of the encoder: the table of its first layer, which all share."""
     own = model.encoder.block[0].layer[0].SelfAttention
     buckets = own._relative_position_bucket(
         distances,
@@ -117,8 +117,7 @@ def _bias(model: Any, distances: Tensor) -> Tensor:
         num_buckets=own.relative_attention_num_buckets,
         max_distance=own.relative_attention_max_distance,
     )
-    values: Tensor = own.relative_attention_bias(buckets)
-    return values.T
+    return Scores(scaling=1.0, bias=own.relative_attention_bias(buckets).T)
 
 
 _READS = (
@@ -138,7 +137,6 @@ FAMILIES.add(
         seq2seq=Seq2Seq("encoder", "decoder", "lm_head", scaled=_scaled),
         refused_dtypes=(("float16", _FLOAT16),),
         fast=True,
-        bias=_bias,
-        scaling=1.0,
+        scores=_scores,
     )
 )

@@ -194,6 +194,7 @@ class Kernels:
         self._norm = _declared(library.rows_norm, sources, n, p, p, n, n, POINTER(Normal), at, by, by)
         whole = POINTER(Attention)
         self._attention = _declared(library.rows_attention, c_void_p, c_void_p, n, whole, at, by)
+        self._rotate = _declared(library.rows_rotate, p, n, n, n, n, p, p, p, at)
         self._block = _declared(library.rows_block, c_void_p, n, c_void_p, n, n, at, POINTER(Block))
 
     def scale(self, y: Tensor, at: Rows, by: Scales | None, activation: str = "") -> None:
@@ -245,6 +246,13 @@ class Kernels:
         by = _NOTHING if by is None else by
         addresses = _rows_of(qkv, out), _rows_of(out, out)
         _done(self._attention(*addresses, _half(out), what, record, by))
+
+    def rotate(self, x: Tensor, width: int, tables: tuple[Tensor, Tensor], places: Tensor, at: Rows) -> None:
+        """Turn the heads of x [T, heads D] by the cosines and sines [S, D] of the tokens' places [T]."""
+        cosines, sines = tables
+        heads = x.shape[1] // width
+        what = x.data_ptr(), _half(x), x.stride(0), heads, width
+        self._rotate(*what, cosines.data_ptr(), sines.data_ptr(), places.data_ptr(), at.record)
 
     def block(self, x: Tensor, y: Tensor, at: Rows, block: Block) -> None:
         """y += up(activation(down(x))) in some rows; x [T, D_in] and y [T, D_out] may be the same."""

@@ -133,6 +133,30 @@ static void narrow_rows(const float *from, int64_t from_ld, int64_t rows, int64_
     for (int64_t i = 0; i < D; i += LANES) put(1, to + t * ld, i, load_some(from + t * from_ld + i, D - i), D - i);
 }
 
+/* x [D] in place: each pair (x[i], x[i + D/2]) turned by its angle, cos and sin [D] (RoPE, arXiv 2104.09864). */
+INLINE void rotate(const int half, void *x, int64_t D, const float *cosines, const float *sines) {
+  int64_t M = D / 2;
+  for (int64_t i = 0; i < M; i += LANES) {
+    v a = get(half, x, i, M - i), b = get(half, x, M + i, M - i);
+    v c = load_some(cosines + i, M - i), s = load_some(sines + i, M - i);
+    v d = load_some(cosines + M + i, M - i), t = load_some(sines + M + i, M - i);
+    put(half, x, i, a * c - b * s, M - i);
+    put(half, x, M + i, b * d + a * t, M - i);
+  }
+}
+
+/* x [T, heads, D], `ld` from token to token, in place; a token at `place` is turned by that row of cos and sin [S, D]. */
+void rows_rotate(void *x, int64_t half, int64_t ld, int64_t heads, int64_t D, const float *cosines, const float *sines,
+                 const int64_t *place, const batch *at) {
+#pragma omp parallel for schedule(static) if (MANY(at))
+  for (int64_t t = 0; t < at->num_tokens; t++)
+    for (int64_t h = 0; h < heads; h++) {
+      const float *c = cosines + place[t] * D, *s = sines + place[t] * D;
+      if (half) rotate(1, (uint16_t *)x + t * ld + h * D, D, c, s);
+      else rotate(0, (float *)x + t * ld + h * D, D, c, s);
+    }
+}
+
 /* to [N][ld] = activation(from + x [N][count] m [count, stride]), V vectors of columns. */
 INLINE void columns(const int N, const int V, const float *const *x, int64_t count, const float *m, int64_t stride,
                     const float *from, float *to, int64_t ld, int64_t kind) {

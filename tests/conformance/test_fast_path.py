@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from modeling import FAMILIES, METHODS, Adapter, Backbone, Encoded, ServedModel, fast
+from modeling import FAMILIES, METHODS, Adapter, Backbone, Encoded, ServedModel, fast, plan
 from modeling.kernels import kernels
 from modeling.kernels.library import levels, opened
 from modeling.ops import OPS
 from modeling.ops.base import no_kernel
 from tests.conformance import checks
-from tests.tiny import VARIANTS, hidden_of, random_backbone, random_texts, tiny_backbone
+from tests.tiny import CONFIGS, VARIANTS, hidden_of, random_backbone, random_texts, tiny_backbone
 
 FAST = [name for name, family in FAMILIES.items() if family.fast]
 PER_ROW = [method for method in METHODS if not checks.exclusive(method)]
@@ -90,6 +91,24 @@ def test_other_shapes_of_a_family(variant: str) -> None:
     compare(models, ragged(backbone, len(bodies)), bodies)
 
 
+def test_scaled_embeddings() -> None:
+    config = deepcopy(CONFIGS["bart"])
+    config.scale_embedding = True
+    backbone = random_backbone(config)
+    models, bodies = both(backbone, mixed(backbone, [None, *PER_ROW]))
+    compare(models, ragged(backbone, len(bodies)), bodies)
+    compare(models, ragged(backbone, 3), [0, 0, 0])
+
+
+def test_rows_that_its_tables_do_not_reach_run_on_the_reference_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_REACH", 8)
+    for family, limited in (("modernbert", True), ("mpnet", True), ("bert", False)):
+        model = ServedModel(tiny_backbone(family))
+        for words in (2, 12):
+            model.hidden(model.backbone.text.encode([" ".join(["w1"] * words)]), [0])
+        assert model.passes == {"fast": 2 - limited, "reference": int(limited)}, family
+
+
 @pytest.mark.parametrize("family", FAST)
 def test_bare_rows_alone(family: str) -> None:
     backbone = tiny_backbone(family)
@@ -146,7 +165,7 @@ def test_an_op_without_a_kernel_acts_by_its_own_form(monkeypatch: pytest.MonkeyP
     compare(models, ragged(backbone, len(bodies)), bodies)
 
 
-@pytest.mark.parametrize("family", ["bert", *(n for n in FAST if FAMILIES[n].bias is not None)])
+@pytest.mark.parametrize("family", ["bert", "mpnet", "t5", "modernbert"])
 @pytest.mark.parametrize("long", [1, 9, 1000])
 def test_long_rows_take_the_librarys_attention(
     long: int, family: str, monkeypatch: pytest.MonkeyPatch
