@@ -157,10 +157,11 @@ def test_every_set_of_instructions(level: str, monkeypatch: pytest.MonkeyPatch) 
     compare(models, ragged(backbone, len(bodies)), bodies)
 
 
-def test_an_op_without_a_kernel_acts_by_its_own_form(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("family", ["bert", "mpnet", "t5", "modernbert"])
+def test_an_op_without_a_kernel_acts_by_its_own_form(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, op in list(OPS.items()):
         monkeypatch.setitem(OPS._items, name, replace(op, rows=no_kernel))
-    backbone = tiny_backbone("bert")
+    backbone = tiny_backbone(family)
     models, bodies = both(backbone, mixed(backbone, [None, *PER_ROW]))
     compare(models, ragged(backbone, len(bodies)), bodies)
 
