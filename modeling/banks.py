@@ -61,25 +61,36 @@ class _Rows:
 
 
 @dataclass(slots=True)
+class Asked:
+    """An op on some parts as a kernel's `call`, and where the parts were that it was `told` of."""
+
+    call: RowCall | None = None
+    told: list[tuple[Part, tuple[Tensor, Tensor]]] | None = None
+
+    def of(self, variant: Variant, parts: Mapping[str, Part]) -> RowCall | None:
+        """None where no kernel computes it. Made anew when a bank has moved parts."""
+        if self.told is None or any(part.moved(*places) for part, places in self.told):
+            self.told = [(part, (part.data, part.index)) for part in parts.values()]
+            self.call = OPS[variant.op].rows(parts, variant.static)
+        return self.call
+
+
+@dataclass(slots=True)
 class Place:
     """A variant at a tap, with the numbers of the signatures that have it.
 
-    `call` is the op as a kernel's call, and `told` where the parts were that it was told of.
+    `asked` is what all mixtures of adapters share in which it has these parts.
     """
 
     tap: Tap
     variant: Variant
     parts: dict[str, Part] = field(default_factory=dict)
     who: frozenset[int] = frozenset()
-    call: RowCall | None = None
-    told: list[tuple[Part, tuple[Tensor, Tensor]]] | None = None
+    asked: Asked = field(default_factory=Asked)
 
     def as_call(self) -> RowCall | None:
-        """What a kernel is asked for; None where none computes it. Made anew when a bank has moved parts."""
-        if self.told is None or any(part.moved(*places) for part, places in self.told):
-            self.told = [(part, (part.data, part.index)) for part in self.parts.values()]
-            self.call = OPS[self.variant.op].rows(self.parts, self.variant.static)
-        return self.call
+        """What a kernel is asked for; None where none computes it."""
+        return self.asked.of(self.variant, self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +196,8 @@ class Banks:
         self._numbers: dict[int, int] = {}  # by slot
         self._num_slots = 1
         self._plans: dict[frozenset[int], list[Place]] = {}
+        self._found: dict[int, Mapping[tuple[Tap, Variant], Mapping[str, Part]]] = {}  # by number
+        self._asked: dict[tuple[Tap, Variant, frozenset[str]], Asked] = {}
         self.acting: dict[Tap, TapBank] = {}  # where something acts on the batch that runs
         self._rows = _Rows()
         self._tables: list[Table] = []
@@ -309,14 +322,24 @@ class Banks:
                 self._plans.clear()
             places: dict[tuple[Tap, Variant], Place] = {}
             for number in numbers:
-                for entry in self._known[number - 1]:
-                    if entry.tap is not None:
-                        key = entry.tap, entry.variant
-                        place = places.setdefault(key, Place(*key))
-                        place.parts[entry.name] = self._find(entry)
-                        place.who |= {number}
+                for key, parts in self._parts_of(number).items():
+                    place = places.setdefault(key, Place(*key))
+                    place.parts |= parts
+                    place.who |= {number}
+            for key, place in places.items():
+                place.asked = self._asked.setdefault((*key, frozenset(place.parts)), Asked())
             self._plans[numbers] = sorted(places.values(), key=lambda place: place.variant.order)
         return self._plans[numbers]
+
+    def _parts_of(self, number: int) -> Mapping[tuple[Tap, Variant], Mapping[str, Part]]:
+        """What adapters with a signature have at taps; parts stay, so it is found once."""
+        if number not in self._found:
+            own: dict[tuple[Tap, Variant], dict[str, Part]] = {}
+            for entry in self._known[number - 1]:
+                if entry.tap is not None:
+                    own.setdefault((entry.tap, entry.variant), {})[entry.name] = self._find(entry)
+            self._found[number] = own
+        return self._found[number]
 
     def _find(self, entry: Entry) -> Part:
         if entry.tap is None:
