@@ -22,7 +22,7 @@ def library(level: str, flags: list[str]) -> Extension:
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
     return Extension(
         f"modeling.kernels.rows_{level}",
-        ["modeling/kernels/rows.c"],
+        ["modeling/kernels/rows.c", "modeling/kernels/text.c"],
         extra_compile_args=[*FLAGS, *flags],
         extra_link_args=["-fopenmp"],
         libraries=["m"],

@@ -11,10 +11,8 @@ sends the requests on the same cores. Above 1: this tree is faster.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
-import random
 import socket
 import statistics
 import subprocess
@@ -22,24 +20,20 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import uvloop
 
 from adapters_store import AdapterStore, write_adapter
 from benchmarks import record
+from benchmarks.requests import NUM_TASKS, drive
 from benchmarks.tasks_on_disk import SPEC, manifest_of
 from modeling import METHODS, Adapter, Backbone, load_backbone
 
 NAME = "front"
 ROOT = Path(__file__).resolve().parent.parent
-NUM_TASKS = 64
 # (connections, texts of a request, requests of a round)
 LOADS = ((1, 1, 400), (64, 1, 2_000), (64, 32, 320))
-WORDS = ("lamp", "stays", "dark", "since", "monday", "nobody", "answers", "mail", "refund", "order", "four")
 # Runs in the other tree too: names that both have. The pass gives zeros, which is what the probes expect.
 WORKER = """
 import sys, time
@@ -68,27 +62,37 @@ def fill(root: Path, backbone: Backbone) -> None:
         store.publish(task, write_adapter(manifest_of(task, backbone, adapter, probes), tensors))
 
 
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def wait_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    """Until the service of a process is ready."""
+    while process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit(f"the server ended with status {process.returncode}")
+
+
 class Server:
     """A tree's service, and what its event loop has computed."""
 
     def __init__(self, tree: Path, store: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         command = [sys.executable, "-P", "-c", WORKER, str(store), str(self.port)]
         self.process = subprocess.Popen(command, env=environment, cwd=tree)
 
     def wait(self) -> None:
         """Until it is ready."""
-        while self.process.poll() is None:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready", timeout=5) as answer:
-                    if answer.status == 200:
-                        return
-            except OSError:
-                time.sleep(0.2)
-        raise SystemExit(f"the server ended with status {self.process.returncode}")
+        wait_ready(self.process, self.port)
 
     def spent_s(self) -> tuple[float, float]:
         """CPU seconds of the first thread, which runs the event loop, and of all threads."""
@@ -97,64 +101,6 @@ class Server:
             int(one.name): int((one / "schedstat").read_text().split()[0]) / 1e9 for one in tasks.iterdir()
         }
         return spent[self.process.pid], sum(spent.values())
-
-
-@dataclass
-class Connection(asyncio.Protocol):
-    """Sends its requests one after the other, each when the one before is answered."""
-
-    requests: Sequence[bytes]
-    ended: asyncio.Future[None]
-    num_sent: int = 0
-    received: bytearray = field(default_factory=bytearray)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self._send()
-
-    def data_received(self, data: bytes) -> None:
-        self.received += data
-        head, found, body = self.received.partition(b"\r\n\r\n")
-        if not found or len(body) < int(head.lower().split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0]):
-            return
-        if not head.startswith(b"HTTP/1.1 200"):
-            self.connection_lost(RuntimeError(bytes(self.received[:500]).decode()))
-            return
-        self.received.clear()
-        if self.num_sent < len(self.requests):
-            self._send()
-        else:
-            self.ended.set_result(None)
-            self.transport.close()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self.ended.done():
-            self.ended.set_exception(error or RuntimeError("the server closed the connection"))
-
-    def _send(self) -> None:
-        self.transport.write(self.requests[self.num_sent])
-        self.num_sent += 1
-
-
-def request_of(num_texts: int, rng: random.Random) -> bytes:
-    """A predict call of texts of 4 to 24 words, to a random task."""
-    texts = [" ".join(rng.choices(WORDS, k=rng.randint(4, 24))) for _ in range(num_texts)]
-    body = json.dumps({"task": f"task-{rng.randrange(NUM_TASKS):02}", "inputs": texts}).encode()
-    head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
-    return f"{head}Content-Type: application/json\r\n\r\n".encode() + body
-
-
-async def drive(port: int, load: tuple[int, int, int], seed: int) -> None:
-    """One round of a load."""
-    connections, num_texts, num_requests = load
-    rng, loop = random.Random(seed), asyncio.get_running_loop()
-    ended = []
-    for _ in range(connections):
-        own = [request_of(num_texts, rng) for _ in range(num_requests // connections)]
-        connection = Connection(own, loop.create_future())
-        ended.append(connection.ended)
-        await loop.create_connection(lambda connection=connection: connection, "127.0.0.1", port)  # type: ignore[misc]
-    await asyncio.gather(*ended)
 
 
 def measured(server: Server, load: tuple[int, int, int], seed: int) -> dict[str, float]:

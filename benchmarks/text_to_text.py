@@ -1,8 +1,8 @@
 """What does an encoder-decoder gain from running packed? T5-small's shape with random weights.
 
-Label strings scored, and greedy text written, by the packed backbone as a ratio to the library's own padded
-model on the same texts in the same run; and served batches of as many tasks as rows as a ratio to the bare
-packed backbone. Lengths are lognormal, 6 to 128 tokens. The variants take turns; medians of turns' ratios.
+Label strings scored, and greedy text written, under one task as a ratio to the library's own padded model on
+the same texts in the same run; and batches of as many tasks as rows as a ratio to those of one task. Lengths
+are lognormal, 6 to 128 tokens. The variants take turns; medians of turns' ratios.
 
 With `--processor-time` turns are timed in seconds of this process's processor, for machines that others use.
 
@@ -23,7 +23,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForSeq2SeqLM, T5Config
 
 from benchmarks import record, turns
-from modeling import Backbone, Encoded, HeadSpec, decoding
+from modeling import Backbone, Encoded, HeadSpec
 
 NAME = "text_to_text"
 LABELS = ("w5", "w6")
@@ -68,23 +68,21 @@ def library_scores(library: Any, backbone: Backbone, texts: list[Encoded]) -> No
         logits.log_softmax(-1).gather(-1, labels[..., None]).sum().item()
 
 
-def packed_scores(backbone: Backbone, texts: list[Encoded]) -> None:
-    """Encoder once, then all label strings in one decoder pass."""
-    decoding.label_logits(backbone, backbone.pack(texts), backbone.label_ids(LABELS))
-
-
 def measure(num_rounds: int, rows: int, device: str, clock: Callable[[], float]) -> dict[str, Any]:
     """Every variant once per round on the same texts; medians of the per-round ratios."""
     rng = random.Random(0)
     backbone, library = backbone_and_library(device)
     other, _ = backbone_and_library(device)
-    model, slots = turns.served(other, rows, METHOD_NAMES, [HeadSpec("text_to_text", LABELS, "none")])
+    spec = HeadSpec("text_to_text", LABELS, "none")
+    model, slots = turns.served(other, rows, METHOD_NAMES, [spec])
+    alone, [slot] = turns.served(backbone, 1, METHOD_NAMES, [spec])
+    same = [slot] * rows
     numbers = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False}
     variants: dict[str, Callable[[list[Encoded]], object]] = {
-        "scores, packed": lambda t: packed_scores(backbone, t),
+        "scores, packed": lambda t: alone.run(t, same, list(enumerate(same))),
         "scores, padded (Hugging Face)": lambda t: library_scores(library, backbone, t),
         f"scores, {rows} tasks": lambda t: model.run(t, slots, list(enumerate(slots))),
-        "greedy text, packed": lambda t: decoding.generate_ids(backbone, backbone.pack(t), NEW_TOKENS),
+        "greedy text, packed": lambda t: alone.generate_ids(t, same, NEW_TOKENS),
         "greedy text, padded (Hugging Face)": lambda t: library.generate(
             **padded(t, backbone.device), **numbers
         ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,19 @@ from .tapped import Tapped, frozen_module
 from .target import TargetBatch
 from .text import Encoded, TextEncoder
 from .weights import OwnParameters, replaced
+
+
+class Decoder(Protocol):
+    """What computes on a batch that runs what the library's decoder and output layer would."""
+
+    def decode(self, hidden: Tensor, target: TargetBatch | StepBatch, memory: Memory | None) -> Tensor:
+        """As `Backbone.decode`."""
+
+    def logits(self, states: Tensor) -> Tensor:
+        """As `Backbone.logits`."""
+
+    def shifts(self) -> tuple[Tensor, Tensor] | None:
+        """What is added to the logits of some states: which [r], what [r, V]; None if to none."""
 
 
 class Backbone:
@@ -65,6 +78,7 @@ class Backbone:
         self.source: PackedBatch | None = None
         self.target: TargetBatch | StepBatch | None = None
         self._greatest: Greatest | None = None
+        self._decoder: Decoder | None = None
         self._weights: Callable[[], Mapping[str, Tensor]] | None = None
 
     def round_to(self, dtype: torch.dtype) -> None:
@@ -116,22 +130,25 @@ class Backbone:
 
     @contextmanager
     def running(
-        self, batch: PackedBatch, through: Callable[[PackedBatch], Tensor] | None = None
+        self,
+        batch: PackedBatch,
+        through: Callable[[PackedBatch], Tensor] | None = None,
+        decoder: Decoder | None = None,
     ) -> Iterator[Tensor]:
         """Run a batch with whatever is attached: gives the encoder's last hidden states [T, H], packed order.
 
         Within it the decoder runs on the same batch, and the weights of `weights_from` stay in place.
-        `through` computes those states instead of the library's model.
+        `through` computes those states instead of the library's model, and `decoder` those of the decoder.
         """
         if self.source is not None:
             raise ValueError("another batch is running: this is a bug")
         own = nullcontext() if self._weights is None else replaced(self.parameters, self._weights())
         with own:
-            self.source = batch
+            self.source, self._decoder = batch, decoder
             try:
                 yield (through or self._hidden)(batch)
             finally:
-                self.source = self.target = None
+                self.source = self.target = self._decoder = None
 
     def states_entering(self, batch: PackedBatch, number: int) -> Tensor:
         """The states [T, H] that enter layer `number` (1 or more), in packed order; no layer from it on runs.
@@ -147,6 +164,8 @@ class Backbone:
         What passes on one batch have in common is taken from its `memory`, and left there.
         """
         seq2seq, self.target = self.seq2seq, target
+        if self._decoder is not None:
+            return self._decoder.decode(hidden, target, memory)
         seq2seq.place(self.model, "decoder", target.positions)
         output: Tensor = self.model.get_submodule(seq2seq.decoder)(
             input_ids=target.ids,
@@ -159,6 +178,8 @@ class Backbone:
 
     def logits(self, states: Tensor) -> Tensor:
         """States [T', H] of all tokens that were decoded last -> logits over the vocabulary [T', V]."""
+        if self._decoder is not None:
+            return self._decoder.logits(states)
         seq2seq = self.seq2seq
         logits: Tensor = self.model.get_submodule(seq2seq.output)(seq2seq.scaled(self.model, states[None]))[0]
         bias = seq2seq.bias(self.model)
@@ -182,10 +203,13 @@ class Backbone:
         if self._greatest is None:
             self._greatest = Greatest(own, seq2seq.bias(self.model))
         x = seq2seq.scaled(self.model, states)
+        if self._decoder is not None:
+            return self._greatest(x, self._decoder.shifts())
         nothing = shift = x.new_zeros(1).expand(1, len(x), len(own))
         for _, act, _ in acts:
             shift = act(x[None], shift)
-        return self._greatest(x, None if shift is nothing else shift[0])
+        every = torch.arange(len(x), device=x.device)
+        return self._greatest(x, None if shift is nothing else (every, shift[0]))
 
     @contextmanager
     def weights_from(self, source: Callable[[], Mapping[str, Tensor]]) -> Iterator[None]:

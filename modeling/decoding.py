@@ -91,9 +91,17 @@ def generate(backbone: Backbone, batch: PackedBatch, max_new_tokens: int) -> lis
 @torch.no_grad()
 def generate_ids(backbone: Backbone, batch: PackedBatch, max_new_tokens: int) -> list[list[int]]:
     """`generate` as token ids, without the end of the sequence."""
-    found: list[list[int]] = [[] for _ in range(batch.num_rows)]
     with backbone.running(batch) as hidden:
-        _write(backbone, hidden, first_step(batch, start_id(backbone.config)), found, max_new_tokens)
+        return written_ids(backbone, hidden, batch, max_new_tokens)
+
+
+@torch.no_grad()
+def written_ids(
+    backbone: Backbone, hidden: Tensor, batch: PackedBatch, max_new_tokens: int
+) -> list[list[int]]:
+    """`generate_ids` where the encoder has run."""
+    found: list[list[int]] = [[] for _ in range(batch.num_rows)]
+    _write(backbone, hidden, first_step(batch, start_id(backbone.config)), found, max_new_tokens)
     return [found[row] for row in batch.inverse.tolist()]
 
 

@@ -24,6 +24,10 @@ _NEVER = -1e30
 _ALIGNED = 32  # columns; the three of the bounds are filled up with zeros
 
 
+Shift = tuple[Tensor, Tensor]
+"""What is added to the logits of some states: which [r], what [r, V]."""
+
+
 def pays(weight: Tensor) -> bool:
     """Whether this processor multiplies bfloat16 faster than the numbers that the weight is in."""
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
@@ -54,8 +58,8 @@ class Greatest:
         self._packed = pays(weight)
         self._bounding = torch.ops.mkldnn._reorder_linear_weight(made, None) if self._packed else made
 
-    def __call__(self, states: Tensor, shift: Tensor | None = None) -> Tensor | None:
-        """states [R, H], what is added to the logits [R, V] -> the tokens [R], the first of equal ones.
+    def __call__(self, states: Tensor, shift: Shift | None = None) -> Tensor | None:
+        """states [R, H], what is added to the logits of some -> the tokens [R], the first of equal ones.
 
         None if too many could be the greatest, or a state is not finite: then all have to be computed.
         """
@@ -66,8 +70,7 @@ class Greatest:
         guess = block * _BLOCK + bounds[every, block].argmax(-1)
         guess.clamp_(max=len(self.weight) - 1)  # bounds that are not numbers
         least = self._logits(states, every, guess, shift)
-        if shift is None:
-            least = least - _ROUNDED * least.abs()
+        least = least - _ROUNDED * least.abs()
         rows, blocks = (largest >= least[:, None]).nonzero().unbind(1)
         if len(rows) > _MOST * len(states):
             return None
@@ -77,7 +80,7 @@ class Greatest:
         rows, tokens = rows[hit], blocks[hit] * _BLOCK + place
         return self._first(self._logits(states, rows, tokens, shift), rows, tokens, len(states))
 
-    def _bounds(self, states: Tensor, shift: Tensor | None) -> Tensor:
+    def _bounds(self, states: Tensor, shift: Shift | None) -> Tensor:
         """Of all logits; without a shift they are rounded to bfloat16, perhaps down."""
         width = states.shape[1]
         x = torch.zeros(len(states), width + _ALIGNED, dtype=torch.bfloat16, device=states.device)
@@ -87,8 +90,11 @@ class Greatest:
         x[:, width], x[:, width + 1], x[:, width + 2] = _UP * lost, _UP * rounded.norm(dim=1), 1
         found = self._product(x)
         if shift is not None:
-            found = found.float().add_(found.abs(), alpha=_ROUNDED)
-            found[:, : shift.shape[1]] += shift
+            rows, values = shift
+            own = found.index_select(0, rows).float()
+            own.add_(own.abs(), alpha=_ROUNDED)[:, : values.shape[1]] += values
+            own.add_(own.abs(), alpha=_ROUNDED / 2)
+            found.index_copy_(0, rows, own.to(found.dtype))
         return found.view(len(states), -1, _BLOCK)
 
     def _product(self, x: Tensor) -> Tensor:
@@ -97,12 +103,17 @@ class Greatest:
         found: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._bounding, None, "none", [], "")
         return found
 
-    def _logits(self, states: Tensor, rows: Tensor, tokens: Tensor, shift: Tensor | None) -> Tensor:
+    def _logits(self, states: Tensor, rows: Tensor, tokens: Tensor, shift: Shift | None) -> Tensor:
         """Exactly, of some (row, token) [N]."""
         found = (states.index_select(0, rows) * self.weight.index_select(0, tokens)).sum(-1)
         if self.bias is not None:
             found = found + self.bias.index_select(0, tokens)
-        return found if shift is None else found + shift[rows, tokens]
+        if shift is None:
+            return found
+        place = rows.new_full((len(states),), -1)
+        place[shift[0]] = torch.arange(len(shift[0]), device=rows.device)
+        own = place.index_select(0, rows)
+        return found + torch.where(own < 0, 0.0, shift[1][own.clamp(min=0), tokens])
 
     def _first(self, logits: Tensor, rows: Tensor, tokens: Tensor, count: int) -> Tensor | None:
         best = logits.new_full((count,), float("-inf")).scatter_reduce(0, rows, logits, "amax")

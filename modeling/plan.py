@@ -21,7 +21,7 @@ from .tapped import frozen_module
 
 _ROWS_HINT = 1024  # tokens that products are packed for; from 9 to 1,734 it made no difference above 5 %
 # Names in configs -> names here (those of `kernels.ACTIVATIONS`), and those of oneDNN with its algorithm.
-_NAMES = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new", "silu": "swish"}
+ACTIVATION_NAMES = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new", "silu": "swish"}
 _FUSED = {
     "": ("none", ""),
     "gelu": ("gelu", "none"),
@@ -158,7 +158,7 @@ def plan_of(backbone: Backbone) -> Plan | None:
     config = backbone.config
     names = (getattr(config, name, None) for name in _ACTIVATIONS)
     activation = str(next((name for name in names if name), None))
-    activation = _NAMES.get(activation, activation)
+    activation = ACTIVATION_NAMES.get(activation, activation)
     runs = backbone.family.fast and backbone.device.type == "cpu" and has_products(backbone.dtype)
     if not runs or activation not in _FUSED:
         return None
@@ -212,7 +212,7 @@ class _Parts:
         )
 
     def _product(self, *taps: Tap) -> Product:
-        layers = [(_linear(self._model, tap.path), tap.columns) for tap in taps]
+        layers = [(linear_at(self._model, tap), tap.columns) for tap in taps]
         key = tuple((id(layer.weight), columns) for layer, columns in layers)
         if key not in self._packed:
             self._packed[key] = Product(layers)
@@ -269,9 +269,10 @@ def _embeddings(model: nn.Module, tap: Tap) -> Embeddings:
     )
 
 
-def _linear(model: nn.Module, path: str) -> nn.Linear:
-    module = frozen_module(model, path)
-    assert isinstance(module, nn.Linear), f"{path} is no linear layer: this is a bug"
+def linear_at(model: nn.Module, tap: Tap) -> nn.Linear:
+    """The backbone's own module at a tap."""
+    module = frozen_module(model, tap.path)
+    assert isinstance(module, nn.Linear), f"{tap.path} is no linear layer: this is a bug"
     return module
 
 

@@ -19,6 +19,7 @@ from .adapter import PackedAdapter
 from .backbone import Backbone
 from .banks import Banks
 from .fast import FastPath
+from .fast_text import FastText
 from .head_bank import HeadBanks
 from .layout import put, spans
 from .methods.exclusive import Weights
@@ -80,7 +81,8 @@ class ServedModel:
         self._heads = HeadBanks(backbone.device)
         self._residents: dict[int, _Resident] = {}
         self._free: list[int] = []
-        self._path = FastPath.of(backbone, self._banks) if fast else None
+        self._text = FastText.of(backbone, self._banks) if fast else None
+        self._path = self._text or (FastPath.of(backbone, self._banks) if fast else None)
         self._in_place: tuple[int, Mapping[str, Tensor]] | None = None  # of the last exclusive adapter
 
     @torch.inference_mode()
@@ -170,8 +172,8 @@ class ServedModel:
         self, encoded: Sequence[Encoded], body_slots: Sequence[int], max_new_tokens: int
     ) -> list[list[int]]:
         """`generate` as token ids, without the end of the sequence."""
-        with self._selected(encoded, body_slots) as batch:
-            return decoding.generate_ids(self.backbone, batch, max_new_tokens)
+        with self._selected(encoded, body_slots) as batch, self._running(batch) as hidden:
+            return decoding.written_ids(self.backbone, hidden, batch, max_new_tokens)
 
     @torch.inference_mode()
     def hidden(self, encoded: Sequence[Encoded], body_slots: Sequence[int]) -> list[Tensor]:
@@ -204,8 +206,9 @@ class ServedModel:
         """The last hidden states [T, H] of a selected batch, by the fast path if it suits."""
         path = self._path if self._path is not None and self._path.suits(batch) else None
         self.passes["reference" if path is None else "fast"] += 1
-        running = (batch,) if path is None else (batch.unpadded(), path.hidden)
-        with self.backbone.running(*running) as hidden:
+        decoder = None if path is None else self._text
+        through = None if path is None else path.hidden
+        with self.backbone.running(batch if path is None else batch.unpadded(), through, decoder) as hidden:
             yield hidden
 
     def _states_entering(self, batch: PackedBatch, number: int) -> Tensor:

@@ -150,6 +150,7 @@ class Memory(EncoderDecoderCache):  # type: ignore[misc]  # as above
     def __init__(self, *, writes: bool = False) -> None:
         self._own = Cache(layer_class_to_replicate=_Steps if writes else _Forgotten)
         super().__init__(self._own, Cache(layer_class_to_replicate=_Once))
+        self.texts: dict[int, tuple[Tensor, Tensor]] = {}  # on the fast path, [T, h D] by layer
 
     def only(self, places: Tensor) -> None:
         """Keep these of the R rows that write."""

@@ -63,6 +63,9 @@ class Metrics:
         self.waiting_rows = gauge("waiting_rows", "Rows that wait for the device.")
         self.waiting_tokens = gauge("waiting_tokens", "Tokens that wait for the device.")
         self.open_requests = gauge("open_requests", "Predict calls that are not finished.")
+        self.fronts = gauge("fronts", "Front processes that are linked to the device process; 0 without any.")
+        self.front_calls = counter("front_calls_total", "Predict calls that fronts took off the wire.")
+        self.front_restarts = counter("front_restarts_total", "Front processes that ended unasked.")
         self.resident_adapters = gauge("resident_adapters", "Adapters on the device.")
         self.resident_bytes = gauge("resident_bytes", "Device memory of the adapters.")
 

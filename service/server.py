@@ -1,4 +1,6 @@
-"""One process: uvicorn around the application, signals, and the exit status.
+"""The process that owns the device: uvicorn around the application, signals, and the exit status.
+
+With `workers` it has front processes on the port (`fronts/`), and listens on a Unix socket for them alone.
 
 SIGTERM and SIGINT: `/ready` and new work answer 503, what was accepted is finished, then the process ends
 with 0. A second signal ends it at once, and so does the first one while it loads: nothing was accepted.
@@ -16,6 +18,7 @@ import sys
 from types import FrameType
 
 import uvicorn
+import uvloop
 
 from adapters_store import UnusableStore
 from adapters_store.folders import prepare
@@ -23,6 +26,7 @@ from adapters_store.folders import prepare
 from . import logs
 from .app import build_app
 from .errors import ConfigurationError
+from .fronts.processes import Fronts, application_socket, listeners
 from .preflight import address_refusal, refusal
 from .settings import Settings
 from .state import Service
@@ -63,6 +67,7 @@ class _Process:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._failed = self._draining = False
+        self._fronts: Fronts | None = None
         app = build_app(settings, on_started=self._on_started, on_loading=self._on_loading)
         self._service: Service = app.state.service
         self._server = uvicorn.Server(
@@ -86,13 +91,41 @@ class _Process:
     def run(self) -> int:
         gc.disable()  # of the hundreds of thousands of objects that libraries make, none will be garbage
         try:
-            self._server.run()
+            if self._settings.workers:
+                uvloop.run(self._serve_fronts())
+            else:
+                self._server.run()
+        except ConfigurationError as error:
+            log.error("%s", error)
+            return EXIT_USAGE
         except SystemExit as error:  # uvicorn's way to say that it could not listen
             return EXIT_FAILED if error.code else EXIT_OK
         finally:
             gc.enable()
             _let_signals_end_it()
         return EXIT_FAILED if self._failed or not self._server.started else EXIT_OK
+
+    async def _serve_fronts(self) -> None:
+        """As `serve` of the server, with fronts before it from its start until all is drained."""
+        settings = self._settings
+        try:
+            every = listeners(settings.host, settings.port, settings.workers)
+        except OSError as error:
+            log.error("cannot listen on %s port %d: %s", settings.host, settings.port, error)
+            raise SystemExit(EXIT_FAILED) from None
+        host, port = settings.host, every[0][0].getsockname()[1]
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        with application_socket() as own:
+            self._fronts = Fronts(self._service, every, own.getsockname())
+            keeping = asyncio.create_task(self._fronts.keep())
+            log.info("Uvicorn running on http://%s in %d front processes", address, settings.workers)
+            try:
+                await self._server.serve(sockets=[own])
+            finally:
+                if self._server.force_exit:
+                    self._fronts.kill()
+                await self._fronts.end()
+                keeping.cancel()
 
     def _on_loading(self) -> None:
         """The libraries are imported, and the first large tensors come next."""
@@ -109,6 +142,12 @@ class _Process:
         # What exists now lives as long as the process: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
+        if self._fronts is not None:  # as soon as the service has its parts
+            asyncio.get_running_loop().call_soon(self._hand_out, self._fronts)
+
+    def _hand_out(self, fronts: Fronts) -> None:
+        if self._service.phase == "ready":
+            fronts.tell_tokenizer(self._service.parts.model.backbone.text)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._draining:
@@ -122,13 +161,23 @@ class _Process:
             return
         log.info("signal", extra={"signal": signal.Signals(number).name})
         starts = self._service.phase == "starting"
-        loop.call_soon_threadsafe(_leave if starts else lambda: loop.create_task(self._drain()))
+        loop.call_soon_threadsafe(self._leave if starts else lambda: loop.create_task(self._drain()))
 
     async def _drain(self) -> None:
         self._service.drain()
         if not await self._service.drained(self._settings.drain_timeout_s):
             log.error("requests were cut off", extra={"in_flight": self._service.num_in_flight})
+        if self._fronts is not None:
+            await self._fronts.end()
         self._server.should_exit = True
+
+    def _leave(self) -> None:
+        """End at once: threads that import or load would be waited for, and nothing else could stop them."""
+        log.info("stopped before it was ready")
+        if self._fronts is not None:
+            self._fronts.vanish()
+        logging.shutdown()
+        os._exit(EXIT_OK)
 
 
 def _let_signals_end_it() -> None:
@@ -136,10 +185,3 @@ def _let_signals_end_it() -> None:
     with contextlib.suppress(ValueError):  # of another thread, in tests
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-
-
-def _leave() -> None:
-    """End at once: threads that import or load would be waited for, and could be stopped by nothing else."""
-    log.info("stopped before it was ready")
-    logging.shutdown()
-    os._exit(EXIT_OK)

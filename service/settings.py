@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     host: str = _serving("127.0.0.1", "address to listen on; without a token loopback only")
     port: int = _serving(8000, "port to listen on; 0 takes a free one", ge=0, le=65535)
     device: Literal["auto", "cpu", "cuda"] = _serving("auto", "where the backbone runs")
+    workers: int = _serving(
+        0,
+        "processes that speak HTTP before the one that computes, for a GPU or many cores; 0: one does both",
+        ge=0,
+        le=64,
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _serving(
         "auto",
         "number format of the backbone; auto is bfloat16 where processor and probes bear it, else float32",

@@ -59,7 +59,9 @@ class Seq2Seq:
 
     `output` is the module of the LM_HEAD tap, a product; it reads `scaled(model, states [.., H])`, and what
     it gives is logits but for `bias(model)` [V]. `place(model, stack, positions [1, T])` tells a stack the
-    positions of the tokens that it is about to read.
+    positions of the tokens that it is about to read. `distances(model, stack)` [1, heads, 1, 2 R + 1] are the
+    biases of a stack's self-attention for key minus query from -R to R, where its stacks are as T5's, so
+    that their fast path (`fast_text.py`) can run them.
     """
 
     encoder: str
@@ -68,6 +70,7 @@ class Seq2Seq:
     scaled: Callable[[nn.Module, Tensor], Tensor] = _unscaled
     bias: Callable[[nn.Module], Tensor | None] = _no_bias
     place: Callable[[nn.Module, Stack, Tensor], None] = _no_positions
+    distances: Callable[[nn.Module, Stack], Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig
 
 from ..layers.relu import SignRelu
 from ..sites import Site as S
-from ..sites import Tap
+from ..sites import Stack, Tap
 from .base import FAMILIES, Family, Scores, Seq2Seq, SiteRow, attention, feed_forward, layout
 
 _MAX_TOKENS = 512  # relative positions have no limit; this is the length of its pre-training
@@ -89,6 +89,11 @@ def _bias_by_distance(attention: Any, buckets: Tensor, *_: Any, **__: Any) -> Te
     return values.T[None, :, None]
 
 
+def _distances(model: Any, stack: Stack) -> Tensor:
+    bias: Tensor = getattr(model, stack).block[0].layer[0].SelfAttention.compute_bias()
+    return bias.detach().clone(memory_format=torch.contiguous_format)
+
+
 def _no_bias(*_: Any, **__: Any) -> None:
     return None
 
@@ -134,7 +139,7 @@ FAMILIES.add(
         max_tokens=lambda config: _MAX_TOKENS,
         positions=False,
         prepare=_prepare,
-        seq2seq=Seq2Seq("encoder", "decoder", "lm_head", scaled=_scaled),
+        seq2seq=Seq2Seq("encoder", "decoder", "lm_head", scaled=_scaled, distances=_distances),
         refused_dtypes=(("float16", _FLOAT16),),
         fast=True,
         scores=_scores,

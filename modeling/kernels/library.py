@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from .calls import Kernels
+from .text import TextKernels
 
 _HERE = Path(__file__).parent
 # By what torch found out about the processor, best first.
@@ -39,6 +40,18 @@ def kernels() -> Kernels | None:
     return None
 
 
+@cache
+def text_kernels() -> TextKernels | None:
+    """Those of `text.c`, which are in the same libraries; None where there are none."""
+    for level in levels():
+        try:
+            opened(level)  # it was built of the source beside it
+        except OSError:
+            continue
+        return TextKernels(ctypes.CDLL(str(_place(level))))
+    return None
+
+
 def levels() -> tuple[str, ...]:
     """The levels of vector instructions that this processor has, best first."""
     return _LEVELS.get(torch.backends.cpu.get_cpu_capability(), ("plain",))
@@ -46,12 +59,18 @@ def levels() -> tuple[str, ...]:
 
 def opened(level: str) -> Kernels:
     """The kernels of one level. Raises OSError if they were not built, or not of the source beside them."""
+    place = _place(level)
+    made = Kernels(ctypes.CDLL(str(place)))
+    sources = sorted(_HERE.glob("*.[ch]"))  # as setup.py has them
+    if made.source != hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest():
+        raise OSError(f"{place.name} was built of another rows.c")
+    return made
+
+
+def _place(level: str) -> Path:
+    """Raises OSError if it was not built."""
     places = [_HERE / f"rows_{level}{suffix}" for suffix in EXTENSION_SUFFIXES]
     found = [path for path in places if path.is_file()]
     if not found:
         raise OSError(f"rows_{level} was not built")
-    made = Kernels(ctypes.CDLL(str(found[0])))
-    sources = sorted(_HERE.glob("*.[ch]"))  # as setup.py has them
-    if made.source != hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest():
-        raise OSError(f"{found[0].name} was built of another rows.c")
-    return made
+    return found[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from math import isfinite
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..engine.request import Column, ItemError, Logits, Marked
 from ..metrics import Metrics
 
 Prediction = dict[str, Any]
+_AS_IT_IS = nullcontext()
 _NOTHING: Logits = np.empty(0, dtype=np.float32)
 
 
@@ -76,7 +78,8 @@ def _scored(column: Column, top_k: int | None) -> list[Prediction]:
     _withhold_non_finite(column)
     card = column.card
     choices = [column.choices.get(i, ()) for i in range(len(column.num_tokens))] if card.kind.choices else ()
-    with np.errstate(all="ignore"):  # rows with an error hold anything; they are replaced later
+    # Rows with an error hold anything; they are replaced later. Numpy's switch costs as much as a softmax.
+    with np.errstate(all="ignore") if column.errors else _AS_IT_IS:
         answers = card.kind.decide(card.spec, column.logits.astype(np.float64), top_k, choices)
     if card.readout.embeds:
         return [_compared(column, index, answer) for index, answer in enumerate(answers)]
@@ -113,6 +116,8 @@ def _generated(column: Column) -> list[Prediction]:
 def count_outcome(metrics: Metrics, task: str, column: Column) -> None:
     """Record how many items of a task were answered, and why others were not."""
     metrics.count_predictions(task, len(column.num_tokens) - len(column.errors))
+    if not column.errors:
+        return
     for code, count in Counter(error.code for error in column.errors.values()).items():
         metrics.item_errors.labels(code).inc(count)
         if code == "non_finite":
@@ -120,8 +125,8 @@ def count_outcome(metrics: Metrics, task: str, column: Column) -> None:
 
 
 def _withhold_non_finite(column: Column) -> None:
-    values = {**column.embeddings, **column.of_words}
-    odd = [index for index, row in values.items() if not np.isfinite(row).all()]
+    values = [*column.embeddings.items(), *column.of_words.items()]
+    odd = [index for index, row in values if not np.isfinite(row).all()]
     for index in [*_non_finite_rows(column.logits), *odd]:
         message = f"inputs[{index}]: the model's output is not finite; no answer is better than a wrong one"
         column.errors.setdefault(index, ItemError("non_finite", message, index))

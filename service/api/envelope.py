@@ -7,8 +7,6 @@ Knows nothing of routes but those that stay open while the service starts or sto
 
 from __future__ import annotations
 
-import random
-import re
 import time
 from typing import Any
 
@@ -19,10 +17,8 @@ from ..logs import request_id
 from ..state import Service
 from .auth import OPEN_PATHS, check_access
 from .errors import response_of
+from .identity import identity_of
 from .origins import with_origins
-
-_random = random.Random()  # noqa: S311 - an id is no secret, and need not cost a system call
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class Envelope:
@@ -37,7 +33,7 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        identity = _identity(dict(scope["headers"]))
+        identity = identity_of(dict(scope["headers"]))
         marked = request_id.set(identity.decode())
         started_s = time.perf_counter()
         status, is_head = 0, scope["method"] == "HEAD"
@@ -108,11 +104,3 @@ def _own_path(scope: Scope) -> str:
     """The path as the routes are written: what access is judged by must be what is routed."""
     path: str = scope["path"]
     return path[len(scope["root_path"]) :]
-
-
-def _identity(headers: dict[bytes, bytes]) -> bytes:
-    """The caller's request id if it is a sane one, else a new one."""
-    given = headers.get(b"x-request-id")
-    if given is not None and _REQUEST_ID.fullmatch(given):
-        return given
-    return b"%016x" % _random.getrandbits(64)

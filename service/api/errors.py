@@ -1,4 +1,4 @@
-"""The one place where errors become HTTP: status and title by class, and RFC 9457 problem documents.
+"""The one place where errors become HTTP: status and title by class.
 
 Messages come from the errors; no text of a request does.
 """
@@ -6,12 +6,11 @@ Messages come from the errors; no text of a request does.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from fastapi.exceptions import RequestValidationError
-from pydantic_core import ErrorDetails, to_json
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,12 +19,11 @@ import adapters_store as store
 from proof.errors import Refused
 
 from .. import errors
-from ..logs import request_id
+from .problems import problem
 from .violations import failure_of, summary
 
 log = logging.getLogger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_STARTING_S = 1
 STATUS_CLIENT_LEFT = 499  # nobody reads it; the log and the metrics do
 
@@ -46,27 +44,6 @@ _TABLE: tuple[tuple[type[Exception], int, str, str], ...] = (
     (store.StoreError, 500, "store", "Store error"),
 )
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
-
-
-def problem(
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    problems: Sequence[Mapping[str, Any]] = (),
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    body: dict[str, Any] = {
-        "type": f"urn:trunkline:problem:{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": request_id.get(),
-    }
-    if problems:
-        body["errors"] = list(problems)
-    return Response(to_json(body), status, headers, media_type=MEDIA_TYPE)
 
 
 def response_of(error: Exception) -> Response:

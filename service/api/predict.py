@@ -6,7 +6,8 @@ Knows limits, leases and the shape of the answer; it waits for the engine and gi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
@@ -66,36 +67,93 @@ async def predict(request: Request) -> Response:
     """Every item is answered in its place or carries its own error; one single input fails as a whole."""
     service = service_of(request)
     parts = service.parts
-    settings = service.settings
     body = await read_body(
-        request, max_bytes=settings.max_body_bytes, types=JSON_TYPES, setting="max_body_bytes"
+        request, max_bytes=service.settings.max_body_bytes, types=JSON_TYPES, setting="max_body_bytes"
     )
+    call = begin(service, parts, body)
+    try:
+        if not await is_awaited(request.receive, call.job.done):
+            service.metrics.cancelled.inc()
+            return Response(status_code=STATUS_CLIENT_LEFT)
+        return await answer(service, call)
+    finally:
+        end(parts, call)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A predict call that was admitted: what it asks, a lease or an error for each task, what answers it."""
+
+    ask: schemas.PredictRequest
+    granted: Sequence[_Granted]
+    job: Job
+
+    @property
+    def is_small(self) -> bool:
+        """Whether its answer is built at once; only a finished one knows."""
+        return sum(column.num_logits for column in self.job.columns) <= _SMALL_ANSWER_SCORES
+
+
+def begin(service: Service, parts: Parts, body: bytes, ids: Mapping[str, list[int]] | None = None) -> Call:
+    """From a body to a call that is under way; `ids` are those of texts in it that are known already.
+
+    Raises what the caller is told; then nothing is held for the call. Else `end` is due.
+    """
+    settings = service.settings
     ask = parse(body)
     items = ask.inputs if isinstance(ask.inputs, list) else [ask.inputs]
     check_size(ask, items, max_items=settings.max_items, max_tasks=settings.max_tasks)
     granted = acquire_all(parts, ask.references)
-    leases = [one for one in granted if isinstance(one, Lease)]
     try:
-        residents = [lease.resident for lease in leases]
-        max_new_tokens = check_generate(ask, residents, parts.max_new_tokens)
-        check_top_k(ask, residents)
-        widths = [0 if max_new_tokens else num_outputs(resident.card, items) for resident in residents]
-        told = [
-            num_told(one.card, items, ask, width, parts.model)
-            for one, width in zip(residents, widths, strict=True)
-        ]
-        check_scores(sum(told), len(items), settings.max_scores)
-        columns = [
-            Column.empty(resident.slot, resident.card, len(items), width)
-            for resident, width in zip(residents, widths, strict=True)
-        ]
-        job = Job(items, columns, ask.truncate, max_new_tokens)
-        if not await run(request, service, parts, job):
-            return Response(status_code=STATUS_CLIENT_LEFT)
-        return await answer(service, ask, granted, columns)
-    finally:
-        for lease in leases:
-            parts.catalog.cache.release(lease)
+        job = _job(parts, ask, items, granted, settings.max_scores)
+        job.ids = ids or {}
+        parts.engine.open(job, estimate_tokens(job))
+    except BaseException:
+        _release(parts, granted)
+        raise
+    call = Call(ask, granted, job)
+    try:
+        parts.tokenizer.start(job)
+    except BaseException:
+        end(parts, call)
+        raise
+    return call
+
+
+def end(parts: Parts, call: Call) -> None:
+    """Give back what a call holds, whatever became of it."""
+    parts.engine.cancel(call.job)  # changes nothing if it is finished
+    _release(parts, call.granted)
+
+
+def _release(parts: Parts, granted: Sequence[_Granted]) -> None:
+    for one in granted:
+        if isinstance(one, Lease):
+            parts.catalog.cache.release(one)
+
+
+def _job(
+    parts: Parts,
+    ask: schemas.PredictRequest,
+    items: Sequence[object],
+    granted: Sequence[_Granted],
+    max_scores: int,
+) -> Job:
+    """The job of a request that may be made to these tasks. Raises InvalidInput for one that may not."""
+    residents = [one.resident for one in granted if isinstance(one, Lease)]
+    max_new_tokens = check_generate(ask, residents, parts.max_new_tokens)
+    check_top_k(ask, residents)
+    widths = [0 if max_new_tokens else num_outputs(resident.card, items) for resident in residents]
+    told = [
+        num_told(one.card, items, ask, width, parts.model)
+        for one, width in zip(residents, widths, strict=True)
+    ]
+    check_scores(sum(told), len(items), max_scores)
+    columns = [
+        Column.empty(resident.slot, resident.card, len(items), width)
+        for resident, width in zip(residents, widths, strict=True)
+    ]
+    return Job(items, columns, ask.truncate, max_new_tokens)
 
 
 def parse(body: bytes) -> schemas.PredictRequest:
@@ -187,37 +245,40 @@ def acquire_all(parts: Parts, references: Sequence[str]) -> list[_Granted]:
     return granted
 
 
-async def run(request: Request, service: Service, parts: Parts, job: Job) -> bool:
-    """Have a job answered; False if the client left before. Raises Overloaded, or what broke the job."""
-    parts.engine.open(job, estimate_tokens(job))
+async def answer(service: Service, call: Call) -> Response:
+    """The response to a finished call. Raises the error of a single input that failed, or what broke it."""
+    if call.is_small:
+        return answer_now(service, call)
+    call.job.done.result()
+    loop = asyncio.get_running_loop()
     try:
-        parts.tokenizer.start(job)
-        present = await is_awaited(request.receive, job.done)
+        body = await loop.run_in_executor(service.answering, _body, call.ask, call.granted, call.job.columns)
     finally:
-        parts.engine.cancel(job)  # changes nothing if it is finished
-    if not present:
-        service.metrics.cancelled.inc()
-    return present
+        _count(service, call)
+    return _response(call, body)
 
 
-async def answer(
-    service: Service, ask: schemas.PredictRequest, granted: Sequence[_Granted], columns: Sequence[Column]
-) -> Response:
-    """The response to a finished job. Raises the error of a single input that failed."""
-    residents = [one.resident for one in granted if isinstance(one, Lease)]
-    num_scores = sum(column.num_logits for column in columns)
+def answer_now(service: Service, call: Call) -> Response:
+    """`answer` where it is called, for a small one."""
+    call.job.done.result()
     try:
-        if num_scores <= _SMALL_ANSWER_SCORES:
-            body = _body(ask, granted, columns)
-        else:
-            loop = asyncio.get_running_loop()
-            body = await loop.run_in_executor(service.answering, _body, ask, granted, columns)
+        body = _body(call.ask, call.granted, call.job.columns)
     finally:
-        for resident, column in zip(residents, columns, strict=True):
-            count_outcome(service.metrics, resident.task, column)
+        _count(service, call)
+    return _response(call, body)
+
+
+def _count(service: Service, call: Call) -> None:
+    leases = [one for one in call.granted if isinstance(one, Lease)]
+    for lease, column in zip(leases, call.job.columns, strict=True):
+        count_outcome(service.metrics, lease.resident.task, column)
+
+
+def _response(call: Call, body: bytes) -> Response:
     headers = {}
-    if ask.tasks is None:
-        headers = {"X-Adapter": residents[0].task, "X-Adapter-Version": str(residents[0].version)}
+    (first, *_) = call.granted
+    if call.ask.tasks is None and isinstance(first, Lease):
+        headers = {"X-Adapter": first.resident.task, "X-Adapter-Version": str(first.resident.version)}
     return Response(body, headers=headers, media_type="application/json")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 from functools import partial
+from typing import Any
 
 from starlette.types import Receive
 
@@ -12,7 +13,7 @@ from starlette.types import Receive
 PATIENCE_S = 0.05
 
 
-async def is_awaited(receive: Receive, done: Future[None]) -> bool:
+async def is_awaited(receive: Receive, done: Future[Any]) -> bool:
     """True when `done` is, False when the client has left before. Raises what `done` failed with.
 
     `done` is never cancelled: the thread that will set it knows nothing of that.
@@ -34,7 +35,7 @@ async def is_awaited(receive: Receive, done: Future[None]) -> bool:
     return True
 
 
-def _tell(loop: asyncio.AbstractEventLoop, over: asyncio.Future[None], _: Future[None]) -> None:
+def _tell(loop: asyncio.AbstractEventLoop, over: asyncio.Future[None], _: Future[Any]) -> None:
     if not loop.is_closed():
         loop.call_soon_threadsafe(_end, over)
 

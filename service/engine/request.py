@@ -7,7 +7,7 @@ logits and texts, `api/answers.py` reads both when the job is done. L labels, N 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -126,6 +126,7 @@ class Job:
     columns: list[Column]
     truncate: bool
     max_new_tokens: int = 0  # generate texts of at most so many tokens; 0: logits are read
+    ids: Mapping[str, list[int]] = field(default_factory=dict)  # of texts that a front turned into ids
     number: int = field(default_factory=lambda: next(_numbers))
     request_id: str = field(default_factory=request_id.get)
     num_pending: int = 0  # rows queued or on the device

@@ -10,7 +10,7 @@ choices of an item become K rows.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,7 +51,7 @@ class Tokenizer:
     def start(self, job: Job) -> None:
         """Begin with an admitted job; returns at once, or with the rows of a few short texts queued."""
         if are_short(job.items, len(job.columns)):
-            self._step(job, 0)
+            self._step(job, 0, len(job.items))
         else:
             self._pool.submit(self._step, job, 0)
 
@@ -59,12 +59,12 @@ class Tokenizer:
         """End the threads after what they are doing."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _step(self, job: Job, start: int) -> None:
-        """One chunk; the next one goes to the back of the pool's queue."""
+    def _step(self, job: Job, start: int, end: int | None = None) -> None:
+        """One chunk, to `end` or as far as it may go; the next one goes to the back of the pool's queue."""
         if job.finished:
             return
         try:
-            end = chunk_end(job.items, start)
+            end = chunk_end(job.items, start) if end is None else end
             self._chunk(job, start, end)
             if end < len(job.items):
                 self._pool.submit(self._step, job, end)
@@ -72,23 +72,30 @@ class Tokenizer:
             self._queue.cancel(job, error)
 
     def _chunk(self, job: Job, start: int, end: int) -> None:
-        started_s = time.perf_counter()
-        items: list[tuple[int, Item]] = []
+        items: list[tuple[int, Item, list[TextItem]]] = []
         for index in range(start, end):
             item = parse_item(job.items[index], index, self._max_text_chars)
             if isinstance(item, ItemError):
                 for column in job.columns:
                     column.errors[index] = item
             else:
-                items.append((index, item))
-        texts = [text for _, item in items for text in item.rows]
+                items.append((index, item, item.rows))
+        texts = [text for _, _, own in items for text in own]
         words = any(column.card.readout.reads_words for column in job.columns)
-        tokens = iter(self._text.tokenize(texts, words=words) if texts else ())
+        tokens = iter(self._tokens(job, texts, words=words) if texts else ())
         rows: list[Row] = []
-        for index, item in items:
-            rows += self._rows(job, index, item, [next(tokens) for _ in item.rows])
-        self._metrics.tokenize.observe(time.perf_counter() - started_s)
+        for index, item, own in items:
+            rows += self._rows(job, index, item, [next(tokens) for _ in own])
         self._queue.add(job, rows, last=end == len(job.items))
+
+    def _tokens(self, job: Job, texts: Sequence[TextItem], *, words: bool) -> list[Tokens]:
+        """Texts as ids, which a front may have sent along; words it does not know."""
+        if job.ids and not words and (known := _known(job.ids, texts)):
+            return known
+        started_s = time.perf_counter()
+        tokens = self._text.tokenize(texts, words=words)
+        self._metrics.tokenize.observe(time.perf_counter() - started_s)
+        return tokens
 
     def _rows(self, job: Job, index: int, item: Item, variants: Sequence[Tokens]) -> list[Row]:
         """The rows of one item: one per choice, body slot and lengths, read by the heads of its columns."""
@@ -112,6 +119,19 @@ class Tokenizer:
                     row = rows[key] = Row(job, index, one, key[0], None if whole else choice)
                 row.read_by(number, column)
         return list(rows.values())
+
+
+def _known(ids: Mapping[str, list[int]], texts: Sequence[TextItem]) -> list[Tokens] | None:
+    """What `ids` has of texts; None if it lacks one."""
+    from modeling import Tokens
+
+    try:
+        return [
+            Tokens(ids[text], None) if isinstance(text, str) else Tokens(ids[text[0]], ids[text[1]])
+            for text in texts
+        ]
+    except KeyError:
+        return None
 
 
 def _enter(

@@ -35,10 +35,11 @@ def test_no_logit_is_above_its_bound(spread: float, *, has_shift: bool, has_bias
         shift = 10 * torch.randn(9, COUNT, generator=generator) if has_shift else None
         found = Greatest(weight, bias)
         logits = exact(states, weight, bias, shift)
-        bounds = found._bounds(states, shift).flatten(1)[:, :COUNT].double()
+        added = None if shift is None else (torch.arange(9), shift)
+        bounds = found._bounds(states, added).flatten(1)[:, :COUNT].double()
         rounded = (2.0**-23 if has_shift else 2.0**-7) * logits.abs()
         assert (bounds >= logits - rounded).all()
-        assert torch.equal(found(states, shift), logits.argmax(-1))  # type: ignore[arg-type]  # not None
+        assert torch.equal(found(states, added), logits.argmax(-1))  # type: ignore[arg-type]  # not None
 
 
 def test_what_rounding_takes_is_given_back_wherever_it_was() -> None:
@@ -46,7 +47,7 @@ def test_what_rounding_takes_is_given_back_wherever_it_was() -> None:
     generator = torch.Generator().manual_seed(0)
     plain, states = (torch.randn(n, WIDTH, generator=generator) for n in (COUNT, 9))
     plain[:9], states[:] = plain[:9].abs(), plain[:9].abs() * 1.003  # nothing lost is made up for elsewhere
-    none = torch.zeros(9, COUNT)
+    none = torch.arange(9), torch.zeros(9, COUNT)
     for weight, x in ((plain.bfloat16().float(), states), (plain, states.bfloat16().float())):
         bounds = Greatest(weight, None)._bounds(x, none).flatten(1)[:, :COUNT]
         assert (bounds >= exact(x, weight, None, None)).all()

@@ -215,3 +215,18 @@ def test_chunks_are_bounded_in_characters_too() -> None:
     while ends[-1] < len(items):
         ends.append(chunk_end(items, ends[-1]))
     assert ends == [0, 2, 3, 4]
+
+
+def test_ids_that_came_along_are_taken_for_their_own_texts_alone() -> None:
+    """One that is not there has all read here, and so has a task that labels words."""
+    ids = {"a b": [91, 92], "c": [93]}
+    pair = {"text": "c", "text_pair": "a b"}
+    for items, choose, wanted, num_read in (
+        (["a b", "c", "a b"], card(), [[91, 92], [93], [91, 92]], 0),
+        ([pair], card(fields=("x", "y")), [[93, 91, 92]], 0),
+        (["a b", "d"], card(), [[1, 1], [1]], 2),
+    ):
+        text, one = FakeText(), job(items, choose, announce=Finished())
+        one.ids = ids
+        assert [row.encoded.parts[0].ids[1:-1] for row in _rows(one, text).rows] == wanted
+        assert text.num_texts == num_read
