@@ -11,7 +11,6 @@ from torch import Tensor
 
 from .banks import Banks, TapBank, Use
 from .kernels import Kernels, RowCall, Rows, Scales
-from .ops import OPS
 from .part import Part, Table
 from .sites import Tap
 
@@ -71,4 +70,4 @@ class Acts:
 
 def call_of(use: Use) -> RowCall | None:
     """An op as a call of a kernel; None where none computes it."""
-    return OPS[use.variant.op].rows(use.parts, use.variant.static)
+    return use.place.as_call()

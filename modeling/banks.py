@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .backbone import Backbone
 from .body import Body, Entry, Signature, Variant, entries_of, structure, tensors_of, variant_of
+from .kernels import RowCall
 from .layout import Layout, Subset, parted
 from .ops import OPS, PackedTap
 from .part import Part, Table
@@ -60,22 +61,44 @@ class _Rows:
 
 
 @dataclass(slots=True)
-class Use:
-    """A variant in the batch that runs: its parts, and the rows that have it (None: all)."""
+class Asked:
+    """An op on some parts as a kernel's `call`, and where the parts were that it was `told` of."""
 
-    variant: Variant
-    parts: dict[str, Part]
-    rows: tuple[int, ...] | None = None
+    call: RowCall | None = None
+    told: list[tuple[Part, tuple[Tensor, Tensor]]] | None = None
+
+    def of(self, variant: Variant, parts: Mapping[str, Part]) -> RowCall | None:
+        """None where no kernel computes it. Made anew when a bank has moved parts."""
+        if self.told is None or any(part.moved(*places) for part, places in self.told):
+            self.told = [(part, (part.data, part.index)) for part in parts.values()]
+            self.call = OPS[variant.op].rows(parts, variant.static)
+        return self.call
 
 
 @dataclass(slots=True)
-class _Place:
-    """A variant at a tap, with the numbers of the signatures that have it."""
+class Place:
+    """A variant at a tap, with the numbers of the signatures that have it.
+
+    `asked` is what all mixtures of adapters share in which it has these parts.
+    """
 
     tap: Tap
     variant: Variant
     parts: dict[str, Part] = field(default_factory=dict)
     who: frozenset[int] = frozenset()
+    asked: Asked = field(default_factory=Asked)
+
+    def as_call(self) -> RowCall | None:
+        """What a kernel is asked for; None where none computes it."""
+        return self.asked.of(self.variant, self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What acts at a place in the batch that runs, and on which rows (None: all)."""
+
+    place: Place
+    rows: tuple[int, ...] | None = None
 
 
 class TapBank:
@@ -90,7 +113,7 @@ class TapBank:
     @property
     def replaces(self) -> bool:
         """Whether an op of the current batch computes the output without the frozen module."""
-        return any(OPS[use.variant.op].replaces for use in self._uses)
+        return any(OPS[use.place.variant.op].replaces for use in self._uses)
 
     @property
     def idle(self) -> bool:
@@ -105,7 +128,7 @@ class TapBank:
     @property
     def only_adds(self) -> bool:
         """Whether what the current batch adds to the output depends on nothing but its rows."""
-        return all(use.parts.keys() <= OPS[use.variant.op].adds for use in self._uses)
+        return all(use.place.parts.keys() <= OPS[use.place.variant.op].adds for use in self._uses)
 
     def bind(self, uses: Sequence[Use]) -> None:
         """Choose what acts until the next call, in this order."""
@@ -121,25 +144,25 @@ class TapBank:
         """What one of `uses` makes of y."""
         batch = self._backbone.source if self.tap.reads_source else self._backbone.target
         assert batch is not None, "a bank acts outside a batch: this is a bug"
-        op = OPS[use.variant.op]
+        op = OPS[use.place.variant.op]
         if op.per_row:
             return self._by_rows(use, batch.layout, x, y)
-        parts = {name: self._rows.values(part, batch.layout) for name, part in use.parts.items()}
-        return op.apply(self.frozen, parts, use.variant.static, x, y).to(y.dtype)
+        parts = {name: self._rows.values(part, batch.layout) for name, part in use.place.parts.items()}
+        return op.apply(self.frozen, parts, use.place.variant.static, x, y).to(y.dtype)
 
     def _by_rows(self, use: Use, layout: Layout, x: Tensor, y: Tensor) -> Tensor:
         """A matrix op: on the whole batch if it has one slot, else on grids of the rows that have it."""
-        variant, slots = use.variant, self._rows.slots
+        variant, slots = use.place.variant, self._rows.slots
         op = OPS[variant.op]
         assert slots is not None
         if self._rows.uniform and not op.by_place:
-            whole = {name: part.gather(slots) for name, part in use.parts.items()}
+            whole = {name: part.gather(slots) for name, part in use.place.parts.items()}
             return op.apply(self.frozen, whole, variant.static, x, y).to(y.dtype)
         subset = layout.subset(use.rows)
         if not subset.groups:  # none of these rows has tokens here (a decoder pass for other rows)
             return y
         chosen = self._rows.of(subset, layout)
-        parts = {name: part.gather(chosen) for name, part in use.parts.items()}
+        parts = {name: part.gather(chosen) for name, part in use.place.parts.items()}
         if layout.padded:
             xs, ys = x.index_select(0, subset.rows), y.index_select(0, subset.rows)
             new = op.apply(self.frozen, parts, variant.static, xs, ys)
@@ -172,7 +195,9 @@ class Banks:
         self._known: list[Signature] = []  # each kind of adapter seen so far; number n stands at n - 1
         self._numbers: dict[int, int] = {}  # by slot
         self._num_slots = 1
-        self._plans: dict[frozenset[int], list[_Place]] = {}
+        self._plans: dict[frozenset[int], list[Place]] = {}
+        self._found: dict[int, Mapping[tuple[Tap, Variant], Mapping[str, Part]]] = {}  # by number
+        self._asked: dict[tuple[Tap, Variant, frozenset[str]], Asked] = {}
         self.acting: dict[Tap, TapBank] = {}  # where something acts on the batch that runs
         self._rows = _Rows()
         self._tables: list[Table] = []
@@ -287,24 +312,34 @@ class Banks:
                 if place.who not in chosen:
                     chosen[place.who] = tuple(sorted(row for number in place.who for row in rows_of[number]))
                 rows = chosen[place.who]
-            needed.setdefault(place.tap, []).append(Use(place.variant, place.parts, rows))
+            needed.setdefault(place.tap, []).append(Use(place, rows))
         return needed
 
-    def _plan(self, numbers: frozenset[int]) -> list[_Place]:
+    def _plan(self, numbers: frozenset[int]) -> list[Place]:
         """Every variant at every tap that adapters with these signatures need; kept for the next batch."""
         if numbers not in self._plans:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
-            places: dict[tuple[Tap, Variant], _Place] = {}
+            places: dict[tuple[Tap, Variant], Place] = {}
             for number in numbers:
-                for entry in self._known[number - 1]:
-                    if entry.tap is not None:
-                        key = entry.tap, entry.variant
-                        place = places.setdefault(key, _Place(*key))
-                        place.parts[entry.name] = self._find(entry)
-                        place.who |= {number}
+                for key, parts in self._parts_of(number).items():
+                    place = places.setdefault(key, Place(*key))
+                    place.parts |= parts
+                    place.who |= {number}
+            for key, place in places.items():
+                place.asked = self._asked.setdefault((*key, frozenset(place.parts)), Asked())
             self._plans[numbers] = sorted(places.values(), key=lambda place: place.variant.order)
         return self._plans[numbers]
+
+    def _parts_of(self, number: int) -> Mapping[tuple[Tap, Variant], Mapping[str, Part]]:
+        """What adapters with a signature have at taps; parts stay, so it is found once."""
+        if number not in self._found:
+            own: dict[tuple[Tap, Variant], dict[str, Part]] = {}
+            for entry in self._known[number - 1]:
+                if entry.tap is not None:
+                    own.setdefault((entry.tap, entry.variant), {})[entry.name] = self._find(entry)
+            self._found[number] = own
+        return self._found[number]
 
     def _find(self, entry: Entry) -> Part:
         if entry.tap is None:

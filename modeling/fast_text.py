@@ -105,12 +105,14 @@ class FastText:
         assert isinstance(step, StepBatch), "only steps are bounded: this is a bug"
         if self._shifted is None or self._shifted[0] is not step.layout:
             slots = self._banks.slots.expand(step.texts.num_rows)[torch.from_numpy(step.rows)]
-            parts = [part for use in bank.uses for part in use.parts.values()]
+            parts = [part for use in bank.uses for part in use.place.parts.values()]
             rows = torch.stack([part.table.rows(slots) != 0 for part in parts]).any(0).nonzero()[:, 0]
             added = slots.new_zeros(len(rows), self._head.width, dtype=torch.float32)
             for use in bank.uses:
-                own = {name: part.gather(slots[rows]) for name, part in use.parts.items()}
-                added = OPS[use.variant.op].apply(bank.frozen, own, use.variant.static, added, added)
+                own = {name: part.gather(slots[rows]) for name, part in use.place.parts.items()}
+                added = OPS[use.place.variant.op].apply(
+                    bank.frozen, own, use.place.variant.static, added, added
+                )
             self._shifted = step.layout, (rows, added)
         return self._shifted[1]
 
@@ -205,9 +207,9 @@ class _Pass:
     def _replaced(self, norm: RootNorm, bank: TapBank, x: Tensor) -> Tensor:
         """With a gain of each row's own, and what acts behind it."""
         own, *then = bank.uses
-        if own.parts.keys() != {"gain"}:
+        if own.place.parts.keys() != {"gain"}:
             return bank(x[None], x[None])[0]
-        gain = own.parts["gain"]
+        gain = own.place.parts["gain"]
         y = self._c.norm(x, gain.data, norm.eps, self._acts.rows_of(gain))
         return self._acts.by(bank, then, x, y)
 

@@ -1,8 +1,8 @@
 """The heads of all resident adapters: different numbers of labels in one batch.
 
 All weight rows of one width F lie one after another; a head is a span of them. A head that gives many logits
-of a batch is one product on its span; those that give few are multiplied together, row by row. One thread
-uses a `HeadBank`.
+of a batch, or all, is one product on its span; those that give few are multiplied together, row by row. One
+thread uses a `HeadBank`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class HeadBank:
             alike.setdefault(slot, []).append(number)
         few: list[int] = []
         for slot, numbers in alike.items():
-            if len(numbers) * self._spans[slot].count < _LEAST_PRODUCT:
+            if len(alike) > 1 and len(numbers) * self._spans[slot].count < _LEAST_PRODUCT:
                 few += numbers
                 continue
             logits = self._product(features, [rows[number] for number in numbers], self._spans[slot])
@@ -79,7 +79,8 @@ class HeadBank:
 
     def _product(self, features: Tensor, rows: Sequence[int], span: _Span) -> Tensor:
         """One head on some rows: [N, L]."""
-        own = features.index_select(0, torch.tensor(rows, device=features.device))
+        whole = rows == list(range(len(features)))
+        own = features if whole else features.index_select(0, torch.tensor(rows, device=features.device))
         weight, bias = (x[span.start : span.start + span.count] for x in (self._weight, self._bias))
         return torch.addmm(bias, own, weight.t())
 

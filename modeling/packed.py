@@ -8,7 +8,7 @@ so that neighbours of equal length share one attention call.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 
@@ -57,6 +57,12 @@ class PackedBatch:
     @property
     def groups(self) -> list[Group]:
         return self.layout.subset(None).groups
+
+    def unpadded(self) -> PackedBatch:
+        """The same for who needs no padded grid."""
+        if not self.layout.padded:
+            return self
+        return replace(self, layout=Layout.of(self.layout.lengths, self.ids.device))
 
     @cached_property
     def bounds(self) -> Tensor:

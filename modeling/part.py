@@ -101,12 +101,15 @@ class Part:
         self.data = identity.detach().float().to(table.index.device).clone()[None]
         self.table = table
         table.add(self)
-        self.noted: tuple[Tensor, Tensor, object] | None = None  # what a reader keeps of data and index
 
     @property
     def index(self) -> Tensor:
         """[G]: by slot, the row of `data`."""
         return self.table.index
+
+    def moved(self, data: Tensor, index: Tensor) -> bool:
+        """Whether `data` or `index` are no longer these."""
+        return self.data is not data or self.table.index is not index
 
     def gather(self, slots: Tensor) -> Tensor:
         """slots [B] -> values [B, ...]."""

@@ -207,7 +207,8 @@ class ServedModel:
         path = self._path if self._path is not None and self._path.suits(batch) else None
         self.passes["reference" if path is None else "fast"] += 1
         decoder = None if path is None else self._text
-        with self.backbone.running(batch, None if path is None else path.hidden, decoder) as hidden:
+        through = None if path is None else path.hidden
+        with self.backbone.running(batch if path is None else batch.unpadded(), through, decoder) as hidden:
             yield hidden
 
     def _states_entering(self, batch: PackedBatch, number: int) -> Tensor:

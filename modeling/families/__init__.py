@@ -1,8 +1,8 @@
 """Families: where the sites of each kind of backbone are; one file each, found by discovery."""
 
 from ..registry import discover
-from .base import FAMILIES, Family, Seq2Seq
+from .base import FAMILIES, Family, Scores, Seq2Seq
 
 discover(__name__, __path__)
 
-__all__ = ["FAMILIES", "Family", "Seq2Seq"]
+__all__ = ["FAMILIES", "Family", "Scores", "Seq2Seq"]

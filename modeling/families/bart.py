@@ -78,6 +78,7 @@ FAMILIES.add(
         poolings=("eos",),
         positions=False,
         prepare=_prepare,
+        fast=True,
         seq2seq=Seq2Seq("model.encoder", "model.decoder", "lm_head", bias=_bias, place=_place),
     )
 )

@@ -74,6 +74,27 @@ class Seq2Seq:
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """What a family's attention makes of queries, keys and scores beside products, in one layer.
+
+    `scaling` is what scores are multiplied with (None: 1 over the root of a head's width); `bias` [heads, N]
+    is then added to those of the distances that were asked for, key minus query. `rotation` are the cosines
+    and sines [N, D] by which queries and keys turn at the places that were asked for. A key `window` tokens
+    away or more is not seen.
+    """
+
+    scaling: float | None = None
+    bias: Tensor | None = None
+    rotation: tuple[Tensor, Tensor] | None = None
+    window: int | None = None
+
+
+def plain_scores(model: nn.Module, layer: int, distances: Tensor, places: Tensor) -> Scores:
+    """Most models have no more than products."""
+    return Scores()
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """A kind of backbone.
 
@@ -86,8 +107,10 @@ class Family:
     `refused_dtypes` maps a number format to the reason why the model cannot run in it. `layers(model)` are
     the encoder's layers, by the numbers of their taps, where each takes the states [1, T, H] of the one below
     as its first argument, gives its own alone, and nothing else passes between them: a pass may begin at any.
-    `fast`: its layers are post-norm, with plain attention, behind a sum of tables called as BERT's are, so
-    that the fast path (`plan.py`) can run them.
+    `fast`: its encoder is a sum of tables, called as BERT's or BART's are, below layers that are what their
+    sites say, with norms behind their parts or, if it has a FINAL_NORM, before, so that the fast path
+    (`plan.py`) can run it; `scores(model, layer, distances, places)`, for that path alone, is what its
+    attention does beside products.
     """
 
     name: str
@@ -104,6 +127,7 @@ class Family:
     refused_dtypes: tuple[tuple[str, str], ...] = ()
     layers: Callable[[nn.Module], list[nn.Module]] = _no_stack
     fast: bool = False
+    scores: Callable[[nn.Module, int, Tensor, Tensor], Scores] = plain_scores
 
 
 FAMILIES: Registry[Family] = Registry("family")

@@ -6,12 +6,14 @@ projection the first half is activated: it is the gate, the second half is the l
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from ..sites import Site as S
 from ..sites import Tap
-from .base import FAMILIES, Family, SiteRow, layout
+from .base import FAMILIES, Family, Scores, SiteRow, layout
 
 
 def _columns(part: int, width: int) -> tuple[int, ...]:
@@ -52,6 +54,13 @@ def _layers(model: nn.Module) -> list[nn.Module]:
     return list(model.get_submodule("layers").children())
 
 
+def _scores(model: Any, layer: int, distances: Tensor, places: Tensor) -> Scores:
+    kind = model.config.layer_types[layer]
+    cosines, sines = model.rotary_emb(places.float(), places[None], kind)
+    rotation = cosines[0].contiguous(), sines[0].contiguous()
+    return Scores(rotation=rotation, window=model.layers[layer].attn.sliding_window)
+
+
 _READS = (
     *(
         "vocab_size",
@@ -64,4 +73,4 @@ _READS = (
     *("max_position_embeddings", "hidden_activation", "norm_eps", "norm_bias", "attention_bias", "mlp_bias"),
     *("layer_types", "rope_parameters", "sliding_window"),
 )
-FAMILIES.add(Family("modernbert", _taps, _READS, layers=_layers))
+FAMILIES.add(Family("modernbert", _taps, _READS, layers=_layers, fast=True, scores=_scores))

@@ -1,12 +1,17 @@
 """MPNet: BERT's function with a bias of relative positions on every attention score.
 
-Its attention is the library's own and takes that bias on a padded grid, so it cannot run packed. Positions
-start behind the padding id 1, whatever the config says of padding: the library has that number in its code.
+Its attention is the library's own and takes that bias on a padded grid, so the reference cannot run packed;
+the fast path can. Positions start behind the padding id 1, whatever the config says of padding: the library
+has that number in its code.
 """
 
 from __future__ import annotations
 
-from .base import FAMILIES, Family
+from typing import Any
+
+from torch import Tensor
+
+from .base import FAMILIES, Family, Scores
 from .bert import POST_NORM_READS, PostNorm
 
 _FIRST_POSITION = 2
@@ -18,6 +23,13 @@ _NAMES = PostNorm(
     attention_norm="attention.LayerNorm",
 )
 
+
+def _scores(model: Any, layer: int, distances: Tensor, places: Tensor) -> Scores:
+    """One table for all layers, by the library's own buckets."""
+    encoder = model.encoder
+    return Scores(bias=encoder.relative_attention_bias(encoder.relative_position_bucket(distances)).T)
+
+
 FAMILIES.add(
     Family(
         "mpnet",
@@ -27,5 +39,7 @@ FAMILIES.add(
         first_position=lambda config: _FIRST_POSITION,
         max_tokens=lambda config: int(config.max_position_embeddings) - _FIRST_POSITION,
         padded=True,
+        fast=True,
+        scores=_scores,
     )
 )

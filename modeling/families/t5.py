@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig
 from ..layers.relu import SignRelu
 from ..sites import Site as S
 from ..sites import Stack, Tap
-from .base import FAMILIES, Family, Seq2Seq, SiteRow, attention, feed_forward, layout
+from .base import FAMILIES, Family, Scores, Seq2Seq, SiteRow, attention, feed_forward, layout
 
 _MAX_TOKENS = 512  # relative positions have no limit; this is the length of its pre-training
 _FLOAT16 = (
@@ -113,6 +113,18 @@ def as_published(model: Any) -> None:
         model.lm_head.weight = nn.Parameter(torch.empty_like(model.shared.weight).normal_())
 
 
+def _scores(model: Any, layer: int, distances: Tensor, places: Tensor) -> Scores:
+    """Of the encoder: the table of its first layer, which all share."""
+    own = model.encoder.block[0].layer[0].SelfAttention
+    buckets = own._relative_position_bucket(
+        distances,
+        bidirectional=True,
+        num_buckets=own.relative_attention_num_buckets,
+        max_distance=own.relative_attention_max_distance,
+    )
+    return Scores(scaling=1.0, bias=own.relative_attention_bias(buckets).T)
+
+
 _READS = (
     *("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads"),
     *("relative_attention_num_buckets", "relative_attention_max_distance", "layer_norm_epsilon"),
@@ -129,5 +141,7 @@ FAMILIES.add(
         prepare=_prepare,
         seq2seq=Seq2Seq("encoder", "decoder", "lm_head", scaled=_scaled, distances=_distances),
         refused_dtypes=(("float16", _FLOAT16),),
+        fast=True,
+        scores=_scores,
     )
 )

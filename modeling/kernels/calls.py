@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from ctypes import POINTER, Structure, byref, c_float, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_float, c_int64, c_void_p
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -47,14 +47,8 @@ class Table(Structure):
             return cls()
         if isinstance(part, Tensor):
             return cls(part.data_ptr(), None, 0, 1, part.numel())
-        data, index, noted = part.data, part.index, part.noted
-        if noted is not None and noted[0] is data and noted[1] is index:  # a part that grew has others
-            table = noted[2]
-            assert isinstance(table, Table), "only tables are noted: this is a bug"
-            return table
-        table = cls(data.data_ptr(), index.data_ptr(), index.shape[0], data.shape[0], data[0].numel())
-        part.noted = data, index, table
-        return table
+        data, index = part.data, part.index
+        return cls(data.data_ptr(), index.data_ptr(), index.shape[0], data.shape[0], data[0].numel())
 
 
 class Scales(Structure):
@@ -72,6 +66,12 @@ class Scales(Structure):
     def act(self, kernels: Kernels, at: Rows, rows: Sequence[int] | None, x: Tensor, y: Tensor) -> None:
         """On all rows: those without parts have the identity."""
         kernels.scale(y, at, self)
+
+
+class Normal(Structure):
+    """What a norm does before gain and bias: about the mean, or by the root mean square alone."""
+
+    _fields_ = (("eps", c_float), ("centred", c_int64))
 
 
 class Projection(Structure):
@@ -113,6 +113,25 @@ class Block(Structure):
         kernels.block(x, y, at, self)
 
 
+class Attention(Structure):
+    """What all rows and heads of an attention share; `bias` is added to scores, by head and distance."""
+
+    _fields_ = (
+        *(("heads", c_int64), ("width", c_int64), ("bias", c_void_p), ("reach", c_int64)),
+        ("scaling", c_float),
+    )
+
+    @classmethod
+    def of(
+        cls, heads: int, width: int, scaling: float | None = None, bias: Tensor | None = None
+    ) -> Attention:
+        """Heads of a width; `bias` [heads, 2 R + 16]: of key minus query from 1 - R to R - 1, then zeros."""
+        scaling = width**-0.5 if scaling is None else scaling
+        if bias is None:
+            return cls(heads, width, None, 0, scaling)
+        return cls(heads, width, bias.data_ptr(), (bias.shape[1] - 16) // 2, scaling)
+
+
 class _Batch(Structure):
     _fields_ = (
         *(("start", c_void_p), ("length", c_void_p), ("slot", c_void_p), ("row", c_void_p)),
@@ -151,6 +170,15 @@ class Rows:
         return array.ctypes.data, len(array)
 
 
+class _Sources(Structure):
+    """Up to three tensors of rows that are added, each with the rows of tokens (none: token by token)."""
+
+    _fields_ = (
+        *(("first", c_void_p), ("first_index", c_void_p), ("second", c_void_p), ("second_index", c_void_p)),
+        *(("third", c_void_p), ("third_index", c_void_p)),
+    )
+
+
 _NOTHING = Scales()
 
 
@@ -160,20 +188,19 @@ class Kernels:
     def __init__(self, library: ctypes.CDLL) -> None:
         library.rows_source.restype = ctypes.c_char_p
         self.source: str = library.rows_source().decode()
-        at, by = POINTER(_Batch), POINTER(Scales)
-        self._scale = _declared(library.rows_scale, c_void_p, c_int64, c_int64, at, by, c_int64)
-        self._norm = _declared(library.rows_norm, *[c_void_p] * 3, c_int64, c_float, at, by, by)
-        self._attention = _declared(
-            library.rows_attention, c_void_p, c_void_p, c_int64, c_int64, c_float, at, by
-        )
-        whole = (c_void_p, c_int64, c_void_p, c_int64)
-        self._block = _declared(library.rows_block, *whole, at, POINTER(Block))
+        at, by, n = POINTER(_Batch), POINTER(Scales), c_int64
+        self._scale = _declared(library.rows_scale, c_void_p, n, n, n, at, by, n)
+        sources, p = POINTER(_Sources), c_void_p
+        self._norm = _declared(library.rows_norm, sources, n, p, p, n, n, POINTER(Normal), at, by, by)
+        whole = POINTER(Attention)
+        self._attention = _declared(library.rows_attention, c_void_p, c_void_p, n, whole, at, by)
+        self._rotate = _declared(library.rows_rotate, p, n, n, n, n, p, p, p, at)
+        self._block = _declared(library.rows_block, c_void_p, n, c_void_p, n, n, at, POINTER(Block))
 
     def scale(self, y: Tensor, at: Rows, by: Scales | None, activation: str = "") -> None:
         """activation(y * scale + shift), y [T, D]."""
-        _check(y)
         by, width = _NOTHING if by is None else by, y.shape[1]
-        self._scale(y.data_ptr(), y.stride(0), width, at.record, by, ACTIVATIONS[activation])
+        self._scale(y.data_ptr(), _half(y), y.stride(0), width, at.record, by, ACTIVATIONS[activation])
 
     def norm(
         self,
@@ -181,33 +208,57 @@ class Kernels:
         residual: Tensor,
         at: Rows,
         own: Scales,
-        eps: float,
+        how: Normal,
         then: Scales | None = None,
+        *,
+        keep: bool = False,
     ) -> Tensor:
-        """norm(x + residual) with gain and bias, then scaled and shifted: x [T, D] becomes the result."""
-        assert x.is_contiguous(), "a norm takes whole rows: this is a bug"
-        assert residual.is_contiguous(), "a norm takes whole rows: this is a bug"
-        then = _NOTHING if then is None else then
-        self._norm(x.data_ptr(), residual.data_ptr(), x.data_ptr(), x.shape[1], eps, at.record, own, then)
+        """norm(x + residual) with gain and bias, then scaled and shifted: x [T, D] becomes the result.
+
+        With `keep` the residual becomes the sum.
+        """
+        place, other = _rows_of(x, x), _rows_of(residual, x)
+        kept, then = other if keep else None, _NOTHING if then is None else then
+        sources, width = _Sources(place, None, other), x.shape[1]
+        self._norm(sources, 2, place, kept, _half(x), width, how, at.record, own, then)
         return x
 
+    def norm_of_rows(
+        self, tables: Sequence[tuple[Tensor, Tensor | None]], at: Rows, own: Scales, how: Normal
+    ) -> Tensor:
+        """norm of sums of rows of tables [S, D], at most three, each with the tokens' rows [T] -> [T, D]."""
+        like = tables[0][0]
+        places = [
+            address
+            for table, index in tables
+            for address in (_rows_of(table, like), None if index is None else index.data_ptr())
+        ]
+        y, width = like.new_empty(at.record.num_tokens, like.shape[1]), like.shape[1]
+        sources, place = _Sources(*places), y.data_ptr()
+        self._norm(sources, len(tables), place, None, _half(y), width, how, at.record, own, _NOTHING)
+        return y
+
     def attention(
-        self, qkv: Tensor, out: Tensor, heads: int, at: Rows, count: int, by: Scales | None = None
+        self, qkv: Tensor, out: Tensor, what: Attention, at: Rows, count: int, by: Scales | None = None
     ) -> None:
         """Attention inside each of the first `count` rows: qkv [T, 3 H], q | k | v -> out [T, H], scaled."""
-        _check(qkv)
-        width = out.shape[1] // heads
         record = at.record if count == at.layout.num_rows else at.below(count)
-        addresses = qkv.data_ptr(), out.data_ptr()
         by = _NOTHING if by is None else by
-        _done(self._attention(*addresses, heads, width, width**-0.5, record, by))
+        addresses = _rows_of(qkv, out), _rows_of(out, out)
+        _done(self._attention(*addresses, _half(out), what, record, by))
+
+    def rotate(self, x: Tensor, width: int, tables: tuple[Tensor, Tensor], places: Tensor, at: Rows) -> None:
+        """Turn the heads of x [T, heads D] by the cosines and sines [S, D] of the tokens' places [T]."""
+        cosines, sines = tables
+        heads = x.shape[1] // width
+        what = x.data_ptr(), _half(x), x.stride(0), heads, width
+        self._rotate(*what, cosines.data_ptr(), sines.data_ptr(), places.data_ptr(), at.record)
 
     def block(self, x: Tensor, y: Tensor, at: Rows, block: Block) -> None:
         """y += up(activation(down(x))) in some rows; x [T, D_in] and y [T, D_out] may be the same."""
-        x = y if block.of_y else x
-        _check(x)
-        _check(y)
-        _done(self._block(x.data_ptr(), x.stride(0), y.data_ptr(), y.stride(0), at.record, byref(block)))
+        x, half = y if block.of_y else x, _half(y)
+        assert _half(x) == half, "a block reads and writes one format: this is a bug"
+        _done(self._block(x.data_ptr(), x.stride(0), y.data_ptr(), y.stride(0), half, at.record, block))
 
 
 def _declared(function: Any, *kinds: Any) -> Any:
@@ -215,9 +266,19 @@ def _declared(function: Any, *kinds: Any) -> Any:
     return function
 
 
-def _check(x: Tensor) -> None:
-    fits = x.dtype == torch.float32 and x.stride(-1) == 1
-    assert fits, "kernels take rows of float32: this is a bug"
+def _half(x: Tensor) -> int:
+    """Whether rows are of bfloat16; else they are of float32."""
+    half = x.dtype == torch.bfloat16
+    fits = (half or x.dtype == torch.float32) and x.stride(-1) == 1
+    assert fits, "kernels take rows of float32 or bfloat16: this is a bug"
+    return half
+
+
+def _rows_of(x: Tensor, like: Tensor) -> int:
+    """The address of whole rows that lie one behind another."""
+    fits = x.is_contiguous() and x.dtype == like.dtype
+    assert fits, "kernels take whole rows of one format here: this is a bug"
+    return x.data_ptr()
 
 
 def _done(failed: int) -> None:

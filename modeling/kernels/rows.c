@@ -1,40 +1,15 @@
-/* Row kernels for a packed batch on the CPU, float32: what a row's own adapter does to its tokens, in place, with the
-   parameters read where the bank keeps them.
+/* Row kernels for a packed batch on the CPU: what a row's own adapter does to its tokens, in place, with the parameters
+   read where the bank keeps them. States are float32 or, where `half`, bfloat16; parameters and sums are float32.
 
    Built once for each level of vector instructions (setup.py): LANES floats make one vector, the compiler knows how.
    No fast-math: NaN and infinities of a row stay that row's, and are never hidden (see `exponential`, `attend`).
 
    B rows (sequences), T tokens of all, D width of a token, S rows of a bank, R width of a bottleneck. */
-#include <math.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#define LANES 16
-#define COUNTING ((vi){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
-#define MOST 8 /* tokens at a time: as many sums as registers hold */
-#elif defined(__AVX2__)
-#define LANES 8
-#define COUNTING ((vi){0, 1, 2, 3, 4, 5, 6, 7})
-#define MOST 4
-#else
-#define LANES 4
-#define COUNTING ((vi){0, 1, 2, 3})
-#define MOST 4
-#endif
-#define INLINE static inline __attribute__((always_inline))
-#define LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5) /* interleaved halves */
-#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
-#define MORE(a, b) ((a) > (b) ? (a) : (b))
+#include "vectors.h"
+
 #define MANY(at) ((at)->num_tokens > 64) /* below, waking threads takes longer than the work */
-#define UP(n) (((n) + LANES - 1) / LANES * LANES)
-
-typedef float v __attribute__((vector_size(4 * LANES)));
-typedef int32_t vi __attribute__((vector_size(4 * LANES)));
-typedef float v4 __attribute__((vector_size(16)));
-typedef int32_t v4i __attribute__((vector_size(16)));
 
 /* One part of a bank: data [num_rows, width], for a row under `slot` the one at index[slot]; beyond the index, and
    without one, row 0. No data: there is no such part. */
@@ -59,105 +34,6 @@ typedef struct {
 enum { DENSE, LOW_RANK, PHM, LPHM };
 const char *rows_source(void) { return SOURCE; }
 
-INLINE v load(const float *p) { v x; memcpy(&x, p, sizeof x); return x; }
-INLINE void store(float *p, v x) { memcpy(p, &x, sizeof x); }
-/* The first n lanes, or all. */
-INLINE v load_some(const float *p, int64_t n) {
-  v x = {0};
-  return n < LANES ? memcpy(&x, p, 4 * n), x : load(p);
-}
-INLINE void store_some(float *p, v x, int64_t n) { n < LANES ? (void)memcpy(p, &x, 4 * n) : store(p, x); }
-INLINE v all(float a) { return a - (v){0}; }
-#define CHOOSE(T, TI, mask, a, b) ((T)(((mask) & (TI)(a)) | (~(mask) & (TI)(b))))
-INLINE v choose(vi mask, v a, v b) { return CHOOSE(v, vi, mask, a, b); }
-
-/* Lane by lane, b where a comparison with NaN is false: a NaN in b comes through. */
-INLINE v larger(v a, v b) { return choose(a > b, a, b); }
-INLINE v smaller(v a, v b) { return choose(a < b, a, b); }
-
-INLINE v4 fold(v x) {
-  v4 part[LANES / 4];
-  memcpy(part, &x, sizeof x);
-  for (int n = LANES / 8; n; n /= 2)
-    for (int i = 0; i < n; i++) part[i] += part[i + n];
-  return part[0];
-}
-
-INLINE float sum(v x) {
-  v4 a = fold(x);
-  return (a[0] + a[1]) + (a[2] + a[3]);
-}
-
-INLINE float largest(v x) {
-  v4 part[LANES / 4];
-  memcpy(part, &x, sizeof x);
-  for (int n = LANES / 8; n; n /= 2)
-    for (int i = 0; i < n; i++) part[i] = CHOOSE(v4, v4i, part[i] > part[i + n], part[i], part[i + n]);
-  float a = MORE(part[0][0], part[0][1]), b = MORE(part[0][2], part[0][3]);
-  return MORE(a, b);
-}
-
-/* The sums of four vectors. */
-INLINE v4 sums(const v *x) {
-  v4 a = fold(x[0]), b = fold(x[1]), c = fold(x[2]), d = fold(x[3]);
-  v4 ab = LOW(a, b) + HIGH(a, b), cd = LOW(c, d) + HIGH(c, d);
-  return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
-}
-
-/* The first coefficient is that of the highest power. */
-INLINE v polynomial(v x, const int n, const float *c) {
-  v p = all(c[0]);
-  for (int i = 1; i < n; i++) p = p * x + all(c[i]);
-  return p;
-}
-
-/* e^x by 2^n e^r (Cephes, expf): about 1 ulp within -87 and 88, clamped there; NaN stays NaN. */
-INLINE v exponential(v x) {
-  x = smaller(all(88.0f), larger(all(-87.3f), x));
-  const v magic = all(12582912.0f); /* 1.5 * 2^23: adding it rounds */
-  v t = x * all(1.44269504f) + magic, n = t - magic;
-  v r = x - n * all(0.693359375f) - n * all(-2.12194440e-4f);
-  const float c[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
-                     4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
-  v p = polynomial(r, 6, c) * (r * r) + r + all(1.0f);
-  return p * (v)(((vi)t << 23) + 0x3f800000); /* the low bits of t are n */
-}
-
-#if LANES == 16 /* a division takes as long as all the rest of an activation: a step of Newton's instead */
-INLINE v over(v a, v b) {
-  v r = (v)_mm512_rcp14_ps((__m512)b);
-  return a * (r * (all(2.0f) - b * r));
-}
-#else
-INLINE v over(v a, v b) { return a / b; }
-#endif
-
-/* x / 2 (1 + erf(x / sqrt 2)); erf as a rational function on [-4, 4], as in Eigen. */
-INLINE v gelu(v x) {
-  v z = smaller(all(4.0f), larger(all(-4.0f), x * all(0.70710678f))), q = z * z;
-  const float a[] = {-2.72614225801306e-10f, 2.77068142495902e-08f,  -2.10102402082508e-06f, -5.69250639462346e-05f,
-                     -7.34990630326855e-04f, -2.95459980854025e-03f, -1.60960333262415e-02f};
-  const float b[] = {-1.45660718464996e-05f, -2.13374055278905e-04f, -1.68282697438203e-03f, -7.37332916720468e-03f,
-                     -1.42647390514189e-02f};
-  v low = x * all(0.0f); /* not 0: an infinity is to be seen */
-  return choose(x < all(-5.7f), low, all(0.5f) * x * (all(1.0f) + over(z * polynomial(q, 7, a), polynomial(q, 5, b))));
-}
-
-INLINE v swish(v x, v inner) { return over(x, all(1.0f) + exponential(-inner)); }
-
-enum { NONE, GELU, GELU_TANH, RELU, SWISH };
-INLINE v activation(v x, int64_t kind) {
-  if (kind == GELU) return gelu(x);
-  if (kind == GELU_TANH) return swish(x, all(1.5957691216f) * (x + all(0.044715f) * x * x * x));
-  if (kind == RELU) return choose(x < all(0.0f), all(0.0f), x);
-  return kind == SWISH ? swish(x, x) : x;
-}
-
-static void activate(float *x, int64_t n, int64_t kind) {
-  for (int64_t i = kind == NONE ? n : 0; i < n; i += LANES)
-    store_some(x + i, activation(load_some(x + i, n - i), kind), n - i);
-}
-
 INLINE int64_t place(const table *t, int64_t slot) { return t->index && slot < t->num_slots ? t->index[slot] : 0; }
 INLINE const float *values(const table *t, int64_t slot) {
   return t->data ? t->data + place(t, slot) * t->width : 0;
@@ -165,40 +41,120 @@ INLINE const float *values(const table *t, int64_t slot) {
 /* Of a part whose row 0 is the identity: 0 there, as if there were no part. */
 INLINE const float *change(const table *t, int64_t slot) { return t->data && place(t, slot) ? values(t, slot) : 0; }
 
-static void scale_row(float *restrict y, const float *restrict scale, const float *restrict shift, int64_t D) {
-  for (int64_t i = 0; scale && i < D; i++) y[i] *= scale[i];
-  for (int64_t i = 0; shift && i < D; i++) y[i] += shift[i];
+/* y * scale + shift, the lanes from i on. */
+INLINE v scaled(v y, const float *scale, const float *shift, int64_t i, int64_t n) {
+  if (scale) y *= load_some(scale + i, n);
+  return shift ? y + load_some(shift + i, n) : y;
+}
+
+INLINE void scale_token(const int half, void *y, int64_t D, const float *scale, const float *shift, int64_t kind) {
+  for (int64_t i = 0; i < D; i += LANES)
+    put(half, y, i, activation(scaled(get(half, y, i, D - i), scale, shift, i, D - i), kind), D - i);
 }
 
 /* y [T, D] of rows `ld` apart, in place: activation(y * scale + shift). */
-void rows_scale(float *y, int64_t ld, int64_t D, const batch *at, const scales *by, int64_t kind) {
+void rows_scale(void *y, int64_t half, int64_t ld, int64_t D, const batch *at, const scales *by, int64_t kind) {
 #pragma omp parallel for schedule(static) if (MANY(at))
   for (int64_t t = 0; t < at->num_tokens; t++) {
     int64_t slot = at->slot[at->row[t]];
-    scale_row(y + t * ld, change(&by->scale, slot), change(&by->shift, slot), D);
-    activate(y + t * ld, D, kind);
+    const float *scale = change(&by->scale, slot), *shift = change(&by->shift, slot);
+    if (half) scale_token(1, (uint16_t *)y + t * ld, D, scale, shift, kind);
+    else scale_token(0, (float *)y + t * ld, D, scale, shift, kind);
   }
 }
 
-/* y [T, D] = norm(x + r) * gain + bias, then * scale + shift; y may be x or r. */
-void rows_norm(const float *x, const float *r, float *y, int64_t D, float eps, const batch *at, const scales *own,
-               const scales *then) {
+/* Rows of states that are added: for token t row index[t], or without an index row t. No data: nothing. */
+typedef struct {
+  const void *data;
+  const int64_t *index;
+} source;
+
+INLINE v total(const int half, const int64_t N, const void *const *from, int64_t i, int64_t n) {
+  v e = get(half, from[0], i, n);
+  for (int64_t k = 1; k < N; k++) e += get(half, from[k], i, n);
+  return e;
+}
+
+typedef struct { float eps; int64_t centred; } normal; /* without a centre: divided by the root mean square alone */
+
+INLINE void norm_token(const int half, const int64_t N, const void *const *from, void *to, int64_t D, normal how,
+                       const float *gain, const float *bias, const float *scale, const float *shift) {
+  v mean = all(0.0f), spread = all(0.0f);
+  for (int64_t i = 0; how.centred && i < D; i += LANES) mean += total(half, N, from, i, D - i);
+  mean = all(sum(mean) / D);
+  for (int64_t i = 0; i < D; i += LANES) {
+    v e = total(half, N, from, i, D - i) - mean;
+    if (D - i < LANES) e = choose(COUNTING < (int32_t)(D - i), e, all(0.0f));
+    spread += e * e;
+  }
+  spread = all(1.0f / sqrtf(sum(spread) / D + how.eps));
+  for (int64_t i = 0; i < D; i += LANES) {
+    v e = (total(half, N, from, i, D - i) - mean) * spread;
+    put(half, to, i, scaled(scaled(e, gain, bias, i, D - i), scale, shift, i, D - i), D - i);
+  }
+}
+
+/* y [T, D] = norm(the sum of N sources) * gain + bias, then * scale + shift; `kept`, if it is there, becomes the sum.
+   Both may be one of the sources without index. */
+void rows_norm(const source *sources, int64_t N, void *y, void *kept, int64_t half, int64_t D, const normal *how,
+               const batch *at, const scales *own, const scales *then) {
+  int64_t size = half ? 2 : 4;
 #pragma omp parallel for schedule(static) if (MANY(at))
   for (int64_t t = 0; t < at->num_tokens; t++) {
     int64_t slot = at->slot[at->row[t]];
-    const float *a = x + t * D, *b = r + t * D;
     const float *gain = values(&own->scale, slot), *bias = values(&own->shift, slot);
-    float *o = y + t * D, mean = 0, spread = 0;
-#pragma omp simd reduction(+ : mean)
-    for (int64_t i = 0; i < D; i++) { float e = a[i] + b[i]; o[i] = e; mean += e; }
-    mean /= D;
-#pragma omp simd reduction(+ : spread)
-    for (int64_t i = 0; i < D; i++) { float e = o[i] - mean; spread += e * e; }
-    spread = 1.0f / sqrtf(spread / D + eps);
-#pragma omp simd
-    for (int64_t i = 0; i < D; i++) o[i] = (o[i] - mean) * spread * gain[i] + bias[i];
-    scale_row(o, change(&then->scale, slot), change(&then->shift, slot), D);
+    const float *scale = change(&then->scale, slot), *shift = change(&then->shift, slot);
+    const void *from[3];
+    for (int64_t k = 0; k < N; k++)
+      from[k] = (const char *)sources[k].data + (sources[k].index ? sources[k].index[t] : t) * D * size;
+    void *to = (char *)y + t * D * size;
+    int64_t n = N;
+    if (kept) {
+      void *whole = (char *)kept + t * D * size;
+      for (int64_t i = 0; i < D; i += LANES)
+        if (half) put(1, whole, i, total(1, N, from, i, D - i), D - i);
+        else put(0, whole, i, total(0, N, from, i, D - i), D - i);
+      from[0] = whole, n = 1;
+    }
+    if (half && n == 2) norm_token(1, 2, from, to, D, *how, gain, bias, scale, shift);
+    else if (half) norm_token(1, n, from, to, D, *how, gain, bias, scale, shift);
+    else if (n == 2) norm_token(0, 2, from, to, D, *how, gain, bias, scale, shift);
+    else norm_token(0, n, from, to, D, *how, gain, bias, scale, shift);
   }
+}
+
+/* Rows of states as floats: [rows, D], `ld` apart in memory, `to_ld` apart in `to`; and back. */
+static void widen_rows(const uint16_t *from, int64_t ld, int64_t rows, int64_t D, float *to, int64_t to_ld) {
+  for (int64_t t = 0; t < rows; t++)
+    for (int64_t i = 0; i < D; i += LANES) store_some(to + t * to_ld + i, get(1, from + t * ld, i, D - i), D - i);
+}
+static void narrow_rows(const float *from, int64_t from_ld, int64_t rows, int64_t D, uint16_t *to, int64_t ld) {
+  for (int64_t t = 0; t < rows; t++)
+    for (int64_t i = 0; i < D; i += LANES) put(1, to + t * ld, i, load_some(from + t * from_ld + i, D - i), D - i);
+}
+
+/* x [D] in place: each pair (x[i], x[i + D/2]) turned by its angle, cos and sin [D] (RoPE, arXiv 2104.09864). */
+INLINE void rotate(const int half, void *x, int64_t D, const float *cosines, const float *sines) {
+  int64_t M = D / 2;
+  for (int64_t i = 0; i < M; i += LANES) {
+    v a = get(half, x, i, M - i), b = get(half, x, M + i, M - i);
+    v c = load_some(cosines + i, M - i), s = load_some(sines + i, M - i);
+    v d = load_some(cosines + M + i, M - i), t = load_some(sines + M + i, M - i);
+    put(half, x, i, a * c - b * s, M - i);
+    put(half, x, M + i, b * d + a * t, M - i);
+  }
+}
+
+/* x [T, heads, D], `ld` from token to token, in place; a token at `place` is turned by that row of cos and sin [S, D]. */
+void rows_rotate(void *x, int64_t half, int64_t ld, int64_t heads, int64_t D, const float *cosines, const float *sines,
+                 const int64_t *place, const batch *at) {
+#pragma omp parallel for schedule(static) if (MANY(at))
+  for (int64_t t = 0; t < at->num_tokens; t++)
+    for (int64_t h = 0; h < heads; h++) {
+      const float *c = cosines + place[t] * D, *s = sines + place[t] * D;
+      if (half) rotate(1, (uint16_t *)x + t * ld + h * D, D, c, s);
+      else rotate(0, (float *)x + t * ld + h * D, D, c, s);
+    }
 }
 
 /* to [N][ld] = activation(from + x [N][count] m [count, stride]), V vectors of columns. */
@@ -238,11 +194,11 @@ INLINE void transpose(const float *keys, int64_t ld, int64_t L, int64_t D, float
     for (int64_t d = i < j ? whole : 0; d < D; d++) kt[d * cap + i] = i < L ? keys[i * ld + d] * scaling : 0;
 }
 
-/* One head of N queries q [N][D] on L keys: kt [D][cap] scaled, vs [L][ldv], room for weights s [N][cap] and sums
-   [N][UP(D)]; -> o [N]. */
+/* One head of N queries q [N][D] on L keys: kt [D][cap] scaled, vs [L][ldv], what is added to each score near [N][cap]
+   or nothing, room for weights s [N][cap] and sums [N][UP(D)]; -> o [N]. */
 INLINE void attend(const int N, const float *const *q, int64_t D, const float *kt, const float *vs, int64_t ldv,
-                   int64_t L, int64_t cap, float *s, float *sums, float *const *o, const float *scale,
-                   const float *shift) {
+                   const float *const *near, int64_t L, int64_t cap, float *s, float *sums, float *const *o,
+                   const float *scale, const float *shift) {
   vi behind = COUNTING >= (int32_t)(L - (cap - LANES)); /* lanes of the last vector without a key */
   const float *ws[N];
   v over[N];
@@ -250,6 +206,7 @@ INLINE void attend(const int N, const float *const *q, int64_t D, const float *k
   for (int z = 0; z < N; z++) {
     float *w = s + z * cap, *last = w + cap - LANES;
     v most = all(-INFINITY), total = all(0.0f);
+    for (int64_t j = 0; near[z] && j < cap; j += LANES) store(w + j, load(w + j) + load(near[z] + j));
     store(last, choose(behind, all(-INFINITY), load(last)));
     for (int64_t j = 0; j < cap; j += LANES) most = larger(load(w + j), most); /* leaves NaN out; no weight does */
     most = all(largest(most));
@@ -265,11 +222,22 @@ INLINE void attend(const int N, const float *const *q, int64_t D, const float *k
   }
 }
 
-INLINE void attend_row(const int64_t D, const float *base, int64_t ld, int64_t H, int64_t L, float scaling, float *out,
-                       const float *scale, const float *shift, float *scratch) {
+/* What all rows and heads share: width of a head, what scores are multiplied with, and what is added to them by the
+   distance of key and query from 1 - reach to reach - 1: [heads, 2 reach + 16], zeros at the end, or nothing. */
+typedef struct {
+  int64_t heads, width;
+  const float *bias;
+  int64_t reach;
+  float scaling;
+} attention;
+
+/* One head of one row: queries at base, keys and values H and 2 H behind them, `ld` from token to token. */
+INLINE void attend_row(const int64_t D, const float *base, int64_t ld, int64_t H, int64_t L, float scaling,
+                       const float *bias, float *out, int64_t ldo, const float *scale, const float *shift,
+                       float *scratch) {
   int64_t cap = UP(L), ldv = ld;
   float *kt = scratch, *s = kt + D * cap, *sums = s + MOST * cap, *vp = sums + MOST * UP(D);
-  const float *vs = base + 2 * H, *q[MOST];
+  const float *vs = base + 2 * H, *q[MOST], *near[MOST];
   float *o[MOST];
   transpose(base + H, ld, L, D, scaling, kt, cap);
   if (D % LANES) { /* whole vectors are read: from a copy */
@@ -279,34 +247,53 @@ INLINE void attend_row(const int64_t D, const float *base, int64_t ld, int64_t H
   for (int64_t i = 0; i < L; i += MOST) {
     for (int z = 0; z < MOST; z++) {
       int64_t at = i + z < L ? i + z : i;
-      q[z] = base + at * ld, o[z] = out + at * H;
+      q[z] = base + at * ld, o[z] = out + at * ldo, near[z] = bias ? bias - at : 0;
     }
-    if (L - i > MOST / 2) attend(MOST, q, D, kt, vs, ldv, L, cap, s, sums, o, scale, shift);
-    else attend(MOST / 2, q, D, kt, vs, ldv, L, cap, s, sums, o, scale, shift);
+    if (L - i > MOST / 2) attend(MOST, q, D, kt, vs, ldv, near, L, cap, s, sums, o, scale, shift);
+    else attend(MOST / 2, q, D, kt, vs, ldv, near, L, cap, s, sums, o, scale, shift);
   }
+}
+
+/* The same for any width; `bias` is that of the head at distance 0. */
+INLINE void attend_any(const attention *a, const float *base, int64_t ld, int64_t H, int64_t L, const float *bias,
+                       float *out, int64_t ldo, const float *scale, const float *shift, float *scratch) {
+  int64_t D = a->width;
+  if (D == 32) attend_row(32, base, ld, H, L, a->scaling, bias, out, ldo, scale, shift, scratch);
+  else if (D == 64) attend_row(64, base, ld, H, L, a->scaling, bias, out, ldo, scale, shift, scratch);
+  else attend_row(D, base, ld, H, L, a->scaling, bias, out, ldo, scale, shift, scratch);
+}
+
+/* The same of bfloat16, by way of floats [L, 3 D] and [L, D] in `room`. */
+static void attend_half(const attention *a, const uint16_t *base, int64_t ld, int64_t H, int64_t L, const float *bias,
+                        uint16_t *out, const float *scale, const float *shift, float *scratch, float *room) {
+  int64_t D = a->width;
+  float *sums = room + 3 * L * D;
+  for (int64_t part = 0; part < 3; part++) widen_rows(base + part * H, ld, L, D, room + part * D, 3 * D);
+  attend_any(a, room, 3 * D, D, L, bias, sums, D, scale, shift, scratch);
+  narrow_rows(sums, D, L, D, out, H);
 }
 
 /* Attention inside each row: qkv [T, 3 heads D] (q | k | v) -> out [T, heads D], times scale plus shift.
    1 on lack of memory, else 0. */
-int rows_attention(const float *qkv, float *out, int64_t heads, int64_t D, float scaling, const batch *at,
-                   const scales *by) {
-  int64_t H = heads * D, ld = 3 * H, cap = UP(at->longest), failed = 0;
+int rows_attention(const void *qkv, void *out, int64_t half, const attention *a, const batch *at, const scales *by) {
+  int64_t heads = a->heads, D = a->width, H = heads * D, ld = 3 * H, cap = UP(at->longest), failed = 0;
+  int64_t size = (D + MOST + UP(D)) * cap + MOST * UP(D);
 #pragma omp parallel reduction(| : failed) if (MANY(at))
   {
-    float *scratch = malloc(4 * ((D + MOST + UP(D)) * cap + MOST * UP(D)));
+    float *scratch = malloc(4 * (size + (half ? 4 * D * cap : 0)));
     failed = !scratch;
 #pragma omp for schedule(dynamic, 4)
     for (int64_t u = at->num_rows * heads - 1; u >= 0; u--) { /* long rows, which are last, first */
       if (failed) continue;
-      int64_t b = u / heads, h = u % heads, slot = at->slot[b];
+      int64_t b = u / heads, h = u % heads, slot = at->slot[b], L = at->length[b];
       const float *scale = change(&by->scale, slot), *shift = change(&by->shift, slot);
-      const float *base = qkv + at->start[b] * ld + h * D;
-      float *o = out + at->start[b] * H + h * D;
+      int64_t from = at->start[b] * ld + h * D, to = at->start[b] * H + h * D;
+      const float *bias = a->bias ? a->bias + h * (2 * a->reach + 16) + a->reach - 1 : 0;
       scale = scale ? scale + h * D : 0, shift = shift ? shift + h * D : 0;
-      int64_t L = at->length[b];
-      if (D == 32) attend_row(32, base, ld, H, L, scaling, o, scale, shift, scratch);
-      else if (D == 64) attend_row(64, base, ld, H, L, scaling, o, scale, shift, scratch);
-      else attend_row(D, base, ld, H, L, scaling, o, scale, shift, scratch);
+      if (half)
+        attend_half(a, (const uint16_t *)qkv + from, ld, H, L, bias, (uint16_t *)out + to, scale, shift, scratch,
+                    scratch + size);
+      else attend_any(a, (const float *)qkv + from, ld, H, L, bias, (float *)out + to, H, scale, shift, scratch);
     }
     free(scratch);
   }
@@ -443,15 +430,23 @@ INLINE void run_tile(const int N, int64_t n, const float *x, int64_t ldx, float 
   }
 }
 
+/* n tokens, at most MOST. */
+static void run(int64_t n, const float *x, int64_t ldx, float *y, int64_t ldy, const chain *c, float *u, int64_t ldu,
+                float *inner, float *out) {
+  if (n > MOST / 2) run_tile(MOST, n, x, ldx, y, ldy, c, u, ldu, inner, out);
+  else run_tile(MOST / 2, n, x, ldx, y, ldy, c, u, ldu, inner, out);
+}
+
 /* x [T, D_in] and y [T, D_out], rows ldx and ldy apart; y may be x. 1 on lack of memory, else 0. */
-int rows_block(const float *x, int64_t ldx, float *y, int64_t ldy, const batch *at, const block *what) {
+int rows_block(const void *x, int64_t ldx, void *y, int64_t ldy, int64_t half, const batch *at, const block *what) {
   int64_t R = what->bottleneck;
   shape down = shape_of(&what->down, what->wide_in, R), up = shape_of(&what->up, what->wide_out, R);
   int64_t few = down.blocks * down.inner, many = up.blocks * up.inner;
   int64_t ldu = UP(MORE(few, many)) + LANES;
-  int64_t sizes[] = {(down.inner + 3) * down.wide + LANES, few * UP(R), UP(R), R * UP(many), MOST * ldu, MOST * UP(R), MOST * UP(up.wide)};
+  int64_t sizes[] = {(down.inner + 3) * down.wide + LANES, few * UP(R), UP(R), R * UP(many), MOST * ldu, MOST * UP(R), MOST * UP(up.wide),
+                     half ? MOST * (what->wide_in + what->wide_out) : 0};
   int64_t total = 0, failed = 0;
-  for (int i = 0; i < 7; i++) total += sizes[i];
+  for (int i = 0; i < 8; i++) total += sizes[i];
 #pragma omp parallel reduction(| : failed) if (MANY(at))
   {
     float *room = malloc(4 * total);
@@ -461,7 +456,7 @@ int rows_block(const float *x, int64_t ldx, float *y, int64_t ldy, const batch *
       if (failed) continue;
       int64_t b = what->rows[i], slot = at->slot[b], L = at->length[b];
       float *mix = room + sizes[0], *bias = mix + sizes[1], *back = bias + sizes[2], *u = back + sizes[3];
-      float *inner = u + sizes[4], *out = inner + sizes[5];
+      float *inner = u + sizes[4], *out = inner + sizes[5], *xs = out + sizes[6], *ys = xs + MOST * what->wide_in;
       const float *own = values(&what->down.bias, slot);
       const table *last = what->up.form == DENSE || what->up.form == PHM ? &what->up.first : &what->up.second;
       chain c = {down, up, thin_of(&what->down.first, slot, down, room), mix_down(&what->down, slot, down, R, mix), bias,
@@ -470,10 +465,12 @@ int rows_block(const float *x, int64_t ldx, float *y, int64_t ldy, const batch *
       memset(bias, 0, 4 * UP(R));
       if (own) memcpy(bias, own, 4 * R);
       for (int64_t t = 0; t < L; t += MOST) {
-        const float *xt = x + (at->start[b] + t) * ldx;
-        float *yt = y + (at->start[b] + t) * ldy;
-        if (L - t > MOST / 2) run_tile(MOST, L - t < MOST ? L - t : MOST, xt, ldx, yt, ldy, &c, u, ldu, inner, out);
-        else run_tile(MOST / 2, L - t, xt, ldx, yt, ldy, &c, u, ldu, inner, out);
+        int64_t n = L - t < MOST ? L - t : MOST, from = (at->start[b] + t) * ldx, to = (at->start[b] + t) * ldy;
+        if (!half) { run(n, (const float *)x + from, ldx, (float *)y + to, ldy, &c, u, ldu, inner, out); continue; }
+        widen_rows((const uint16_t *)x + from, ldx, n, what->wide_in, xs, what->wide_in);
+        widen_rows((uint16_t *)y + to, ldy, n, what->wide_out, ys, what->wide_out);
+        run(n, xs, what->wide_in, ys, what->wide_out, &c, u, ldu, inner, out);
+        narrow_rows(ys, what->wide_out, n, what->wide_out, (uint16_t *)y + to, ldy);
       }
     }
     free(room);

@@ -47,7 +47,7 @@ def is_norm(frozen: nn.Module) -> bool:
     return eps is not None and isinstance(getattr(frozen, "weight", None), Tensor)
 
 
-def _affine_of(frozen: nn.Module) -> tuple[Tensor, Tensor | None]:
+def affine_of(frozen: nn.Module) -> tuple[Tensor, Tensor | None]:
     """Gain [H] and bias [H] of the frozen norm. Raises ModelingError for a module that is none."""
     if not is_norm(frozen):
         raise ModelingError(
@@ -58,11 +58,11 @@ def _affine_of(frozen: nn.Module) -> tuple[Tensor, Tensor | None]:
     return weight, bias if isinstance(bias, Tensor) else None
 
 
-def _eps(frozen: nn.Module) -> float:
+def eps_of(frozen: nn.Module) -> float:
     return float(getattr(frozen, "eps", getattr(frozen, "variance_epsilon", 0.0)))
 
 
-def _is_centred(frozen: nn.Module) -> bool:
+def is_centred(frozen: nn.Module) -> bool:
     """A root-mean-square norm has no bias at all, not even an absent one."""
     return hasattr(frozen, "bias")
 
@@ -82,22 +82,21 @@ def _inverse_spread(x: Tensor, eps: float) -> Tensor:
 
 
 def _identity(tap: Tap, frozen: nn.Module) -> dict[str, Tensor]:
-    weight, bias = _affine_of(frozen)
+    weight, bias = affine_of(frozen)
     return {"gain": weight.detach()} | ({} if bias is None else {"bias": bias.detach()})
 
 
 def _apply(frozen: nn.Module, parts: Parts, static: Static, x: Tensor, y: Tensor) -> Tensor:
     gain, bias = parts["gain"], parts.get("bias")
-    eps, centred = _eps(frozen), _is_centred(frozen)
+    eps, centred = eps_of(frozen), is_centred(frozen)
     if gain.numel() == gain.shape[-1]:  # the whole batch shares one norm: the fused kernel does it
         return _norm(x, gain.flatten(), None if bias is None else bias.flatten(), eps, centred=centred)
     plain = _norm(x, None, None, eps, centred=centred)
     return plain * gain if bias is None else torch.addcmul(bias, plain, gain)
 
 
-def _rows(parts: BankParts, static: Static) -> Scales | None:
-    """Of a LayerNorm; no kernel has the other norm yet."""
-    return Scales.of(parts["gain"], parts["bias"]) if "bias" in parts else None
+def _rows(parts: BankParts, static: Static) -> Scales:
+    return Scales.of(parts["gain"], parts.get("bias"))
 
 
 class Norm(TapModule):
@@ -107,8 +106,8 @@ class Norm(TapModule):
 
     def __init__(self, frozen: nn.Module) -> None:
         super().__init__()
-        weight, bias = _affine_of(frozen)
-        self.eps, self.centred = _eps(frozen), _is_centred(frozen)
+        weight, bias = affine_of(frozen)
+        self.eps, self.centred = eps_of(frozen), is_centred(frozen)
         self.gain = nn.Parameter(weight.detach().clone())
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from modeling import FAMILIES, METHODS, Adapter, Backbone, Encoded, ServedModel, fast
+from modeling import FAMILIES, METHODS, Adapter, Backbone, Encoded, ServedModel, fast, plan
 from modeling.kernels import kernels
 from modeling.kernels.library import levels, opened
 from modeling.ops import OPS
 from modeling.ops.base import no_kernel
 from tests.conformance import checks
-from tests.tiny import hidden_of, random_texts, tiny_backbone
+from tests.tiny import CONFIGS, VARIANTS, hidden_of, random_backbone, random_texts, tiny_backbone
 
 FAST = [name for name, family in FAMILIES.items() if family.fast]
 PER_ROW = [method for method in METHODS if not checks.exclusive(method)]
@@ -56,8 +57,9 @@ def compare(models: Sequence[ServedModel], encoded: Sequence[Encoded], bodies: S
 
 
 def mixed(backbone: Backbone, methods: Sequence[str | None], size: float = 0.1) -> list[Adapter | None]:
+    spec = SPEC if SPEC.pooling in backbone.poolings else replace(SPEC, pooling=backbone.poolings[0])
     return [
-        checks.trained(backbone, method, SPEC, number, size=size) if method else None
+        checks.trained(backbone, method, spec, number, size=size) if method else None
         for number, method in enumerate(methods)
     ]
 
@@ -80,6 +82,31 @@ def test_all_methods_in_one_batch(family: str) -> None:
     backbone = tiny_backbone(family)
     models, bodies = both(backbone, mixed(backbone, [None, *PER_ROW, None, *PER_ROW]))
     compare(models, ragged(backbone, len(bodies)), bodies)
+
+
+@pytest.mark.parametrize("variant", [n for n, config in VARIANTS.items() if config.model_type in FAST])
+def test_other_shapes_of_a_family(variant: str) -> None:
+    backbone = random_backbone(VARIANTS[variant])
+    models, bodies = both(backbone, mixed(backbone, [None, *PER_ROW]))
+    compare(models, ragged(backbone, len(bodies)), bodies)
+
+
+def test_scaled_embeddings() -> None:
+    config = deepcopy(CONFIGS["bart"])
+    config.scale_embedding = True
+    backbone = random_backbone(config)
+    models, bodies = both(backbone, mixed(backbone, [None, *PER_ROW]))
+    compare(models, ragged(backbone, len(bodies)), bodies)
+    compare(models, ragged(backbone, 3), [0, 0, 0])
+
+
+def test_rows_that_its_tables_do_not_reach_run_on_the_reference_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_REACH", 8)
+    for family, limited in (("modernbert", True), ("mpnet", True), ("bert", False)):
+        model = ServedModel(tiny_backbone(family))
+        for words in (2, 12):
+            model.hidden(model.backbone.text.encode([" ".join(["w1"] * words)]), [0])
+        assert model.passes == {"fast": 2 - limited, "reference": int(limited)}, family
 
 
 @pytest.mark.parametrize("family", FAST)
@@ -130,18 +157,22 @@ def test_every_set_of_instructions(level: str, monkeypatch: pytest.MonkeyPatch) 
     compare(models, ragged(backbone, len(bodies)), bodies)
 
 
-def test_an_op_without_a_kernel_acts_by_its_own_form(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("family", ["bert", "mpnet", "t5", "modernbert"])
+def test_an_op_without_a_kernel_acts_by_its_own_form(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, op in list(OPS.items()):
         monkeypatch.setitem(OPS._items, name, replace(op, rows=no_kernel))
-    backbone = tiny_backbone("bert")
+    backbone = tiny_backbone(family)
     models, bodies = both(backbone, mixed(backbone, [None, *PER_ROW]))
     compare(models, ragged(backbone, len(bodies)), bodies)
 
 
+@pytest.mark.parametrize("family", ["bert", "mpnet", "t5", "modernbert"])
 @pytest.mark.parametrize("long", [1, 9, 1000])
-def test_long_rows_take_the_librarys_attention(long: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "_LONG", long)
-    backbone = tiny_backbone("bert")
+def test_long_rows_take_the_librarys_attention(
+    long: int, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(fast._LONG, torch.float32, long)
+    backbone = tiny_backbone(family)
     models, bodies = both(backbone, mixed(backbone, [None, "hadamard", "lora", "ia3", "hadamard", "bitfit"]))
     compare(models, ragged(backbone, 6), bodies)
 

@@ -179,6 +179,7 @@ class ServedMachine(RuleBasedStateMachine):
     """Compares with each adapter alone. `live` says what holds each slot."""
 
     model: ClassVar[str] = "bert"
+    near: ClassVar[dict[str, Any]] = TOLERANCE
 
     def __init__(self) -> None:
         super().__init__()
@@ -295,7 +296,7 @@ class ServedMachine(RuleBasedStateMachine):
         found = self.served.hidden(rows, [self._body(slot) for _, slot in chosen])
         for (text, slot), states in zip(chosen, found, strict=True):
             wanted = hidden_alone(self.model, self.live.get(slot), text)
-            torch.testing.assert_close(states, wanted, **TOLERANCE)
+            torch.testing.assert_close(states, wanted, **self.near)
 
     def _check(self, texts: list[int], slots: list[int], data: st.DataObject | None = None) -> None:
         """Rows under slots in one batch, each read by its own head and, without a body, by others too."""
@@ -316,7 +317,7 @@ class ServedMachine(RuleBasedStateMachine):
         assert len(found) == len(reads)
         for (row, slot), logits in zip(reads, found, strict=True):
             wanted = logits_alone(self.model, self.live[slot], texts[row])
-            torch.testing.assert_close(torch.from_numpy(np.asarray(logits)), wanted, **TOLERANCE)
+            torch.testing.assert_close(torch.from_numpy(np.asarray(logits)), wanted, **self.near)
 
     @property
     def _texts(self) -> st.SearchStrategy[int]:
@@ -344,13 +345,18 @@ class ServedMachine(RuleBasedStateMachine):
             self._check([3], [slot])
             self._remove(slot)
         (states,) = self.served.hidden([rows_of(self.model)[3]], [0])
-        torch.testing.assert_close(states, hidden_alone(self.model, None, 3), **TOLERANCE)
+        torch.testing.assert_close(states, hidden_alone(self.model, None, 3), **self.near)
 
 
 class Seq2SeqMachine(ServedMachine):
-    """The same on an encoder-decoder, which also writes."""
+    """The same on an encoder-decoder, which also writes.
+
+    T5 does not scale its scores down: with LoRA on queries its softmax is so sharp that float32 itself is off
+    by 3e-5 from float64, on either path.
+    """
 
     model = "t5"
+    near: ClassVar[dict[str, Any]] = {"rtol": 1e-4, "atol": 1e-4}
 
     @rule(data=st.data())
     def write(self, data: st.DataObject) -> None:
