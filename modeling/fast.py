@@ -26,6 +26,8 @@ _LONG = 384  # tokens of a row from which on the library's attention is faster
 class FastPath:
     """The fast path of one backbone for the adapters in its banks; one thread uses it."""
 
+    num_recorded = 0  # passes run as they are
+
     def __init__(self, backbone: Backbone, banks: Banks, plan: Plan, c: Kernels) -> None:
         self._backbone, self._banks, self._plan, self._c = backbone, banks, plan, c
         paths = {tap.path.rpartition(".") for tap in backbone.taps}

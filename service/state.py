@@ -228,6 +228,7 @@ class Service:
         self.metrics.open_requests.set_function(lambda: scheduler.num_open)
         self.metrics.resident_adapters.set_function(lambda: parts.model.num_resident)
         self.metrics.resident_bytes.set_function(lambda: parts.model.nbytes)
+        self.metrics.recorded_passes.set_function(lambda: parts.model.num_recorded)
 
 
 def _device(settings: Settings) -> str:

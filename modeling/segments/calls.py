@@ -15,7 +15,7 @@ from torch import Tensor
 from ..part import Part
 
 Operand = Part | Tensor  # of a bank, or a tensor [D] that all rows have
-MAX_NARROW = 256  # of a block; beyond that a kernel's tile does not fit a multiprocessor
+MAX_NARROW = 128  # of a block; tiles of a larger one do not fit the shared memory of every GPU
 
 
 @dataclass(frozen=True, slots=True, eq=False)

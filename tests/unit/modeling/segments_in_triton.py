@@ -13,6 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from modeling import METHODS, Backbone, ServedModel
+from modeling.banks import Banks
+from modeling.cuda import RecordedPath
+from modeling.cuda.plan import plan_of
 from modeling.kernels import ACTIVATIONS
 from modeling.layers.phm import project
 from modeling.part import Part, Table
@@ -24,6 +28,8 @@ from modeling.segments import (
     TorchSegments,
     segment_kernels,
 )
+from tests.conformance import checks
+from tests.tiny import random_texts, tiny_backbone
 
 WIDE, NARROW, PADDING = 40, 12, 9
 LENGTHS = [1, 7, 35, 64, 3]  # less than a tile, more than one, a whole number of them; not in order
@@ -220,5 +226,26 @@ def test_blocks_of_half_numbers(tritons: SegmentKernels, form: str) -> None:
 
 def test_a_block_that_is_too_large_in_the_middle_is_refused() -> None:
     part = {"weight_t": drawn(2, 2)}
-    assert SegmentBlock.of(part, part, 512, 257, 512) is None
-    assert SegmentBlock.of(part, part, 512, 256, 512) is not None
+    assert SegmentBlock.of(part, part, 512, 129, 512) is None
+    assert SegmentBlock.of(part, part, 512, 128, 512) is not None
+
+
+def test_a_recorded_pass_with_these_kernels(tritons: SegmentKernels) -> None:
+    """All kinds of adapters that it takes in one batch, beside bare rows, against the reference path."""
+    backbone = tiny_backbone("bert")
+
+    def with_kernels(backbone: Backbone, banks: Banks) -> RecordedPath:
+        plan = plan_of(backbone)
+        assert plan is not None
+        return RecordedPath(backbone, banks, plan, tritons)
+
+    models = ServedModel(backbone, path_of=with_kernels), ServedModel(backbone, fast=False)
+    methods = [m for m in METHODS if not checks.exclusive(m) and m not in ("prompt_tuning", "linear_probe")]
+    for number, method in enumerate(methods):
+        adapter = checks.trained(backbone, method, checks.SPECS[0], number, size=0.1)
+        assert {model.install(adapter.pack()) for model in models} == {number + 1}
+    encoded = backbone.text.encode(random_texts(len(methods) + 2, seed=3))
+    slots = [0, *range(1, len(methods) + 1), 0]
+    got, want = (torch.cat(model.hidden(encoded, slots)) for model in models)
+    assert models[0].passes == {"fast": 1, "reference": 0}
+    assert (got - want).abs().max() <= NEAR * want.abs().max()
