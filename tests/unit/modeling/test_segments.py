@@ -1,4 +1,4 @@
-"""The segment kernels in Triton: interpreted, in a process of its own (see that file), and compiled for a GPU."""
+"""The segment kernels in Triton: interpreted in a process of their own, and compiled for a GPU."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiled:
 
 
 def _operands(*names: str) -> dict[str, str]:
-    return {name: "*fp32" for name in names} | {f"{name}_index": "*i32" for name in names}
+    return dict.fromkeys(names, "*fp32") | {f"{name}_index": "*i32" for name in names}
 
 
 def test_vector_kernels_compile(compiled: Compiled) -> None:
-    half = {name: "*bf16" for name in ("y", "residual", "out")}
-    strides = {name: "i32" for name in ("stride", "y_stride", "residual_stride", "out_stride")}
+    half = dict.fromkeys(("y", "residual", "out"), "*bf16")
+    strides = dict.fromkeys(("stride", "y_stride", "residual_stride", "out_stride"), "i32")
     kinds = {**ROW, **half, **strides, **_operands("gain", "bias", "scale", "shift")}
     compiled("_scale", kinds, {"SCALE": 2, "SHIFT": 2, "LANES": 1024})
     compiled("_norm", kinds, {"GAIN": 1, "BIAS": 1, "SCALE": 2, "SHIFT": 2, "LANES": 1024})
@@ -67,8 +67,8 @@ def test_vector_kernels_compile(compiled: Compiled) -> None:
 )
 def test_blocks_compile_and_fit(compiled: Compiled, form: int, narrow: int, activation: int) -> None:
     kinds = {"x": "*bf16", "y": "*bf16", "bounds": "*i32"}
-    kinds |= {name: "*i64" for name in ("slots", "rows", "firsts")}
-    kinds |= {name: "i32" for name in ("x_stride", "y_stride", "wide_in", "narrow", "wide_out")}
+    kinds |= dict.fromkeys(("slots", "rows", "firsts"), "*i64")
+    kinds |= dict.fromkeys(("x_stride", "y_stride", "wide_in", "narrow", "wide_out"), "i32")
     for name in ("first", "second", "rule", "bias"):
         for side in ("in", "out"):
             kinds |= {f"{name}_{side}": "*fp32", f"{name}_{side}_at": "*i32", f"{name}_{side}_size": "i32"}
