@@ -71,8 +71,8 @@ class _Resident:
 Path = FastPath | RecordedPath
 
 
-def fastest(backbone: Backbone, banks: Banks) -> Path | None:
-    """The quickest path that a backbone has where it is, beside the reference path."""
+def recorded_or_fast(backbone: Backbone, banks: Banks) -> Path | None:
+    """The recorded path where a backbone has it, which is on a GPU; else the fast path where it has that."""
     return RecordedPath.of(backbone, banks) or FastPath.of(backbone, banks)
 
 
@@ -80,7 +80,7 @@ class ServedModel:
     """Adapters come and go by slot; a batch runs rows of any mixture of slots in one forward pass.
 
     It takes the fast path where the backbone has one and the batch suits it, unless `fast` is false; `passes`
-    counts how many passes went which way. On a GPU that is the recorded path. `path_of` finds another one.
+    counts how many passes went which way. `path_of` finds another fast path, `recorded_or_fast` for one.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ServedModel:
         backbone: Backbone,
         *,
         fast: bool = True,
-        path_of: Callable[[Backbone, Banks], Path | None] = fastest,
+        path_of: Callable[[Backbone, Banks], Path | None] = FastPath.of,
     ) -> None:
         self.backbone = backbone
         self.passes = Counter({"fast": 0, "reference": 0})

@@ -269,13 +269,15 @@ async def _load(
     found: list[NumberFormat] = []
 
     def build() -> ServedModel:
-        from modeling import ServedModel
+        from modeling import ServedModel, recorded_or_fast
 
         from . import number_format
 
         on_loading()
         backbone, chosen = number_format.load(settings.backbone, device, dtype)
         found.append(chosen)
+        if settings.record_passes:
+            return ServedModel(backbone, path_of=recorded_or_fast)
         return ServedModel(backbone)
 
     model = await asyncio.wrap_future(engine.start(build))

@@ -62,6 +62,8 @@ class RecordedPath:
         """On a GPU in half numbers, which its attention takes; None elsewhere, or without plan or Triton."""
         if backbone.device.type != "cuda" or backbone.dtype not in _HALF:
             return None
+        if backbone.device.index not in (None, torch.cuda.current_device()):  # recordings go there
+            return None
         return cls.on(backbone, banks)
 
     @classmethod
