@@ -45,7 +45,7 @@ def test_what_is_recorded_is_told_and_an_upload_needs_no_new_recording(
                 wanted = logits_alone(backbone, adapter_of(backbone, task, seed), text)
                 assert_close(prediction["logits"], wanted)
             counts.append(recorded(live))
-        # A few sizes of batches, and kinds of rows in them: probes alone, beside a bare row, the predicted texts.
+        # A few sizes of batches and kinds of rows in them: probes, beside a bare row, the predicted texts.
         assert 0 < counts[0] <= counts[-1] < len(counts)
 
 
