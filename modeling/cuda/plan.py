@@ -1,6 +1,6 @@
 """A backbone's weights as a recorded pass reads them: the library's own, but query, key and value in one.
 
-Of the families of the fast path (`Family.fast`): post-norm layers behind a sum of tables. It knows no batch.
+Of the families in `RECORDED`: post-norm layers, plain attention, a sum of tables below. It knows no batch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from ..segments import SegmentScales
 from ..sites import Site, Tap
 from ..tapped import frozen_module
 
+RECORDED = frozenset(
+    {"albert", "bert", "distilbert", "electra", "roberta", "xlm-roberta"}
+)  # others have biases
 QKV = (Site.ATTN_Q, Site.ATTN_K, Site.ATTN_V)
 _NAMES = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new", "silu": "swish"}
 # Where models whose embeddings are narrower than their layers have the step between (ELECTRA, ALBERT).
@@ -102,7 +105,7 @@ def plan_of(backbone: Backbone) -> RecordedPlan | None:
     config, model = backbone.config, backbone.model
     name = str(getattr(config, "hidden_act", None) or getattr(config, "activation", None))
     activation = ACTIVATIONS.get(_NAMES.get(name, name))
-    if not backbone.family.fast or activation is None:
+    if backbone.family.name not in RECORDED or activation is None:
         return None
     heads, width = int(config.num_attention_heads), int(config.hidden_size)
     if width // heads % _HEAD_STEP:

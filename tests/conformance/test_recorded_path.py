@@ -11,11 +11,12 @@ from modeling import FAMILIES, METHODS, Adapter, Backbone, Encoded, ServedModel
 from modeling.banks import Banks
 from modeling.cuda import RecordedPath, path
 from modeling.cuda.buffers import Bucket
+from modeling.cuda.plan import RECORDED, plan_of
 from modeling.tapped import attach
 from tests.conformance import checks
 from tests.tiny import random_texts, tiny_backbone
 
-FAST = [name for name, family in FAMILIES.items() if family.fast]
+FAST = [name for name in FAMILIES if name in RECORDED]
 REFUSED = {"prompt_tuning"}  # it acts by the place of a token in its row
 PER_ROW = [method for method in METHODS if not checks.exclusive(method) and method not in REFUSED]
 ACTING = [method for method in PER_ROW if method != "linear_probe"]
@@ -200,6 +201,11 @@ def test_texts_that_several_tasks_read_run_once_below_their_layers() -> None:
     (text,) = backbone.text.encode(["w1 w2 w3 w4 w5"])
     compare(mine, reference, [text] * 4, bodies)
     assert mine.num_recorded == 2
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in RECORDED])
+def test_other_families_have_no_plan(family: str) -> None:
+    assert plan_of(tiny_backbone(family)) is None
 
 
 def test_what_it_cannot_do_right_goes_the_reference_way() -> None:
