@@ -22,7 +22,7 @@ from .methods import METHODS, Method
 from .mould import Moulds
 from .packed import Entering, PackedBatch
 from .readouts import READOUTS, Readout, Wanted, file_kinds, kind_of, readout_of
-from .served import Placement, ServedModel
+from .served import Placement, ServedModel, recorded_or_fast
 from .side_by_side import SideBySide
 from .sites import Site, Tap
 from .text import Encoded, EncodedApart, EncodedRow, TextItem, Tokens
@@ -67,4 +67,5 @@ __all__ = [
     "load_backbone",
     "methods_table",
     "readout_of",
+    "recorded_or_fast",
 ]

@@ -28,6 +28,8 @@ _LONG = {torch.float32: 384, torch.bfloat16: 80}
 class FastPath:
     """The fast path of one backbone for the adapters in its banks; one thread uses it."""
 
+    num_recorded = 0  # passes run as they are
+
     def __init__(self, backbone: Backbone, banks: Banks, plan: Plan, c: Kernels) -> None:
         self._backbone, self._banks, self._plan, self._c = backbone, banks, plan, c
         paths = {tap.path.rpartition(".") for tap in backbone.taps}

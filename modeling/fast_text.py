@@ -33,6 +33,8 @@ _LONG = 160  # tokens of a row from which on the library's attention is faster
 class FastText:
     """The fast path of one encoder-decoder for the adapters in its banks; one thread uses it."""
 
+    num_recorded = 0  # passes run as they are
+
     def __init__(
         self, backbone: Backbone, banks: Banks, plan: TextPlan, c: Kernels, text: TextKernels
     ) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 _MIN_GROWTH = 8  # rows; beyond that a bank grows by an eighth, so that spare memory stays below 1.2 x
 
+_MIN_SLOTS = 64  # that an index grows by: what read it where it was must be made anew
+
 
 class Table:
     """Which row of its `parts` each adapter has: `index` [G] by slot, 0 for adapters without these parts."""
@@ -65,7 +67,7 @@ class Table:
         """Make room for slot numbers below `num_slots`."""
         missing = num_slots - self.index.shape[0]
         if missing > 0:
-            extra = max(missing, self.index.shape[0] // 8)
+            extra = max(missing, _MIN_SLOTS, self.index.shape[0] // 8)
             self.index = torch.cat([self.index, self.index.new_zeros(extra)])
 
     def split(self, parts: Sequence[Part]) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from . import decoding
 from .adapter import PackedAdapter
 from .backbone import Backbone
 from .banks import Banks
+from .cuda import RecordedPath
 from .fast import FastPath
 from .fast_text import FastText
 from .head_bank import HeadBanks
@@ -67,14 +68,28 @@ class _Resident:
     weights: Weights | None
 
 
+Path = FastPath | RecordedPath
+
+
+def recorded_or_fast(backbone: Backbone, banks: Banks) -> Path | None:
+    """The recorded path where a backbone has it, which is on a GPU; else the fast path where it has that."""
+    return RecordedPath.of(backbone, banks) or FastPath.of(backbone, banks)
+
+
 class ServedModel:
     """Adapters come and go by slot; a batch runs rows of any mixture of slots in one forward pass.
 
     It takes the fast path where the backbone has one and the batch suits it, unless `fast` is false; `passes`
-    counts how many passes went which way.
+    counts how many passes went which way. `path_of` finds another fast path, `recorded_or_fast` for one.
     """
 
-    def __init__(self, backbone: Backbone, *, fast: bool = True) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        fast: bool = True,
+        path_of: Callable[[Backbone, Banks], Path | None] = FastPath.of,
+    ) -> None:
         self.backbone = backbone
         self.passes = Counter({"fast": 0, "reference": 0})
         self._banks = Banks(backbone)
@@ -82,7 +97,7 @@ class ServedModel:
         self._residents: dict[int, _Resident] = {}
         self._free: list[int] = []
         self._text = FastText.of(backbone, self._banks) if fast else None
-        self._path = self._text or (FastPath.of(backbone, self._banks) if fast else None)
+        self._path = self._text or (path_of(backbone, self._banks) if fast else None)
         self._in_place: tuple[int, Mapping[str, Tensor]] | None = None  # of the last exclusive adapter
 
     @torch.inference_mode()
@@ -272,6 +287,11 @@ class ServedModel:
     def nbytes(self) -> int:
         """Bytes that adapters and heads take on the device, spare rows included; exclusive ones apart."""
         return self._banks.nbytes + self._heads.nbytes
+
+    @property
+    def num_recorded(self) -> int:
+        """How many passes a GPU has recorded; adapters that come and go need no new ones."""
+        return 0 if self._path is None else self._path.num_recorded
 
     @property
     def num_resident(self) -> int:

@@ -68,6 +68,7 @@ class Metrics:
         self.front_restarts = counter("front_restarts_total", "Front processes that ended unasked.")
         self.resident_adapters = gauge("resident_adapters", "Adapters on the device.")
         self.resident_bytes = gauge("resident_bytes", "Device memory of the adapters.")
+        self.recorded_passes = gauge("recorded_passes", "Passes that a GPU has recorded so far; 0 on a CPU.")
 
     def count_predictions(self, task: str, num_answers: int) -> None:
         """Count answers of a task, under its own name while there is room for it."""

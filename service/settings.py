@@ -64,6 +64,9 @@ class Settings(BaseSettings):
         "auto",
         "number format of the backbone; auto is bfloat16 where processor and probes bear it, else float32",
     )
+    record_passes: bool = _serving(
+        False, "on a GPU in 16 bits, record passes and replay them; tried on a CPU alone"
+    )
     token: SecretStr | None = _access(None, "bearer token that callers must send")
     token_file: Path | None = _access(None, "file with the token; created with a random one if missing")
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(origins_of)] = _access(

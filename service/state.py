@@ -228,6 +228,7 @@ class Service:
         self.metrics.open_requests.set_function(lambda: scheduler.num_open)
         self.metrics.resident_adapters.set_function(lambda: parts.model.num_resident)
         self.metrics.resident_bytes.set_function(lambda: parts.model.nbytes)
+        self.metrics.recorded_passes.set_function(lambda: parts.model.num_recorded)
 
 
 def _device(settings: Settings) -> str:
@@ -268,13 +269,15 @@ async def _load(
     found: list[NumberFormat] = []
 
     def build() -> ServedModel:
-        from modeling import ServedModel
+        from modeling import ServedModel, recorded_or_fast
 
         from . import number_format
 
         on_loading()
         backbone, chosen = number_format.load(settings.backbone, device, dtype)
         found.append(chosen)
+        if settings.record_passes:
+            return ServedModel(backbone, path_of=recorded_or_fast)
         return ServedModel(backbone)
 
     model = await asyncio.wrap_future(engine.start(build))

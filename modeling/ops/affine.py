@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..kernels import Scales
+from ..segments import SegmentScales
 from ..sites import Tap
 from .base import OPS, BankParts, Parts, RowOp, Static, TapModule
 
@@ -28,11 +29,23 @@ def _rows(parts: BankParts, static: Static) -> Scales:
     return Scales.of(parts.get("scale"), parts.get("shift"))
 
 
+def _segments(parts: BankParts, static: Static) -> SegmentScales:
+    return SegmentScales(parts.get("scale"), parts.get("shift"))
+
+
 class Affine(TapModule):
     """Training form: `y * scale + shift`, scale [D] at ones and shift [D] at zeros; either may be absent."""
 
     op = OPS.add(
-        RowOp("affine", order=1, identity=_identity, apply=_apply, rows=_rows, adds=frozenset({"shift"}))
+        RowOp(
+            "affine",
+            order=1,
+            identity=_identity,
+            apply=_apply,
+            rows=_rows,
+            segments=_segments,
+            adds=frozenset({"shift"}),
+        )
     )
 
     def __init__(self, width: int, *, scale: bool, shift: bool) -> None:

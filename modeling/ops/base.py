@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..kernels import RowCall
 from ..part import Part
 from ..registry import Registry
+from ..segments import SegmentCall
 from ..sites import Tap
 
 Static = Any  # of an op's own type, hashable; its repr tells all that it holds
@@ -47,6 +48,11 @@ def no_kernel(parts: BankParts, static: Static) -> RowCall | None:
     return None
 
 
+def no_segments(parts: BankParts, static: Static) -> SegmentCall | None:
+    """As `no_kernel`, in recorded passes."""
+    return None
+
+
 def no_identity(tap: Tap, frozen: nn.Module) -> dict[str, Tensor]:
     """Of a matrix op: rows without parts never reach it."""
     raise AssertionError("a matrix op has no identity: this is a bug")
@@ -65,7 +71,8 @@ class RowOp:
     `replaces` the frozen module is not run at all.
     `rows(parts, static)` is the op on a whole packed batch as one call of a kernel (`modeling.kernels`) that
     reads the parts where the bank has them; None where no kernel computes it, so that `apply` does. That of
-    an op which replaces a norm gives the gain and bias behind it.
+    an op which replaces a norm gives the gain and bias behind it. `segments(parts, static)` is the same for
+    passes that a GPU records (`modeling.segments`).
     """
 
     name: str
@@ -77,6 +84,7 @@ class RowOp:
     adds: frozenset[str] = frozenset()
     identity: Callable[[Tap, nn.Module], dict[str, Tensor]] = no_identity
     rows: Callable[[BankParts, Static], RowCall | None] = no_kernel
+    segments: Callable[[BankParts, Static], SegmentCall | None] = no_segments
 
 
 OPS: Registry[RowOp] = Registry("op")

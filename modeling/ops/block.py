@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from .. import kernels
 from ..kernels import Projection
 from ..layers.phm import project
+from ..segments import SegmentBlock
 from .base import OPS, BankParts, PackedTap, Parts, RowOp, Shared, TapModule
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -98,6 +99,15 @@ def _projection(parts: BankParts) -> Projection | None:
     return Projection.of(form, first, second, rule, bias, division=division, rank=rank)
 
 
+def _segments(parts: BankParts, static: BlockOptions) -> SegmentBlock | None:
+    """Of the same blocks as `_rows`."""
+    if _rows(parts, static) is None:
+        return None
+    down, up = (_below(parts, prefix) for prefix in ("down.", "up."))
+    wide, narrow = up["bias"].data.shape[1], down["bias"].data.shape[1]
+    return SegmentBlock.of(down, up, wide, narrow, wide, static.activation, of_y=True)
+
+
 class _Gain(nn.Module):
     """The parameters of a LayerNorm: `gain` [D] at 1, `bias` [D] at 0."""
 
@@ -113,7 +123,7 @@ class Block(TapModule):
     under: `{"down.rule": ("phm_rule", rule)}`. They are no parameters of this module.
     """
 
-    op = OPS.add(RowOp("block", order=3, per_row=True, apply=_apply, rows=_rows))
+    op = OPS.add(RowOp("block", order=3, per_row=True, apply=_apply, rows=_rows, segments=_segments))
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..kernels import ACTIVATIONS, Block, Projection
 from ..layers.product import product
+from ..segments import SegmentBlock
 from .base import OPS, BankParts, PackedTap, Parts, RowOp, Static, TapModule
 
 
@@ -35,13 +36,19 @@ def _rows(parts: BankParts, static: Static) -> Block:
     )
 
 
+def _segments(parts: BankParts, static: Static) -> SegmentBlock | None:
+    a, b = parts["a"], parts["b"]
+    wide_in, rank = a.data.shape[1:]
+    return SegmentBlock.of({"weight_t": a}, {"weight_t": b}, wide_in, rank, b.data.shape[2])
+
+
 class LowRankUpdate(TapModule):
     """Training form: y + scale x a b with a [I, R] and b [R, O], b at 0.
 
     `a` is uniform within +-1/sqrt(I): the Kaiming-uniform draw with a = sqrt 5 of LoRA's code and of PEFT.
     """
 
-    op = OPS.add(RowOp("low_rank", order=2, per_row=True, apply=_apply, rows=_rows))
+    op = OPS.add(RowOp("low_rank", order=2, per_row=True, apply=_apply, rows=_rows, segments=_segments))
 
     def __init__(self, wide_in: int, wide_out: int, rank: int, scale: float) -> None:
         super().__init__()

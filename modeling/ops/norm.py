@@ -15,6 +15,7 @@ from torch.nn.functional import layer_norm
 
 from ..errors import ModelingError
 from ..kernels import Scales
+from ..segments import SegmentScales
 from ..sites import Tap
 from .base import OPS, BankParts, Parts, RowOp, Static, TapModule
 
@@ -99,10 +100,24 @@ def _rows(parts: BankParts, static: Static) -> Scales:
     return Scales.of(parts["gain"], parts.get("bias"))
 
 
+def _segments(parts: BankParts, static: Static) -> SegmentScales | None:
+    return SegmentScales(parts["gain"], parts["bias"]) if "bias" in parts else None
+
+
 class Norm(TapModule):
     """Training form: norm(x) with gain [H] and bias [H] that start at the frozen module's values."""
 
-    op = OPS.add(RowOp("norm", order=0, replaces=True, identity=_identity, apply=_apply, rows=_rows))
+    op = OPS.add(
+        RowOp(
+            "norm",
+            order=0,
+            replaces=True,
+            identity=_identity,
+            apply=_apply,
+            rows=_rows,
+            segments=_segments,
+        )
+    )
 
     def __init__(self, frozen: nn.Module) -> None:
         super().__init__()

@@ -75,6 +75,7 @@ async def info(request: Request) -> schemas.Info:
         families=sorted(FAMILIES),
         methods=sorted(METHODS),
         kinds=file_kinds(),
+        recorded_passes=parts.model.num_recorded,
         adapters={"resident": parts.model.num_resident, "bytes": parts.model.nbytes},
         store_read_only=parts.catalog.read_only,
     )

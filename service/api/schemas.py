@@ -294,6 +294,9 @@ class Info(BaseModel):
         description="why it is this one: what was asked for, or found where it was auto"
     )
     threads: ThreadsInfo
+    recorded_passes: int = Field(
+        description="how many a GPU has recorded so far; adapters that come and go need no new ones"
+    )
     families: list[str]
     methods: list[str]
     kinds: list[str]
