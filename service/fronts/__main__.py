@@ -23,7 +23,7 @@ from .link import Link
 from .setup import Setup
 from .texts import Texts
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("service.fronts")  # this module is called __main__
 
 EXIT_OK, EXIT_FAILED = 0, 1
 ANSWER_S = 5  # as long as what is under way has after SIGTERM, when the device process has answered
