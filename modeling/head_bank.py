@@ -1,8 +1,8 @@
 """The heads of all resident adapters: different numbers of labels in one batch.
 
 All weight rows of one width F lie one after another; a head is a span of them. A head that gives many logits
-of a batch, or all, is one product on its span; those that give few are multiplied together, row by row. One
-thread uses a `HeadBank`.
+of a batch is one product on its span; those that give few are multiplied together, row by row, so that the
+last bit of an answer does not say who else asked. One thread uses a `HeadBank`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class HeadBank:
             alike.setdefault(slot, []).append(number)
         few: list[int] = []
         for slot, numbers in alike.items():
-            if len(alike) > 1 and len(numbers) * self._spans[slot].count < _LEAST_PRODUCT:
+            if len(numbers) * self._spans[slot].count < _LEAST_PRODUCT:
                 few += numbers
                 continue
             logits = self._product(features, [rows[number] for number in numbers], self._spans[slot])

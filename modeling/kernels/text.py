@@ -135,7 +135,8 @@ class TextProduct:
         self._width = sum(layer.out_features for layer in layers)
 
     def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:
-        return self._c.product(x, self._packed, relu=relu)[:, : self._width]
+        y = self._c.product(x, self._packed, relu=relu)
+        return y[:, : self._width].contiguous()  # itself, unless columns were filled up
 
 
 def _check(x: Tensor) -> None:

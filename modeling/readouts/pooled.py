@@ -53,7 +53,7 @@ class Pooled(Readout):
             pooled = decoding.end_states(backbone, hidden, batch)
         elif pooling in ("mean", "unit"):
             states, lengths = batch.text_only(hidden)
-            pooled = _means(states.float(), lengths)
+            pooled = torch.segment_reduce(states.float(), "mean", lengths=lengths)
             if pooling == "unit":
                 pooled = normalize(pooled, dim=-1)
         else:
@@ -98,13 +98,6 @@ class Pooled(Readout):
     def measured_loss(self, spec: HeadSpec, logits: Tensor, wanted: Wanted) -> Tensor:
         rows = logits.view(len(wanted.targets), -1)
         return KINDS[spec.kind].loss(rows, wanted.targets, wanted.weights)
-
-
-def _means(states: Tensor, lengths: Tensor) -> Tensor:
-    """The mean of each row's states: [T, H] -> [B, H]."""
-    if len(lengths) == 1:
-        return states.mean(0, keepdim=True)
-    return torch.segment_reduce(states, "mean", lengths=lengths)
 
 
 READOUTS.add(Pooled())
