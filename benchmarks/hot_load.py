@@ -36,6 +36,7 @@ NAME = "hot_load"
 HERE = Path(__file__).resolve().parents[1]
 RESIDENTS = 64  # tasks of the server that is uploaded to
 CONNECTIONS = 16
+ROUNDED = 0.05  # how far logits may be from those of float32 where the server chose bfloat16
 
 
 @contextmanager
@@ -200,7 +201,7 @@ def upload_s(client: httpx.Client, files: Files, number: int) -> float:
     body = {"task": task, "inputs": files.probe(number)[0], "raw": True}
     answer = client.post("/v1/predict", json=body)
     ended_s = time.perf_counter()
-    np.testing.assert_allclose(answer.json()["predictions"][0]["logits"], files.probe(number)[1], atol=1e-3)
+    np.testing.assert_allclose(answer.json()["predictions"][0]["logits"], files.probe(number)[1], atol=ROUNDED)
     return ended_s - started_s
 
 
