@@ -201,7 +201,9 @@ def upload_s(client: httpx.Client, files: Files, number: int) -> float:
     body = {"task": task, "inputs": files.probe(number)[0], "raw": True}
     answer = client.post("/v1/predict", json=body)
     ended_s = time.perf_counter()
-    np.testing.assert_allclose(answer.json()["predictions"][0]["logits"], files.probe(number)[1], atol=ROUNDED)
+    np.testing.assert_allclose(
+        answer.json()["predictions"][0]["logits"], files.probe(number)[1], atol=ROUNDED
+    )
     return ended_s - started_s
 
 
