@@ -60,10 +60,11 @@ def read(column: LabelColumn, train: Format, validation: Format) -> tuple[str, A
 
 
 def fits_a_workbook(column: LabelColumn) -> bool:
-    """It has no control characters, and of a number no more than sixteen digits."""
+    """It has no control characters, and its numbers are those of cells: doubles of at most sixteen digits."""
     controls = any(ord(c) < 32 or 0xFFFE <= ord(c) <= 0xFFFF for c in "".join(map(str, column.values)))
     long = any(isinstance(value, float) and len(repr(value)) > 16 for value in column.values)
-    return not controls and not long
+    between = any(isinstance(value, int) and abs(value) > 2**53 for value in column.values)
+    return not controls and not long and not between
 
 
 @pytest.mark.parametrize("kind", KINDS)
