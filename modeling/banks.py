@@ -21,7 +21,7 @@ from .layout import Layout, Subset, parted
 from .ops import OPS, PackedTap
 from .part import Part, Table
 from .sites import Tap
-from .tapped import Act, attach, frozen_module
+from .tapped import Tapped, attach, frozen_module
 
 _MAX_PLANS = 256  # mixtures of kinds of adapters that are remembered
 
@@ -190,6 +190,8 @@ class Banks:
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
+        paths = {tap.path.rpartition(".") for tap in backbone.taps}
+        self._places = [(backbone.model.get_submodule(parent)._modules, name) for parent, _, name in paths]
         self._taps: dict[Tap, TapBank] = {}
         self._shared: dict[tuple[str, tuple[int, ...]], Part] = {}
         self._known: list[Signature] = []  # each kind of adapter seen so far; number n stands at n - 1
@@ -379,9 +381,11 @@ class Banks:
         assert self._rows.slots is not None, "no batch runs: this is a bug"
         return self._rows.slots
 
-    def owns(self, tap: Tap, act: Act) -> bool:
-        """Whether what acts at a tap is the bank there."""
-        return self._taps.get(tap) is act
+    def act_alone(self) -> bool:
+        """Whether nothing acts at the backbone's taps but these banks."""
+        modules = (children[name] for children, name in self._places)
+        acts = (act for module in modules if isinstance(module, Tapped) for act in module.acts)
+        return all(act.idle or self._taps.get(tap) is act for tap, act, _ in acts)
 
     @property
     def nbytes(self) -> int:

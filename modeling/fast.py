@@ -19,7 +19,6 @@ from .kernels import Kernels, Rows, Scales, kernels
 from .packed import PackedBatch
 from .plan import QKV, FrozenAttention, FrozenNorm, Layer, Plan, Product, plan_of
 from .sites import ALL_NORM_SITES, Site, Tap
-from .tapped import Tapped
 
 # Tokens of a row from which on the library's attention is faster: it multiplies bfloat16 as such.
 _LONG = {torch.float32: 384, torch.bfloat16: 80}
@@ -32,8 +31,6 @@ class FastPath:
 
     def __init__(self, backbone: Backbone, banks: Banks, plan: Plan, c: Kernels) -> None:
         self._backbone, self._banks, self._plan, self._c = backbone, banks, plan, c
-        paths = {tap.path.rpartition(".") for tap in backbone.taps}
-        self._places = [(backbone.model.get_submodule(parent)._modules, name) for parent, _, name in paths]
 
     @classmethod
     def of(cls, backbone: Backbone, banks: Banks) -> FastPath | None:
@@ -46,13 +43,9 @@ class FastPath:
         """Whether it computes what the reference path would: whole passes, the backbone's own weights, and
         nothing at the taps but these banks.
         """
-        if self._backbone.has_other_weights:
+        if self._backbone.has_other_weights or not self._banks.act_alone():
             return False
         if self._plan.reach is not None and batch.layout.lengths[-1] > self._plan.reach:
-            return False
-        modules = (children[name] for children, name in self._places)
-        acts = (act for module in modules if isinstance(module, Tapped) for act in module.acts)
-        if any(not act.idle and not self._banks.owns(tap, act) for tap, act, _ in acts):
             return False
         acting = self._banks.acting.items()
         return not any(bank.replaces for tap, bank in acting if tap.site not in ALL_NORM_SITES)

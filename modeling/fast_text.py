@@ -23,7 +23,7 @@ from .packed import PackedBatch
 from .plan import QKV
 from .sites import ALL_NORM_SITES, Site
 from .steps import Memory, StepBatch
-from .tapped import Tapped, frozen_module
+from .tapped import frozen_module
 from .target import TargetBatch
 from .text_plan import Attending, Forward, RootNorm, TextPlan, TextStack, text_plan_of
 
@@ -39,10 +39,8 @@ class FastText:
         self, backbone: Backbone, banks: Banks, plan: TextPlan, c: Kernels, text: TextKernels
     ) -> None:
         self._backbone, self._banks, self._plan, self._c, self._text = backbone, banks, plan, c, text
-        paths = {tap.path.rpartition(".") for tap in backbone.taps}
         (self._head,) = (tap for tap in backbone.taps if tap.site is Site.LM_HEAD)
         self._shifted: tuple[Layout, tuple[Tensor, Tensor]] | None = None  # of the rows that write
-        self._places = [(backbone.model.get_submodule(parent)._modules, name) for parent, _, name in paths]
 
     @classmethod
     def of(cls, backbone: Backbone, banks: Banks) -> FastText | None:
@@ -57,11 +55,7 @@ class FastText:
         """Whether it computes what the reference path would: the backbone's own weights, and nothing at the
         taps but these banks.
         """
-        if self._backbone.has_other_weights:
-            return False
-        modules = (children[name] for children, name in self._places)
-        acts = (act for module in modules if isinstance(module, Tapped) for act in module.acts)
-        if any(not act.idle and not self._banks.owns(tap, act) for tap, act, _ in acts):
+        if self._backbone.has_other_weights or not self._banks.act_alone():
             return False
         acting = self._banks.acting.items()
         return not any(bank.replaces for tap, bank in acting if tap.site not in ALL_NORM_SITES)

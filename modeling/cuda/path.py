@@ -22,7 +22,6 @@ from ..packed import PackedBatch
 from ..part import Part
 from ..segments import SegmentCall, SegmentKernels, segment_kernels
 from ..sites import ALL_NORM_SITES, Tap
-from ..tapped import Tapped
 from .buffers import Bucket, Buffers
 from .layers import LayerPass
 from .plan import RecordedPlan, plan_of
@@ -76,7 +75,7 @@ class RecordedPath:
         """Whether it computes what the reference path would: the backbone's own weights, nothing at the taps
         but these banks, and of them what has a segment kernel.
         """
-        if self._backbone.has_other_weights or not self._only_banks():
+        if self._backbone.has_other_weights or not self._banks.act_alone():
             return False
         return all(
             _call(use) is not None and (tap.site in ALL_NORM_SITES or not OPS[_told(use)[0].op].replaces)
@@ -125,12 +124,6 @@ class RecordedPath:
 
     def _uses(self) -> Iterator[tuple[Tap, Use]]:
         return ((tap, use) for tap, bank in self._banks.acting.items() for use in bank.uses)
-
-    def _only_banks(self) -> bool:
-        model = self._backbone.model
-        modules = (model.get_submodule(tap.path) for tap in self._backbone.taps)
-        acts = (act for module in modules if isinstance(module, Tapped) for act in module.acts)
-        return all(act.idle or self._banks.owns(tap, act) for tap, act, _ in acts)
 
 
 def _told(use: Use) -> tuple[Variant, BankParts]:
