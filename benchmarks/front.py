@@ -20,7 +20,9 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import uvloop
 
@@ -31,13 +33,16 @@ from benchmarks.tasks_on_disk import SPEC, manifest_of
 from modeling import METHODS, Adapter, Backbone, load_backbone
 
 NAME = "front"
+Told = TypeVar("Told")
 ROOT = Path(__file__).resolve().parent.parent
 # (connections, texts of a request, requests of a round)
 LOADS = ((1, 1, 400), (64, 1, 2_000), (64, 32, 320))
 # Runs in the other tree too: names that both have. The pass gives zeros, which is what the probes expect.
 WORKER = """
 import sys, time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 import numpy as np
 from modeling.served import ServedModel
 row = np.zeros(2, dtype=np.float32)
@@ -81,6 +86,27 @@ def wait_ready(process: subprocess.Popen[bytes], port: int) -> None:
     raise SystemExit(f"the server ended with status {process.returncode}")
 
 
+def of_loads(
+    services: Sequence[tuple[subprocess.Popen[bytes], int]],
+    loads: Sequence[tuple[int, int, int]],
+    compare: Callable[[tuple[int, int, int]], Told],
+) -> dict[str, Told]:
+    """What `compare` tells of each load, once all services (process, port) are ready; then they end."""
+    found: dict[str, Told] = {}
+    try:
+        for process, port in services:
+            wait_ready(process, port)
+        for load in loads:
+            name = f"{load[0]} connections, {load[1]} texts"
+            found[name] = compare(load)
+            print(f"{name:26}", json.dumps(found[name]), flush=True)
+    finally:
+        for process, _ in services:
+            process.terminate()
+            process.wait()
+    return found
+
+
 class Server:
     """A tree's service, and what its event loop has computed."""
 
@@ -89,10 +115,6 @@ class Server:
         environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         command = [sys.executable, "-P", "-c", WORKER, str(store), str(self.port)]
         self.process = subprocess.Popen(command, env=environment, cwd=tree)
-
-    def wait(self) -> None:
-        """Until it is ready."""
-        wait_ready(self.process, self.port)
 
     def spent_s(self) -> tuple[float, float]:
         """CPU seconds of the first thread, which runs the event loop, and of all threads."""
@@ -141,18 +163,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder), load_backbone("minilm"))
         servers = {"before": Server(args.before.resolve(), Path(folder)), "after": Server(ROOT, Path(folder))}
-        try:
-            for server in servers.values():
-                server.wait()
-            loads = {}
-            for load in LOADS:
-                name = f"{load[0]} connections, {load[1]} texts"
-                loads[name] = compare(servers, load, args.rounds)
-                print(f"{name:26}", json.dumps(loads[name]), flush=True)
-        finally:
-            for server in servers.values():
-                server.process.terminate()
-                server.process.wait()
+        processes = [(server.process, server.port) for server in servers.values()]
+        loads = of_loads(processes, LOADS, lambda load: compare(servers, load, args.rounds))
     if not args.trial:
         result = {"origin": record.origin(), "rounds": args.rounds, "pass_ms": 2, "loads": loads}
         print("written:", record.write(NAME, result).name)

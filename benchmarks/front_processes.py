@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import record
-from benchmarks.front import ROOT, fill, free_port, wait_ready
+from benchmarks.front import ROOT, fill, free_port, of_loads
 from modeling import load_backbone
 
 NAME = "front_processes"
@@ -122,18 +122,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder), load_backbone("minilm"))
         servers = {workers: Server(Path(folder), workers) for workers in WORKERS}
-        try:
-            for server in servers.values():
-                wait_ready(server.process, server.port)
-            loads = {}
-            for load in LOADS:
-                name = f"{load[0]} connections, {load[1]} texts"
-                loads[name] = compare(servers, load, args.rounds)
-                print(f"{name:26}", json.dumps(loads[name]), flush=True)
-        finally:
-            for server in servers.values():
-                server.process.terminate()
-                server.process.wait()
+        processes = [(server.process, server.port) for server in servers.values()]
+        loads = of_loads(processes, LOADS, lambda load: compare(servers, load, args.rounds))
     if not args.trial:
         result = {"origin": record.origin(), "rounds": args.rounds, "pass_ms": 2, "loads": loads}
         print("written:", record.write(NAME, result).name)

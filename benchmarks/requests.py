@@ -74,7 +74,7 @@ async def drive(port: int, load: tuple[int, int, int], seed: int) -> None:
         own = [request_of(num_texts, rng) for _ in range(num_requests // connections)]
         connection = Connection(own, loop.create_future())
         ended.append(connection.ended)
-        await loop.create_connection(lambda connection=connection: connection, "127.0.0.1", port)  # type: ignore[misc]
+        await loop.create_connection(lambda connection=connection: connection, "127.0.0.1", port)  # type: ignore[misc]  # bound now
     await asyncio.gather(*ended)
 
 
